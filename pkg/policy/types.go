@@ -1,0 +1,305 @@
+package policy
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// APIVersion and Kind identify the policy document.
+const (
+	APIVersion = "shorthop.dev/v1alpha1"
+	Kind       = "InjectionPolicy"
+)
+
+// InjectionPolicy is the policy document. It follows the Kubernetes resource
+// model, so that it can become a CRD without a change.
+type InjectionPolicy struct {
+	metav1.TypeMeta `json:",inline"`
+	// Metadata carries the policy's name, which must be a DNS subdomain.
+	Metadata metav1.ObjectMeta `json:"metadata"`
+	Spec     Spec              `json:"spec"`
+}
+
+// Mode says how far a decision is carried out.
+type Mode string
+
+const (
+	// ModeEnforce patches pods.
+	ModeEnforce Mode = "Enforce"
+	// ModeDryRun decides and records, and patches nothing.
+	ModeDryRun Mode = "DryRun"
+	// ModeOff is the kill switch: nothing is decided, nothing is patched.
+	ModeOff Mode = "Off"
+)
+
+// OnError says what a pod gets when Shorthop itself fails while it reviews it.
+type OnError string
+
+const (
+	// OnErrorAllow admits the pod unpatched, with an admission warning.
+	OnErrorAllow OnError = "Allow"
+	// OnErrorDeny rejects the pod.
+	OnErrorDeny OnError = "Deny"
+)
+
+// NamespaceOptOut says whether a pod can reopen a namespace that is labelled
+// shorthop.dev/inject=disabled.
+type NamespaceOptOut string
+
+const (
+	// NamespaceOptOutOverridable lets a pod's own label reopen it.
+	NamespaceOptOutOverridable NamespaceOptOut = "Overridable"
+	// NamespaceOptOutFinal lets nothing reopen it.
+	NamespaceOptOutFinal NamespaceOptOut = "Final"
+)
+
+// Spec is the policy.
+type Spec struct {
+	// Mode defaults to Enforce.
+	Mode Mode `json:"mode,omitzero"`
+	// OnError defaults to Allow.
+	OnError OnError `json:"onError,omitzero"`
+	// Cluster describes the cluster's DNS.
+	Cluster Cluster `json:"cluster,omitzero"`
+	// ExcludedNamespaces are never touched, whatever labels or rules say.
+	// Names, not patterns: the API server filters by them too.
+	// Defaults to kube-system, kube-public and kube-node-lease.
+	// The webhook's own namespace is always excluded as well.
+	ExcludedNamespaces []string `json:"excludedNamespaces,omitzero"`
+	// NamespaceOptOut defaults to Overridable.
+	NamespaceOptOut NamespaceOptOut `json:"namespaceOptOut,omitzero"`
+	// LabelAliases are labels of other products that are understood as
+	// shorthop.dev feature labels. Defaults to those of Gardener, Alibaba ACK,
+	// Huawei CCE, UCloud UK8S and Tencent TKE. An empty list means none.
+	LabelAliases []LabelAlias `json:"labelAliases,omitzero"`
+	// VirtualNodes recognises pods that are meant for nodes without a kubelet
+	// of the usual kind, where no node-local cache or proxy runs.
+	VirtualNodes VirtualNodes `json:"virtualNodes,omitzero"`
+	// ServiceHost configures KUBERNETES_SERVICE_HOST. Left out: the feature is
+	// off unless a rule configures it.
+	ServiceHost *ServiceHost `json:"serviceHost,omitzero"`
+	// DNS configures dnsConfig. Left out: the feature is off unless a rule
+	// configures it.
+	DNS *DNS `json:"dns,omitzero"`
+	// PodOverrides says what developers may tune with pod annotations.
+	PodOverrides PodOverrides `json:"podOverrides,omitzero"`
+	// Rollout limits injection to a share of the workloads.
+	Rollout Rollout `json:"rollout,omitzero"`
+	// Rules are asked in order. The first that matches wins; it overrides only
+	// the fields it names.
+	Rules []Rule `json:"rules,omitzero"`
+}
+
+// Cluster describes the cluster's DNS as kubelets are configured.
+type Cluster struct {
+	// Domain is the cluster domain without a trailing dot, at most 185
+	// characters, so that "<namespace>.svc.<domain>" stays a DNS name.
+	// Needed by mode NodeLocal.
+	Domain string `json:"domain,omitzero"`
+	// DNSServers are the addresses of the cluster DNS Service, at most 3.
+	DNSServers []string `json:"dnsServers,omitzero"`
+}
+
+// LabelAlias makes a label of another product count as a feature label.
+type LabelAlias struct {
+	// Label is the key.
+	Label string `json:"label"`
+	// Feature is ServiceHost or DNS.
+	Feature AliasFeature `json:"feature"`
+	// DisableOnly ignores enabling values, for products that know none.
+	DisableOnly bool `json:"disableOnly,omitzero"`
+}
+
+// AliasFeature names a feature in the policy document.
+type AliasFeature string
+
+const (
+	// AliasServiceHost stands for the label shorthop.dev/service-host.
+	AliasServiceHost AliasFeature = "ServiceHost"
+	// AliasDNS stands for the label shorthop.dev/dns.
+	AliasDNS AliasFeature = "DNS"
+)
+
+// VirtualNodes holds hints that a pod is meant for a virtual or serverless
+// node. One hint is enough. Every list that is left out has a default; an
+// empty list switches that kind of hint off.
+type VirtualNodes struct {
+	// PodLabels are label selectors in their string form, for example
+	// "alibabacloud.com/eci=true" or "eks.amazonaws.com/fargate-profile".
+	PodLabels []string `json:"podLabels,omitzero"`
+	// NodeSelectors are label selectors that are asked about
+	// spec.nodeSelector.
+	NodeSelectors []string `json:"nodeSelectors,omitzero"`
+	// TolerationKeys are keys of tolerations.
+	TolerationKeys []string `json:"tolerationKeys,omitzero"`
+	// RuntimeClasses are patterns for spec.runtimeClassName.
+	RuntimeClasses []string `json:"runtimeClasses,omitzero"`
+	// SchedulerNames are patterns for spec.schedulerName.
+	SchedulerNames []string `json:"schedulerNames,omitzero"`
+}
+
+// HostFrom says where the API server's host comes from when it differs from
+// node to node.
+type HostFrom string
+
+// HostFromNodeIP takes status.hostIP through the downward API: a proxy to the
+// API server listens on every node.
+const HostFromNodeIP HostFrom = "NodeIP"
+
+// ServiceHost configures the environment variable KUBERNETES_SERVICE_HOST.
+type ServiceHost struct {
+	// Enabled is the default for pods and namespaces without a label. Defaults
+	// to true where a host is known; false makes the feature opt-in.
+	Enabled *bool `json:"enabled,omitzero"`
+	// Host is a DNS name or an IP address, IPv6 without brackets. It must be
+	// among the names in the API server's certificate.
+	Host string `json:"host,omitzero"`
+	// HostFrom is the alternative to Host.
+	HostFrom HostFrom `json:"hostFrom,omitzero"`
+	// Port, 1 to 65535, is injected as KUBERNETES_SERVICE_PORT. Left out, the
+	// variable keeps the Service's port, which kubelet sets.
+	Port *int32 `json:"port,omitzero"`
+	// Probe configures the health gate of Host.
+	Probe *Probe `json:"probe,omitzero"`
+}
+
+// Probe configures a health gate.
+type Probe struct {
+	// Interval between two probes, at least 1s. Defaults to 30s.
+	Interval *metav1.Duration `json:"interval,omitzero"`
+	// FailureThreshold is how many failures in a row close the gate, at least
+	// 1. Defaults to 3.
+	FailureThreshold *int32 `json:"failureThreshold,omitzero"`
+}
+
+// DNSMode says how DNS is patched.
+type DNSMode string
+
+const (
+	// DNSModeOptions keeps dnsPolicy and adds resolver options.
+	DNSModeOptions DNSMode = "Options"
+	// DNSModeNodeLocal sets dnsPolicy None and writes nameservers, searches and
+	// options, with the node-local cache first. With any other dnsPolicy
+	// kubelet puts the cluster DNS before our nameserver.
+	DNSModeNodeLocal DNSMode = "NodeLocal"
+)
+
+// DNS configures dnsConfig.
+type DNS struct {
+	// Enabled is the default for pods and namespaces without a label. Defaults
+	// to true; false makes the feature opt-in.
+	Enabled *bool `json:"enabled,omitzero"`
+	// Mode defaults to Options.
+	Mode DNSMode `json:"mode,omitzero"`
+	// Ndots, 1 to 15, defaults to 3: the lowest value under which
+	// "service.namespace.svc" still resolves with musl, which never tries the
+	// search list for a name that has ndots dots.
+	Ndots *int32 `json:"ndots,omitzero"`
+	// Options are further resolv.conf options. ndots has its own field.
+	Options []Option `json:"options,omitzero"`
+	// ExtraSearches follow the three cluster search domains in mode NodeLocal,
+	// where dnsPolicy None drops those of the node.
+	ExtraSearches []string `json:"extraSearches,omitzero"`
+	// NodeLocal configures mode NodeLocal.
+	NodeLocal NodeLocal `json:"nodeLocal,omitzero"`
+}
+
+// Option is one option of resolv.conf(5).
+type Option struct {
+	// Name: attempts, debug, edns0, no-aaaa, no-check-names, no-reload,
+	// no-tld-query, rotate, single-request, single-request-reopen, timeout,
+	// trust-ad or use-vc.
+	Name string `json:"name"`
+	// Value of attempts (1 to 5) and timeout (1 to 30 seconds); the others take
+	// none.
+	Value string `json:"value,omitzero"`
+}
+
+// NodeLocal configures the cache on the pod's node.
+type NodeLocal struct {
+	// Servers are the addresses the cache listens on, IPv4 or IPv6. Defaults to
+	// 169.254.20.10 in a policy that uses mode NodeLocal.
+	Servers []string `json:"servers,omitzero"`
+	// FallbackServers follow the servers, at most 3 with them. Defaults to
+	// cluster.dnsServers. An empty list means none: musl asks every nameserver
+	// at once, so there a fallback sees every query.
+	FallbackServers []string `json:"fallbackServers,omitzero"`
+	// DaemonSet of the cache, namespace/name; its status is the health gate.
+	// Defaults to kube-system/node-local-dns. An empty string means no gate.
+	DaemonSet *string `json:"daemonSet,omitzero"`
+	// MaxUnavailable nodes, a number or a percentage, before the gate closes.
+	// Defaults to 10%.
+	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitzero"`
+}
+
+// Override names what a pod annotation may tune.
+type Override string
+
+const (
+	// OverrideNdots allows the annotation shorthop.dev/ndots.
+	OverrideNdots Override = "ndots"
+	// OverrideMode allows the annotation shorthop.dev/dns-mode.
+	OverrideMode Override = "mode"
+	// OverrideOptions allows the annotation shorthop.dev/dns-options.
+	OverrideOptions Override = "options"
+)
+
+// PodOverrides says what developers may tune with pod annotations.
+type PodOverrides struct {
+	// Allowed defaults to ndots, mode and options. An empty list means none.
+	Allowed []Override `json:"allowed,omitzero"`
+	// Ndots is the range for the annotation. Defaults to 1 to 5.
+	Ndots NdotsRange `json:"ndots,omitzero"`
+}
+
+// NdotsRange is an inclusive range within 1 to 15.
+type NdotsRange struct {
+	// Min defaults to 1.
+	Min *int32 `json:"min,omitzero"`
+	// Max defaults to 5, or to Min where that is higher.
+	Max *int32 `json:"max,omitzero"`
+}
+
+// Rollout limits injection to a share of the workloads, chosen by a stable
+// hash, so that all pods of a workload agree and raising the share never takes
+// a workload out. Labels that enable a feature are not subject to it.
+type Rollout struct {
+	// Percent, 0 to 100, defaults to 100.
+	Percent *int32 `json:"percent,omitzero"`
+}
+
+// Rule overrides the policy for the pods it matches.
+type Rule struct {
+	// Name, a DNS label other than "default", is what the pod's annotation,
+	// logs and metrics call the rule.
+	Name string `json:"name"`
+	// Match: all conditions that are named must hold. An empty match holds for
+	// every pod.
+	Match       Match        `json:"match,omitzero"`
+	ServiceHost *ServiceHost `json:"serviceHost,omitzero"`
+	DNS         *DNS         `json:"dns,omitzero"`
+	Rollout     Rollout      `json:"rollout,omitzero"`
+}
+
+// Match selects pods. Of a list one entry must hold, of the fields all.
+// In patterns, * stands for any characters and ? for one.
+type Match struct {
+	// Namespaces are patterns for the pod's namespace.
+	Namespaces []string `json:"namespaces,omitzero"`
+	// NamespaceSelector selects by the namespace's labels.
+	NamespaceSelector *metav1.LabelSelector `json:"namespaceSelector,omitzero"`
+	// PodSelector selects by the pod's labels.
+	PodSelector *metav1.LabelSelector `json:"podSelector,omitzero"`
+	// Owners select by the pod's controller or by the workload behind it.
+	Owners []Owner `json:"owners,omitzero"`
+	// ServiceAccounts are patterns for spec.serviceAccountName.
+	ServiceAccounts []string `json:"serviceAccounts,omitzero"`
+}
+
+// Owner names a controller or a workload. At least one field is set.
+type Owner struct {
+	// Kind, for example ReplicaSet or Deployment.
+	Kind string `json:"kind,omitzero"`
+	// Name is a pattern.
+	Name string `json:"name,omitzero"`
+}

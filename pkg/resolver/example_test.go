@@ -1,0 +1,35 @@
+package resolver_test
+
+import (
+	"fmt"
+
+	"github.com/shorthop/shorthop/pkg/resolver"
+)
+
+// A nameserver in the dnsConfig of a ClusterFirst pod comes after the cluster's.
+func ExampleNode_ResolvConf() {
+	node := resolver.Node{
+		ClusterDNS:    []string{"10.96.0.10"},
+		ClusterDomain: "cluster.local",
+		Host: resolver.ResolvConf{
+			Nameservers: []string{"192.0.2.53"},
+			Searches:    []string{"corp.example.com"},
+			Options:     []string{"edns0"},
+		},
+	}
+	two := "2"
+	conf, _ := node.ResolvConf(resolver.PodDNS{
+		Namespace: "shop",
+		Policy:    "ClusterFirst",
+		Config: &resolver.DNSConfig{
+			Nameservers: []string{"169.254.20.10"},
+			Options:     []resolver.Option{{Name: "ndots", Value: &two}},
+		},
+	})
+	fmt.Print(conf)
+	// Output:
+	// search shop.svc.cluster.local svc.cluster.local cluster.local corp.example.com
+	// nameserver 10.96.0.10
+	// nameserver 169.254.20.10
+	// options ndots:2
+}
