@@ -1,0 +1,89 @@
+package admission
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/shorthop/shorthop/pkg/policy"
+)
+
+// review is the part of an AdmissionReview, v1 or v1beta1, that is read. The
+// object is decoded in the same pass, into the few fields that matter; the
+// rest of it is only skipped over.
+type review struct {
+	APIVersion string  `json:"apiVersion"`
+	Kind       string  `json:"kind"`
+	Request    request `json:"request"`
+}
+
+type request struct {
+	UID         string               `json:"uid"`
+	Resource    groupVersionResource `json:"resource"`
+	SubResource string               `json:"subResource"`
+	Namespace   string               `json:"namespace"`
+	Operation   string               `json:"operation"`
+	Object      policy.Pod           `json:"object"`
+	OldObject   *policy.Pod          `json:"oldObject"`
+}
+
+type groupVersionResource struct {
+	Group    string `json:"group"`
+	Version  string `json:"version"`
+	Resource string `json:"resource"`
+}
+
+// decodeOptions: the API server is trusted not to send duplicate names, and a
+// byte that is not UTF-8 in a field we do not read is no reason to give up.
+var decodeOptions = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+
+// errNotReview is why a body is refused before there is a review to answer.
+var errNotReview = errors.New("not an AdmissionReview")
+
+// decode reads a review. On an error the review holds what came before the
+// fault: the API server writes the UID first, so that a review with an
+// unreadable object can still be answered.
+func decode(body []byte, r *review) error {
+	return json.Unmarshal(body, r, decodeOptions)
+}
+
+// checkType refuses what is not a review that can be answered.
+func (r *review) checkType() error {
+	switch {
+	case r.Kind != "AdmissionReview":
+		return fmt.Errorf("%w: kind is %q, want AdmissionReview", errNotReview, r.Kind)
+	case r.APIVersion != "admission.k8s.io/v1" && r.APIVersion != "admission.k8s.io/v1beta1":
+		return fmt.Errorf("%w: apiVersion is %q, want admission.k8s.io/v1 or admission.k8s.io/v1beta1", errNotReview, r.APIVersion)
+	case r.Request.UID == "":
+		return fmt.Errorf("%w: request.uid is empty", errNotReview)
+	}
+	return nil
+}
+
+// isPod reports whether the review is about pods or a subresource of pods.
+func (r *request) isPod() bool {
+	return r.Resource.Group == "" && r.Resource.Resource == "pods"
+}
+
+// policyOperation says what the API server is about to do.
+func (r *request) policyOperation() policy.Operation {
+	switch {
+	case !r.isPod():
+	case r.SubResource == "" && r.Operation == "CREATE":
+		return policy.OperationCreatePod
+	case r.SubResource == "ephemeralcontainers" && r.Operation == "UPDATE":
+		return policy.OperationAddEphemeralContainer
+	}
+	return policy.OperationOther
+}
+
+// podName is for logs: on creation a pod may have only the beginning of a
+// name.
+func podName(pod *policy.Pod) string {
+	if pod.Metadata.Name == "" {
+		return pod.Metadata.GenerateName
+	}
+	return pod.Metadata.Name
+}

@@ -1,0 +1,136 @@
+// Package metrics has every metric of the server. Names, labels and help texts
+// are here and nowhere else; label values come from closed lists and exist at
+// zero from the start, so that a rate over them is never missing.
+package metrics
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/shorthop/shorthop/internal/buildinfo"
+	"github.com/shorthop/shorthop/pkg/policy"
+)
+
+// Stage is where a review failed.
+type Stage string
+
+const (
+	// StageRequest: the request was not one that the API server sends: method,
+	// content type, size, JSON, kind.
+	StageRequest Stage = "request"
+	// StageObject: the review's object could not be decoded as a pod.
+	StageObject Stage = "object"
+	// StageNamespace: the namespace's labels could not be read.
+	StageNamespace Stage = "namespace"
+	// StagePatch: the patch could not be encoded.
+	StagePatch Stage = "patch"
+	// StagePanic: a bug in Shorthop.
+	StagePanic Stage = "panic"
+	// StageNotReady: a review came before the policy was loaded.
+	StageNotReady Stage = "not_ready"
+)
+
+var stages = []Stage{StageRequest, StageObject, StageNamespace, StagePatch, StagePanic, StageNotReady}
+
+// Metrics counts and measures.
+type Metrics struct {
+	decisions      map[decisionKey]prometheus.Counter
+	errors         map[Stage]prometheus.Counter
+	review         prometheus.Histogram
+	reloadOK       prometheus.Gauge
+	reloadTime     prometheus.Gauge
+	policyInfo     *prometheus.GaugeVec
+	certificateEnd prometheus.Gauge
+}
+
+type decisionKey struct {
+	feature policy.Feature
+	action  policy.Action
+	reason  policy.Reason
+}
+
+// New registers all metrics with r.
+func New(r prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		decisions: map[decisionKey]prometheus.Counter{},
+		errors:    map[Stage]prometheus.Counter{},
+		review: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "shorthop_review_duration_seconds",
+			Help:    "Time from the first byte of a review to its answer, without TLS.",
+			Buckets: []float64{.00005, .0001, .0002, .0005, .001, .002, .005, .01, .05, .1, .5, 1},
+		}),
+		reloadOK: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "shorthop_policy_last_reload_successful",
+			Help: "1 if the policy file's present content is in force, 0 if it is broken and the last good policy is.",
+		}),
+		reloadTime: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "shorthop_policy_last_reload_success_timestamp_seconds",
+			Help: "Unix time at which the policy in force was loaded.",
+		}),
+		policyInfo: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "shorthop_policy_info",
+			Help: "1 for the hash of the policy in force.",
+		}, []string{"hash"}),
+		certificateEnd: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "shorthop_serving_cert_not_after_timestamp_seconds",
+			Help: "Unix time at which the serving certificate expires.",
+		}),
+	}
+	decisions := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "shorthop_decisions_total",
+		Help: "Decisions by feature, action and reason.",
+	}, []string{"feature", "action", "reason"})
+	for _, text := range policy.Reasons() {
+		for _, feature := range text.Features {
+			for _, action := range text.Actions {
+				m.decisions[decisionKey{feature, action, text.Reason}] =
+					decisions.WithLabelValues(string(feature), string(action), string(text.Reason))
+			}
+		}
+	}
+	errors := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "shorthop_errors_total",
+		Help: "Reviews that could not be decided as they should, by the stage that failed. Under onError Allow the pod is admitted unpatched.",
+	}, []string{"stage"})
+	for _, stage := range stages {
+		m.errors[stage] = errors.WithLabelValues(string(stage))
+	}
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "shorthop_build_info",
+		Help: "1 for the version that runs.",
+	}, []string{"version"})
+	build.WithLabelValues(buildinfo.Version).Set(1)
+	r.MustRegister(decisions, errors, build, m.review, m.reloadOK, m.reloadTime, m.policyInfo, m.certificateEnd)
+	return m
+}
+
+// Decision counts one decision. All combinations come from policy.Reasons.
+func (m *Metrics) Decision(feature policy.Feature, action policy.Action, reason policy.Reason) {
+	if counter, ok := m.decisions[decisionKey{feature, action, reason}]; ok {
+		counter.Inc()
+	}
+}
+
+// Error counts one failure.
+func (m *Metrics) Error(stage Stage) { m.errors[stage].Inc() }
+
+// Review records how long a review took.
+func (m *Metrics) Review(took time.Duration) { m.review.Observe(took.Seconds()) }
+
+// PolicyReloaded says that the policy with this hash is in force since at.
+func (m *Metrics) PolicyReloaded(hash string, at time.Time) {
+	m.reloadOK.Set(1)
+	m.reloadTime.Set(float64(at.UnixNano()) / 1e9)
+	m.policyInfo.Reset()
+	m.policyInfo.WithLabelValues(hash).Set(1)
+}
+
+// PolicyReloadFailed says that the policy file is broken and the last good
+// policy stays in force.
+func (m *Metrics) PolicyReloadFailed() { m.reloadOK.Set(0) }
+
+// ServingCertificate says until when the serving certificate is valid.
+func (m *Metrics) ServingCertificate(notAfter time.Time) {
+	m.certificateEnd.Set(float64(notAfter.Unix()))
+}

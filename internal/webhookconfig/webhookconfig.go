@@ -1,0 +1,184 @@
+// Package webhookconfig makes the MutatingWebhookConfiguration that fits a
+// policy, and finds faults in one that does not.
+//
+// The API server's own filter is the first line of an opt-out: what it keeps
+// from us does not depend on us being up. It lets through a superset of what
+// the server would change; the server decides again by itself.
+package webhookconfig
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/shorthop/shorthop/pkg/policy"
+)
+
+// AnnotationFilterHash is on the webhook configuration: the hash of the parts
+// of the policy that its filters were made from.
+const AnnotationFilterHash = "shorthop.dev/filter-hash"
+
+// Path is where the server answers reviews of pods.
+const Path = "/mutate-v1-pod"
+
+// Names of the two entries, disjoint by their namespaceSelector. They show up
+// in the API server's metrics and audit log.
+const (
+	// OpenEntry covers namespaces that are not labelled
+	// shorthop.dev/inject=disabled.
+	OpenEntry = "open.pods.shorthop.dev"
+	// ClosedEntry covers those that are; only pods that ask by their own label
+	// pass.
+	ClosedEntry = "closed.pods.shorthop.dev"
+)
+
+// timeoutSeconds is what a pod's creation waits at most for us. A review takes
+// well under a millisecond; a miss of the namespace cache up to half a second.
+const timeoutSeconds = 2
+
+// Options says where the server is.
+type Options struct {
+	// Name of the configuration. Defaults to "shorthop".
+	Name string
+	// OwnNamespace is where Shorthop runs. It is never selected.
+	OwnNamespace string
+	// Service in OwnNamespace that the API server calls on port 443.
+	Service string
+	// URL is the alternative to Service, for a server outside the cluster:
+	// scheme, host and port.
+	URL string
+	// CABundle, PEM, verifies the server's certificate.
+	CABundle []byte
+}
+
+// offValues and onValues are the spellings of the label values.
+var (
+	offValues = []string{"disabled", "disable", "false"}
+	onValues  = []string{"enabled", "enable", "true"}
+)
+
+// New makes the configuration for a defaulted policy.
+func New(p *policy.InjectionPolicy, o Options) *admissionv1.MutatingWebhookConfiguration {
+	if o.Name == "" {
+		o.Name = "shorthop"
+	}
+	config := &admissionv1.MutatingWebhookConfiguration{
+		TypeMeta: metav1.TypeMeta{APIVersion: "admissionregistration.k8s.io/v1", Kind: "MutatingWebhookConfiguration"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name:        o.Name,
+			Labels:      map[string]string{"app.kubernetes.io/name": "shorthop"},
+			Annotations: map[string]string{AnnotationFilterHash: FilterHash(p)},
+		},
+	}
+	enabling := append([]string{policy.LabelServiceHost, policy.LabelDNS}, enablingAliases(p)...)
+	config.Webhooks = append(config.Webhooks, entry(p, o, OpenEntry, metav1.LabelSelectorOpNotIn,
+		fmt.Sprintf("!(object.metadata.?labels[?%s].orValue('') in %s) || %s",
+			quote(policy.LabelInject), list(offValues), anyEnabled(enabling))))
+	if p.Spec.NamespaceOptOut != policy.NamespaceOptOutFinal {
+		config.Webhooks = append(config.Webhooks, entry(p, o, ClosedEntry, metav1.LabelSelectorOpIn,
+			anyEnabled(append([]string{policy.LabelInject}, enabling...))))
+	}
+	return config
+}
+
+// FilterHash hashes what the filters depend on.
+func FilterHash(p *policy.InjectionPolicy) string {
+	// Strings and booleans: encoding cannot fail.
+	encoded, _ := json.Marshal(struct {
+		Aliases  []policy.LabelAlias
+		Excluded []string
+		OptOut   policy.NamespaceOptOut
+	}{p.Spec.LabelAliases, p.Spec.ExcludedNamespaces, p.Spec.NamespaceOptOut})
+	sum := sha256.Sum256(encoded)
+	return hex.EncodeToString(sum[:6])
+}
+
+func entry(p *policy.InjectionPolicy, o Options, name string, inject metav1.LabelSelectorOperator, labels string) admissionv1.MutatingWebhook {
+	excluded := slices.Clone(p.Spec.ExcludedNamespaces)
+	if o.OwnNamespace != "" && !slices.Contains(excluded, o.OwnNamespace) {
+		excluded = append(excluded, o.OwnNamespace)
+	}
+	selector := &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
+		{Key: policy.LabelInject, Operator: inject, Values: offValues},
+	}}
+	if len(excluded) > 0 {
+		selector.MatchExpressions = append(selector.MatchExpressions, metav1.LabelSelectorRequirement{
+			Key: metadataName, Operator: metav1.LabelSelectorOpNotIn, Values: excluded,
+		})
+	}
+	return admissionv1.MutatingWebhook{
+		Name:         name,
+		ClientConfig: clientConfig(o),
+		Rules: []admissionv1.RuleWithOperations{
+			rule(admissionv1.Create, "pods"),
+			rule(admissionv1.Update, "pods/ephemeralcontainers"),
+		},
+		NamespaceSelector: selector,
+		MatchConditions: []admissionv1.MatchCondition{
+			{Name: "not-a-mirror-pod", Expression: "!('kubernetes.io/config.mirror' in object.metadata.?annotations.orValue({}))"},
+			{Name: "not-opted-out", Expression: labels},
+		},
+		MatchPolicy:             new(admissionv1.Equivalent),
+		FailurePolicy:           new(admissionv1.Ignore),
+		SideEffects:             new(admissionv1.SideEffectClassNone),
+		ReinvocationPolicy:      new(admissionv1.IfNeededReinvocationPolicy),
+		TimeoutSeconds:          new(int32(timeoutSeconds)),
+		AdmissionReviewVersions: []string{"v1"},
+	}
+}
+
+func rule(operation admissionv1.OperationType, resource string) admissionv1.RuleWithOperations {
+	return admissionv1.RuleWithOperations{
+		Operations: []admissionv1.OperationType{operation},
+		Rule: admissionv1.Rule{
+			APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{resource},
+			Scope: new(admissionv1.NamespacedScope),
+		},
+	}
+}
+
+func clientConfig(o Options) admissionv1.WebhookClientConfig {
+	if o.URL != "" {
+		return admissionv1.WebhookClientConfig{URL: new(strings.TrimSuffix(o.URL, "/") + Path), CABundle: o.CABundle}
+	}
+	return admissionv1.WebhookClientConfig{
+		Service:  &admissionv1.ServiceReference{Namespace: o.OwnNamespace, Name: o.Service, Path: new(Path), Port: new(int32(443))},
+		CABundle: o.CABundle,
+	}
+}
+
+// enablingAliases are the aliases with which a pod can ask for a feature.
+func enablingAliases(p *policy.InjectionPolicy) []string {
+	var labels []string
+	for _, alias := range p.Spec.LabelAliases {
+		if !alias.DisableOnly {
+			labels = append(labels, alias.Label)
+		}
+	}
+	return labels
+}
+
+// anyEnabled is a CEL expression: one of the pod's labels enables something.
+// Labels only through optionals: labels['k'] of a pod without it is an error,
+// which under failurePolicy Ignore silently skips the webhook.
+func anyEnabled(labels []string) string {
+	return fmt.Sprintf("%s.exists(k, object.metadata.?labels[?k].orValue('') in %s)", list(labels), list(onValues))
+}
+
+func list(values []string) string {
+	quoted := make([]string, len(values))
+	for i, value := range values {
+		quoted[i] = quote(value)
+	}
+	return "[" + strings.Join(quoted, ",") + "]"
+}
+
+// quote makes a CEL string of a label key or value, which has no quotes or
+// backslashes (the policy is validated).
+func quote(s string) string { return "'" + s + "'" }
