@@ -16,18 +16,18 @@ import (
 type Stage string
 
 const (
-	// StageRequest: the request was not one that the API server sends: method,
+	// StageRequest is a request that was not one that the API server sends: method,
 	// content type, size, JSON, kind.
 	StageRequest Stage = "request"
-	// StageObject: the review's object could not be decoded as a pod.
+	// StageObject is a review whose object could not be decoded as a pod.
 	StageObject Stage = "object"
-	// StageNamespace: the namespace's labels could not be read.
+	// StageNamespace is a namespace whose labels could not be read.
 	StageNamespace Stage = "namespace"
-	// StagePatch: the patch could not be encoded.
+	// StagePatch is a patch that could not be encoded.
 	StagePatch Stage = "patch"
-	// StagePanic: a bug in Shorthop.
+	// StagePanic is a bug in Shorthop.
 	StagePanic Stage = "panic"
-	// StageNotReady: a review came before the policy was loaded.
+	// StageNotReady is a review that came before the policy was loaded.
 	StageNotReady Stage = "not_ready"
 )
 

@@ -82,7 +82,7 @@ func (r *Record) describes(pod *policy.Pod) bool {
 		return false
 	}
 	for _, name := range a.Options {
-		if !pod.HasOption(name) {
+		if optionIndex(config.Options, name) < 0 {
 			return false
 		}
 	}

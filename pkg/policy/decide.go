@@ -210,11 +210,11 @@ func (c *Compiled) decideDNS(r *Request, s *settings, warnings []string) (DNSDec
 	dns, warnings = c.applyOverrides(s.dns, r.Pod, warnings)
 	d := DNSDecision{Outcome: outcome, Mode: dns.mode, Options: dns.options}
 	if d.Mode == DNSModeNodeLocal {
-		if reason := c.fitNodeLocal(&d, r, &dns); reason == "" {
+		reason := c.fitNodeLocal(&d, r, &dns)
+		if reason == "" {
 			return d, warnings
-		} else {
-			d = DNSDecision{Outcome: Outcome{ActionInject, reason}, Mode: DNSModeOptions, Options: dns.options}
 		}
+		d = DNSDecision{Outcome: Outcome{ActionInject, reason}, Mode: DNSModeOptions, Options: dns.options}
 	}
 	if setsEvery(r.Pod, d.Options) {
 		return skip(ReasonDNSOptionsSet)

@@ -47,7 +47,7 @@ func (c *Compiled) applyOverrides(dns dnsSettings, pod *Pod, warnings []string) 
 			warn(AnnotationNdots, value, "is not allowed by the policy", used)
 		case err != nil || !isDigits(value):
 			warn(AnnotationNdots, value, "is not a number", used)
-		case int32(ndots) < c.overrides.minNdots || int32(ndots) > c.overrides.maxNdots:
+		case ndots < int64(c.overrides.minNdots) || ndots > int64(c.overrides.maxNdots):
 			warn(AnnotationNdots, value, fmt.Sprintf("is not between %d and %d", c.overrides.minNdots, c.overrides.maxNdots), used)
 		default:
 			dns.options = slices.Clone(dns.options)

@@ -1,5 +1,7 @@
 package policy
 
+import "strings"
+
 // Pod is the part of a Kubernetes Pod that decisions read and patches touch.
 // Everything else of the object is never decoded, so a field that a newer API
 // server knows and we do not cannot be lost. JSON names are those of the core
@@ -91,14 +93,16 @@ type PodOS struct {
 	Name string `json:"name,omitzero"`
 }
 
-// HasOption reports whether the pod's own dnsConfig names the option, with
-// whatever value.
+// HasOption reports whether the pod's own dnsConfig sets the option, with
+// whatever value. The API server accepts any text as a name, "ndots:2" for
+// example, and kubelet writes it into resolv.conf as it is, where it counts:
+// so only what stands before the colon is compared.
 func (p *Pod) HasOption(name string) bool {
 	if p.Spec.DNSConfig == nil {
 		return false
 	}
 	for i := range p.Spec.DNSConfig.Options {
-		if p.Spec.DNSConfig.Options[i].Name == name {
+		if set, _, _ := strings.Cut(p.Spec.DNSConfig.Options[i].Name, ":"); set == name {
 			return true
 		}
 	}

@@ -14,8 +14,13 @@ const (
 type ContainerList string
 
 const (
-	InitContainers      ContainerList = "initContainers"
-	Containers          ContainerList = "containers"
+	// InitContainers run before the others; with restartPolicy Always they are
+	// sidecars.
+	InitContainers ContainerList = "initContainers"
+	// Containers are the pod's main containers.
+	Containers ContainerList = "containers"
+	// EphemeralContainers are added to a running pod, by kubectl debug for
+	// example.
 	EphemeralContainers ContainerList = "ephemeralContainers"
 )
 

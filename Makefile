@@ -1,0 +1,91 @@
+# The targets that people use are listed by `make help`: every target with a `## ` comment appears there.
+
+K8S_VERSION ?= v1.36.3
+FUZZTIME    ?= 60s
+
+GOLANGCI_LINT_VERSION := v2.15.0
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X github.com/shorthop/shorthop/internal/buildinfo.Version=$(VERSION)
+
+# Tools are built once per version: another version is another folder.
+GOLANGCI_LINT := $(CURDIR)/.cache/tools/golangci-lint-$(GOLANGCI_LINT_VERSION)/golangci-lint
+
+# Used in recipes only, so that `make help` does not run it.
+CONTROL_PLANE := K8S_VERSION=$(K8S_VERSION) hack/control-plane.sh
+WITH_ASSETS   := KUBEBUILDER_ASSETS="$$($(CONTROL_PLANE) --print-dir)"
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+##@ Try it
+
+.PHONY: run
+run: build control-plane ## Start a control plane, the webhook and sample pods, show before and after, and keep running
+	$(WITH_ASSETS) go run ./test/demo --keep
+
+.PHONY: demo
+demo: build control-plane ## The same, and exit
+	$(WITH_ASSETS) go run ./test/demo
+
+##@ Check it
+
+.PHONY: test
+test: build control-plane ## Run all tests that need no root, the integration tests at a real kube-apiserver included
+	@echo "Unit and integration tests; kube-apiserver $(K8S_VERSION) from $$($(CONTROL_PLANE) --print-dir)"
+	$(WITH_ASSETS) go test -timeout 20m ./...
+
+.PHONY: test-race
+test-race: build control-plane ## Run the same tests with the race detector (needs a C compiler)
+	$(WITH_ASSETS) CGO_ENABLED=1 go test -race -timeout 40m ./...
+
+# go test runs one fuzzer of one package at a time, so they are listed first.
+.PHONY: fuzz
+fuzz: ## Run every fuzzer in turn for FUZZTIME (default 60s)
+	@set -e; for package in $$(go list ./...); do \
+		for fuzzer in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+			echo "== $$package $$fuzzer ($(FUZZTIME))"; \
+			go test -run '^$$' -fuzz "^$$fuzzer\$$" -fuzztime $(FUZZTIME) $$package; \
+		done; \
+	done
+
+.PHONY: bench
+bench: ## Run the benchmarks of the review path
+	go test -run '^$$' -bench . -benchmem ./internal/admission ./pkg/...
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Check formatting, run go vet and golangci-lint
+	@unformatted=$$(git ls-files --cached --others --exclude-standard '*.go' | xargs -r gofmt -l); \
+	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	$(GOLANGCI_LINT) run ./...
+
+##@ Build it
+
+.PHONY: build
+build: ## Build bin/webhook and bin/kubectl-shorthop
+	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/webhook ./cmd/webhook
+	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/kubectl-shorthop ./cmd/kubectl-shorthop
+
+.PHONY: control-plane
+control-plane: ## Build etcd and kube-apiserver K8S_VERSION (default v1.36.3), once
+	@$(CONTROL_PLANE)
+
+.PHONY: assets-dir
+assets-dir: ## Print the folder that holds etcd and kube-apiserver (use with make -s)
+	@$(CONTROL_PLANE) --print-dir
+
+.PHONY: clean
+clean: ## Remove what was built; the Go caches stay
+	rm -rf bin .cache
+
+##@ Help
+
+.PHONY: help
+help: ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} \
+		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
+		/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(GOLANGCI_LINT):
+	GOBIN=$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
