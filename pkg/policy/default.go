@@ -1,6 +1,11 @@
 package policy
 
-import "k8s.io/apimachinery/pkg/util/intstr"
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
 
 // Defaults that other parts of the project name.
 const (
@@ -62,6 +67,7 @@ func SetDefaults(p *InjectionPolicy) {
 		setDefaultNodeLocal(&s.DNS.NodeLocal, usesNodeLocal(s))
 	}
 	if s.ServiceHost != nil && s.ServiceHost.Probe != nil {
+		setDefaultPointer(&s.ServiceHost.Probe.Interval, metav1.Duration{Duration: 30 * time.Second})
 		setDefaultPointer(&s.ServiceHost.Probe.FailureThreshold, 3)
 	}
 

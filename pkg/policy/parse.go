@@ -62,10 +62,14 @@ func singleDocument(data []byte) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("not valid YAML: %w", err)
 		}
+		document, rest := cutEndMarker(document)
+		if isBlank(document) {
+			document, rest = rest, nil
+		}
 		if isBlank(document) {
 			continue
 		}
-		if found != nil {
+		if found != nil || !isBlank(rest) {
 			return nil, fmt.Errorf("more than one document: a policy file holds exactly one %s", Kind)
 		}
 		found = document
@@ -76,12 +80,25 @@ func singleDocument(data []byte) ([]byte, error) {
 	return found, nil
 }
 
+// cutEndMarker splits a document after its end marker, a line of three dots.
+// What follows is another document, separator or not.
+func cutEndMarker(document []byte) (before, after []byte) {
+	end := 0
+	for line := range bytes.Lines(document) {
+		end += len(line)
+		if bytes.Equal(bytes.TrimRight(line, " \t\r\n"), []byte("...")) {
+			return document[:end], document[end:]
+		}
+	}
+	return document, nil
+}
+
 // isBlank reports whether a document has nothing but comments, separators and
 // white space.
 func isBlank(document []byte) bool {
 	for line := range bytes.Lines(document) {
 		line = bytes.TrimSpace(line)
-		if len(line) > 0 && line[0] != '#' && !bytes.Equal(line, []byte("---")) {
+		if len(line) > 0 && line[0] != '#' && !bytes.Equal(line, []byte("---")) && !bytes.Equal(line, []byte("...")) {
 			return false
 		}
 	}

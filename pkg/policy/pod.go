@@ -94,16 +94,19 @@ type PodOS struct {
 }
 
 // HasOption reports whether the pod's own dnsConfig sets the option, with
-// whatever value. The API server accepts any text as a name, "ndots:2" for
-// example, and kubelet writes it into resolv.conf as it is, where it counts:
-// so only what stands before the colon is compared.
+// whatever value. The API server accepts any text as a name, "ndots:2" or
+// "timeout:1 attempts:3" for example, and kubelet writes it into resolv.conf as
+// it is, where it counts: so of every word what stands before the colon is
+// compared.
 func (p *Pod) HasOption(name string) bool {
 	if p.Spec.DNSConfig == nil {
 		return false
 	}
 	for i := range p.Spec.DNSConfig.Options {
-		if set, _, _ := strings.Cut(p.Spec.DNSConfig.Options[i].Name, ":"); set == name {
-			return true
+		for word := range strings.FieldsSeq(p.Spec.DNSConfig.Options[i].Name) {
+			if set, _, _ := strings.Cut(word, ":"); set == name {
+				return true
+			}
 		}
 	}
 	return false

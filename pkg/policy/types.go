@@ -1,6 +1,8 @@
 package policy
 
 import (
+	"encoding/json"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -31,6 +33,16 @@ const (
 	// ModeOff is the kill switch: nothing is decided, nothing is patched.
 	ModeOff Mode = "Off"
 )
+
+// UnmarshalJSON takes false for Off: without quotes, Off is a boolean in YAML,
+// and a kill switch must not depend on quotes.
+func (m *Mode) UnmarshalJSON(data []byte) error {
+	if string(data) == "false" {
+		*m = ModeOff
+		return nil
+	}
+	return json.Unmarshal(data, (*string)(m))
+}
 
 // OnError says what a pod gets when Shorthop itself fails while it reviews it.
 type OnError string

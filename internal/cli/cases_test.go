@@ -1,0 +1,211 @@
+package cli_test
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+
+	"github.com/shorthop/shorthop/internal/cli"
+)
+
+// Case files: testdata/<command>/<what happens, in words>.txtar. The text
+// before the first section is one line that begins with "$ kubectl-shorthop",
+// the command line. The sections:
+//
+//	stdin             what standard input has
+//	<any other name>  a file that the command may open; files under examples/
+//	                  are those of the repository
+//	exit, stdout, stderr   expected, in this order, at the end
+//
+// `go test ./internal/cli -run TestCases -update` rewrites what is expected.
+var update = flag.Bool("update", false, "rewrite the expected sections of case files")
+
+const (
+	repository    = "../.."
+	caseExtension = ".txtar"
+	prompt        = "$ kubectl-shorthop "
+)
+
+var (
+	caseCommands     = []string{"explain", "general", "lint", "webhook-config"}
+	expectedSections = []string{"exit", "stdout", "stderr"}
+)
+
+func TestCases(t *testing.T) {
+	t.Parallel()
+	for _, file := range caseFiles(t) {
+		name := strings.TrimSuffix(strings.TrimPrefix(file, "testdata/"), caseExtension)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			archive, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := parseCase(t, archive)
+			got := c.run(t)
+			if *update {
+				archive.Files = slices.Concat(c.inputs, got)
+				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if diff := cmp.Diff(sections(c.expected), sections(got)); diff != "" {
+				t.Errorf("-want +got (-update rewrites):\n%s", diff)
+			}
+		})
+	}
+}
+
+// testCase is a case file that is taken apart.
+type testCase struct {
+	args             []string
+	inputs, expected []txtar.File
+}
+
+func parseCase(t *testing.T, archive *txtar.Archive) *testCase {
+	t.Helper()
+	command := strings.TrimSpace(string(archive.Comment))
+	line, found := strings.CutPrefix(command, strings.TrimSpace(prompt))
+	if !found || strings.Contains(line, "\n") {
+		t.Fatalf("want one line that begins with %q, got %q", prompt, command)
+	}
+	c := &testCase{}
+	for word := range strings.FieldsSeq(line) {
+		c.args = append(c.args, strings.Trim(word, `'`)) // '' is an empty argument
+	}
+	for _, section := range archive.Files {
+		if slices.ContainsFunc(c.inputs, func(f txtar.File) bool { return f.Name == section.Name }) {
+			t.Errorf("section %s is there twice", section.Name)
+		}
+		if slices.Contains(expectedSections, section.Name) {
+			c.expected = append(c.expected, section)
+		} else {
+			c.inputs = append(c.inputs, section)
+		}
+	}
+	return c
+}
+
+// run returns what it came to, as sections.
+func (c *testCase) run(t *testing.T) []txtar.File {
+	t.Helper()
+	var out, err bytes.Buffer
+	opened := make(map[string]bool)
+	streams := cli.Streams{
+		In: strings.NewReader(""), Out: &out, Err: &err,
+		Open: func(name string) (io.ReadCloser, error) {
+			opened[name] = true
+			return c.open(name)
+		},
+	}
+	if data, found := c.input("stdin"); found {
+		streams.In = bytes.NewReader(data)
+	}
+	code := cli.Main(c.args, streams)
+	opened["stdin"] = slices.Contains(c.args, "-")
+	for _, input := range c.inputs {
+		if !opened[input.Name] {
+			t.Errorf("section %s is stale: the command does not read it", input.Name)
+		}
+	}
+	files := []txtar.File{{Name: "exit", Data: []byte(strconv.Itoa(code) + "\n")}}
+	if out.Len() > 0 {
+		files = append(files, txtar.File{Name: "stdout", Data: out.Bytes()})
+	}
+	if err.Len() > 0 {
+		files = append(files, txtar.File{Name: "stderr", Data: err.Bytes()})
+	}
+	return files
+}
+
+func (c *testCase) input(name string) (data []byte, found bool) {
+	for _, file := range c.inputs {
+		if file.Name == name {
+			return file.Data, true
+		}
+	}
+	return nil, false
+}
+
+func (c *testCase) open(name string) (io.ReadCloser, error) {
+	if data, found := c.input(name); found {
+		return io.NopCloser(bytes.NewReader(data)), nil
+	}
+	if strings.HasPrefix(name, "examples/") {
+		return os.Open(filepath.Join(repository, name))
+	}
+	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+}
+
+// sections is for comparing.
+func sections(files []txtar.File) map[string]string {
+	m := make(map[string]string, len(files))
+	for _, file := range files {
+		m[file.Name] = string(file.Data)
+	}
+	return m
+}
+
+// caseFiles lists the case files. Anything else under testdata is a mistake.
+func caseFiles(t *testing.T) []string {
+	t.Helper()
+	var files []string
+	err := filepath.WalkDir("testdata", func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir():
+			if name := entry.Name(); name != "testdata" && !slices.Contains(caseCommands, name) {
+				t.Errorf("%s is not the folder of a command", path)
+			}
+		case filepath.Ext(path) != caseExtension:
+			t.Errorf("%s is not a %s file", path, caseExtension)
+		default:
+			files = append(files, filepath.ToSlash(path))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// run runs a command line in process, with the files of the repository and
+// nothing else.
+func run(t *testing.T, stdin []byte, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = cli.Main(args, cli.Streams{
+		In: bytes.NewReader(stdin), Out: &out, Err: &errs,
+		Open: func(name string) (io.ReadCloser, error) { return os.Open(filepath.Join(repository, name)) },
+	})
+	return out.String(), errs.String(), code
+}
+
+var errDisk = errors.New("disk full")
+
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, errDisk }
+
+func TestResultThatCannotBeWrittenIsAFailure(t *testing.T) {
+	t.Parallel()
+	var errs bytes.Buffer
+	code := cli.Main([]string{"version"}, cli.Streams{Out: fullDisk{}, Err: &errs})
+	if code != 2 || !strings.Contains(errs.String(), errDisk.Error()) {
+		t.Errorf("got exit code %d and %q, want 2 and the error", code, errs.String())
+	}
+}

@@ -1,0 +1,135 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/pkg/resolver"
+)
+
+// What is not known here is modelled by a stand-in, which is looked for in the
+// result, to say what is missing there, and taken out of it.
+const (
+	// standInServer is of the discard-only prefix of RFC 6666.
+	standInServer = "100::53"
+	// standInWord stands for any entry of the node's file.
+	standInWord = "?"
+)
+
+// readResolvConf reads the node's file.
+func (s *Streams) readResolvConf(file string) (*resolver.ResolvConf, error) {
+	data, err := s.read(file)
+	if err != nil {
+		return nil, err
+	}
+	conf, err := resolver.ParseResolvConf(string(data))
+	if err != nil {
+		var problems []string
+		for _, e := range singleErrors(err) {
+			problems = append(problems, displayName(file)+": "+strings.TrimPrefix(e.String(), "parse resolv.conf: "))
+		}
+		return nil, invalid(problems)
+	}
+	return &conf, nil
+}
+
+// resolvConfs is the resolv.conf of the pod as it is in the manifest, and as
+// it is with the patch. host is the node's file, nil where it is not known.
+func resolvConfs(compiled *policy.Compiled, namespace string, before, after *policy.Pod, host *resolver.ResolvConf) resolvConfExplanation {
+	e := resolvConfExplanation{Notes: []string{}}
+	if isWindows(before) {
+		e.Notes = append(e.Notes, "The pod runs on Windows, which has no resolv.conf.")
+		return e
+	}
+	cluster := &compiled.Document().Spec.Cluster
+	was := newResolvConf(cluster, namespace, before, host)
+	is := newResolvConf(cluster, namespace, after, host)
+	e.Before, e.After = was.conf, is.conf
+
+	note := func(text string) { e.Notes = append(e.Notes, text) }
+	switch {
+	case was.clusterServers && is.clusterServers:
+		note("The first nameservers are the cluster DNS, which is not known here: the policy has no spec.cluster.dnsServers.")
+	case was.clusterServers:
+		note("The first nameservers before are the cluster DNS, which is not known here: the policy has no spec.cluster.dnsServers.")
+	}
+	if was.clusterSearches || is.clusterSearches {
+		note("The first three search domains are those of the cluster, which are not known here: the policy has no spec.cluster.domain.")
+	}
+	const nodeFlag = " They are not known here (--node-resolv-conf)."
+	switch {
+	case was.hostServers && is.hostServers:
+		note("The pod uses the node's own resolv.conf, which is not known here (--node-resolv-conf).")
+	case was.hostSearches && is.hostSearches:
+		note("The search domains of the node's own resolv.conf come last." + nodeFlag)
+	case was.hostSearches:
+		note("The search domains of the node's own resolv.conf come last before and are gone after: list those that pods need in dns.extraSearches." + nodeFlag)
+	}
+	for _, text := range was.notes {
+		if slices.Contains(is.notes, text) {
+			note(text)
+		} else {
+			note("Before: " + text)
+		}
+	}
+	for _, text := range is.notes {
+		if !slices.Contains(was.notes, text) {
+			note("After: " + text)
+		}
+	}
+	return e
+}
+
+func isWindows(pod *policy.Pod) bool {
+	const windows = string(corev1.Windows)
+	return pod.Spec.OS.Name == windows || pod.Spec.NodeSelector[corev1.LabelOSStable] == windows
+}
+
+// podResolvConf is a resolv.conf without what is not known, and what that is.
+type podResolvConf struct {
+	conf            resolver.ResolvConf
+	notes           []string
+	hostServers     bool
+	hostSearches    bool
+	clusterServers  bool
+	clusterSearches bool
+}
+
+func newResolvConf(cluster *policy.Cluster, namespace string, pod *policy.Pod, host *resolver.ResolvConf) podResolvConf {
+	dns := resolver.PodDNS{Namespace: namespace, Policy: pod.Spec.DNSPolicy, HostNetwork: pod.Spec.HostNetwork}
+	if config := pod.Spec.DNSConfig; config != nil {
+		dns.Config = &resolver.DNSConfig{Nameservers: config.Nameservers, Searches: config.Searches}
+		for _, option := range config.Options {
+			dns.Config.Options = append(dns.Config.Options, resolver.Option{Name: option.Name, Value: option.Value})
+		}
+	}
+	node := resolver.Node{ClusterDNS: cluster.DNSServers, ClusterDomain: cluster.Domain}
+	if len(node.ClusterDNS) == 0 {
+		node.ClusterDNS = []string{standInServer}
+	}
+	var p podResolvConf
+	if host != nil {
+		node.Host = *host
+	} else {
+		// Only to see what of the node's file gets through: in the result below
+		// it must not count against kubelet's limits.
+		probe := node
+		probe.Host = resolver.ResolvConf{Nameservers: []string{standInWord}, Searches: []string{standInWord}}
+		seen, _ := probe.ResolvConf(dns)
+		p.hostServers = slices.Contains(seen.Nameservers, standInWord)
+		p.hostSearches = slices.Contains(seen.Searches, standInWord)
+	}
+	bare := dns
+	bare.Config = nil
+	seen, _ := resolver.Node{ClusterDNS: []string{standInServer}}.ResolvConf(bare)
+	usesCluster := slices.Contains(seen.Nameservers, standInServer)
+	p.clusterServers = usesCluster && len(cluster.DNSServers) == 0
+	p.clusterSearches = usesCluster && cluster.Domain == ""
+
+	p.conf, p.notes = node.ResolvConf(dns)
+	p.conf.Nameservers = slices.DeleteFunc(p.conf.Nameservers, func(s string) bool { return s == standInServer })
+	return p
+}

@@ -1,0 +1,180 @@
+package policy
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Warning is about something that is valid and that its author may not have
+// meant.
+type Warning struct {
+	// Field is the path of the field, as in errors of Validate.
+	Field string `json:"field"`
+	// Message says what happens and what to do instead.
+	Message string `json:"message"`
+}
+
+func (w Warning) String() string { return w.Field + ": " + w.Message }
+
+// Lint finds what Validate accepts and an operator would want to know. It
+// takes a valid document as its author wrote it, before SetDefaults: a default
+// is nobody's mistake. The warnings:
+//
+//	rule after one that matches every pod, or the same pods   never reached
+//	no feature configured, neither here nor in a rule         nothing is ever injected
+//	mode NodeLocal, no cluster.domain                         pods get mode Options instead
+//	dns.ndots below 3                                         service.namespace.svc fails with musl
+//	fallback to the cluster DNS                               musl asks it for everything
+//	serviceHost.probe, nodeLocal.daemonSet, .maxUnavailable   not acted on yet
+func Lint(p *InjectionPolicy) []Warning {
+	l := linter{written: &p.Spec, spec: defaulted(p)}
+	l.features()
+	l.clusterDomain()
+	at := field.NewPath("spec")
+	l.serviceHost(p.Spec.ServiceHost, at.Child("serviceHost"))
+	l.dns(p.Spec.DNS, at.Child("dns"))
+	if p.Spec.DNS != nil && l.spec.DNS.Mode == DNSModeNodeLocal {
+		l.fallback(l.spec.DNS.NodeLocal.FallbackServers, at.Child("dns", "nodeLocal", "fallbackServers"))
+	}
+	for i := range p.Spec.Rules {
+		l.rule(i, at.Child("rules").Index(i))
+	}
+	return l.warnings
+}
+
+// linter collects warnings about a policy: as it is written, and with its
+// defaults.
+type linter struct {
+	written, spec *Spec
+	warnings      []Warning
+}
+
+func (l *linter) warn(at *field.Path, format string, args ...any) {
+	l.warnings = append(l.warnings, Warning{at.String(), fmt.Sprintf(format, args...)})
+}
+
+// defaulted is a copy with the defaults filled in.
+func defaulted(p *InjectionPolicy) *Spec {
+	var c InjectionPolicy
+	// A document that came from JSON goes back to it and from it: no error.
+	// Empty lists survive, since omitzero omits only those that are nil.
+	encoded, _ := json.Marshal(p)
+	_ = json.Unmarshal(encoded, &c)
+	SetDefaults(&c)
+	return &c.Spec
+}
+
+func (l *linter) features() {
+	configured := func(h *ServiceHost) bool { return h != nil && (h.Host != "" || h.HostFrom != "") }
+	if configured(l.written.ServiceHost) || l.written.DNS != nil {
+		return
+	}
+	for i := range l.written.Rules {
+		if configured(l.written.Rules[i].ServiceHost) || l.written.Rules[i].DNS != nil {
+			return
+		}
+	}
+	l.warn(field.NewPath("spec"), "configures neither serviceHost nor dns, here or in a rule: nothing is ever injected")
+}
+
+func (l *linter) clusterDomain() {
+	if l.written.Cluster.Domain == "" && usesNodeLocal(l.spec) {
+		l.warn(field.NewPath("spec", "cluster", "domain"),
+			"is not set, but mode NodeLocal needs it: while it is not known, pods get mode Options instead (%s)", ReasonClusterDomainUnknown)
+	}
+}
+
+// notYet ends warnings about fields that no part of this version reads.
+const notYet = "accepted, but this version has no health gate yet: it has no effect"
+
+func (l *linter) serviceHost(h *ServiceHost, at *field.Path) {
+	if h != nil && h.Probe != nil {
+		l.warn(at.Child("probe"), notYet)
+	}
+}
+
+// dns checks one block, the policy's or a rule's.
+func (l *linter) dns(d *DNS, at *field.Path) {
+	if d == nil {
+		return
+	}
+	if d == l.written.DNS && d.Ndots != nil && *d.Ndots < DefaultNdots {
+		// musl's name_from_dns_search (src/network/lookup_name.c) skips the
+		// search list for such names; glibc and Go try it after the name itself.
+		names := `"service.namespace.svc"`
+		if *d.Ndots < 2 {
+			names = `"service.namespace" and ` + names
+		}
+		l.warn(at.Child("ndots"), "%d is for every pod, but musl (Alpine images) never tries the search domains for a name with %d or more dots: names like %s no longer resolve there; keep %d and lower it in rules (musl, src/network/lookup_name.c, name_from_dns_search)",
+			*d.Ndots, *d.Ndots, names, DefaultNdots)
+	}
+	if n := &d.NodeLocal; n.DaemonSet != nil && *n.DaemonSet != "" {
+		l.warn(at.Child("nodeLocal", "daemonSet"), notYet)
+	}
+	if d.NodeLocal.MaxUnavailable != nil {
+		l.warn(at.Child("nodeLocal", "maxUnavailable"), notYet)
+	}
+}
+
+// fallback warns where the servers behind the cache are the cluster DNS, as
+// they are by default.
+func (l *linter) fallback(servers []string, at *field.Path) {
+	cluster := l.spec.Cluster.DNSServers
+	if servers == nil {
+		servers = cluster
+	}
+	if len(servers) > 0 && !slices.ContainsFunc(servers, func(s string) bool { return !slices.Contains(cluster, s) }) {
+		l.warn(at, "%s is the cluster DNS: musl (Alpine images) asks all nameservers at once, so it still gets every query of those pods; an empty list means no fallback",
+			strings.Join(servers, " "))
+	}
+}
+
+func (l *linter) rule(i int, at *field.Path) {
+	rule := &l.written.Rules[i]
+	for j := range l.written.Rules[:i] {
+		earlier := &l.written.Rules[j]
+		if earlier.Match.matchesAll() {
+			l.warn(at, "is never reached: rule %s (spec.rules[%d]) matches every pod", earlier.Name, j)
+			return
+		}
+		if reflect.DeepEqual(earlier.Match, rule.Match) {
+			l.warn(at, "is never reached: rule %s (spec.rules[%d]) matches the same pods", earlier.Name, j)
+			return
+		}
+	}
+	l.serviceHost(rule.ServiceHost, at.Child("serviceHost"))
+	l.dns(rule.DNS, at.Child("dns"))
+	if rule.DNS == nil {
+		return
+	}
+	base := orEmpty(l.spec.DNS)
+	mode, servers := rule.DNS.Mode, rule.DNS.NodeLocal.FallbackServers
+	named := mode == DNSModeNodeLocal && base.Mode != DNSModeNodeLocal || servers != nil
+	if mode == "" {
+		mode = base.Mode
+	}
+	if servers == nil {
+		servers = base.NodeLocal.FallbackServers
+	}
+	// What a rule takes over from the policy is warned of there.
+	if mode == DNSModeNodeLocal && named {
+		l.fallback(servers, at.Child("dns", "nodeLocal", "fallbackServers"))
+	}
+}
+
+// matchesAll reports whether no condition keeps a pod out.
+func (m *Match) matchesAll() bool {
+	all := func(patterns []string) bool { return len(patterns) == 0 || slices.ContainsFunc(patterns, isWildcard) }
+	return all(m.Namespaces) && all(m.ServiceAccounts) &&
+		(m.PodSelector == nil || len(m.PodSelector.MatchLabels)+len(m.PodSelector.MatchExpressions) == 0) &&
+		(m.NamespaceSelector == nil || len(m.NamespaceSelector.MatchLabels)+len(m.NamespaceSelector.MatchExpressions) == 0) &&
+		(len(m.Owners) == 0 || slices.ContainsFunc(m.Owners, func(o Owner) bool { return o.Kind == "" && isWildcard(o.Name) }))
+}
+
+// isWildcard reports whether a pattern matches every name.
+func isWildcard(pattern string) bool { return pattern != "" && strings.Trim(pattern, "*") == "" }
