@@ -1,0 +1,180 @@
+package app
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// parse returns the options that run would get.
+func parse(args ...string) (*options, error) {
+	var parsed *options
+	cmd := newCommand(func(o *options) error {
+		parsed = o
+		return nil
+	})
+	cmd.SetArgs(args)
+	err := cmd.Execute()
+	return parsed, err
+}
+
+func TestOptions(t *testing.T) {
+	t.Setenv(namespaceEnv, "shorthop-system")
+	defaults := func(change func(*options)) *options {
+		o := &options{
+			policy: "p.yaml", certDir: "tls", ownNamespace: "shorthop-system", certSource: "provided",
+			bindAddress: ":9443", metricsBindAddress: ":8080", healthBindAddress: ":8081",
+			shutdownDelay: 10 * time.Second, clusterAccess: true, logLevel: "info", logFormat: "json",
+		}
+		change(o)
+		return o
+	}
+	required := []string{"--policy=p.yaml", "--cert-dir=tls"}
+	for name, test := range map[string]struct {
+		args []string
+		want *options
+	}{
+		"defaults":         {nil, defaults(func(*options) {})},
+		"no own namespace": {[]string{"--own-namespace="}, defaults(func(o *options) { o.ownNamespace = "" })},
+		"everything set": {
+			[]string{
+				"--own-namespace=other", "--bind-address=127.0.0.1:1", "--metrics-bind-address=0", "--health-probe-bind-address", "[::1]:0",
+				"--shutdown-delay=0s", "--cluster-access=false", "--kubeconfig=k", "--log-level=debug", "--log-format=console",
+			},
+			&options{
+				policy: "p.yaml", certDir: "tls", ownNamespace: "other", certSource: "provided", bindAddress: "127.0.0.1:1",
+				metricsBindAddress: "0", healthBindAddress: "[::1]:0", kubeconfig: "k", logLevel: "debug", logFormat: "console",
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := parse(append(required, test.args...)...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(options{})); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestOptionsThatAreWrong(t *testing.T) {
+	t.Setenv(namespaceEnv, "")
+	valid := []string{"--policy=p.yaml", "--cert-dir=tls"}
+	for name, test := range map[string]struct {
+		args []string
+		want []string
+	}{
+		"none": {nil, []string{"--policy: is required", "--cert-dir: is required with --cert-source=provided"}},
+		"all of them": {
+			[]string{
+				"--own-namespace=A", "--cert-source=vault", "--bind-address=9443", "--metrics-bind-address=:http",
+				"--health-probe-bind-address=0", "--shutdown-delay=-1s", "--log-level=loud", "--log-format=xml",
+			},
+			[]string{
+				"--policy: is required",
+				`--own-namespace: "A": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')`,
+				`--cert-source: "vault" is not one of provided`,
+				`--bind-address: "9443" is not HOST:PORT or :PORT`,
+				`--metrics-bind-address: ":http" is not HOST:PORT or :PORT; 0 alone disables it`,
+				`--health-probe-bind-address: "0" is not HOST:PORT or :PORT`,
+				"--shutdown-delay: -1s is negative",
+				`--log-level: "loud" is not one of debug, info, warn, error`,
+				`--log-format: "xml" is not one of json, console`,
+			},
+		},
+		"ports out of range": {
+			append(valid, "--bind-address=:0", "--metrics-bind-address=:65536"),
+			[]string{
+				`--bind-address: ":0": the port is not between 1 and 65535`,
+				`--metrics-bind-address: ":65536": the port is not between 0 and 65535; 0 alone disables it`,
+			},
+		},
+		"a source of a later version": {
+			append(valid, "--cert-source=self-managed"),
+			[]string{"--cert-source: self-managed is not in this version; use provided, also for files that cert-manager mounts"},
+		},
+		"a space instead of an equals sign": {
+			append(valid, "--cluster-access", "false"),
+			[]string{`unexpected argument "false": write --cluster-access=false, with an equals sign`},
+		},
+		"an argument":  {append(valid, "serve"), []string{`unexpected arguments ["serve"]: everything is a flag`}},
+		"unknown flag": {append(valid, "--verbose"), []string{"unknown flag: --verbose"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			parsed, err := parse(test.args...)
+			if err == nil {
+				t.Fatalf("accepted: %+v", parsed)
+			}
+			if diff := cmp.Diff(test.want, strings.Split(err.Error(), "\n")); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestOwnNamespace(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "namespace")
+	if err := os.WriteFile(file, []byte("from-file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct{ env, file, want string }{
+		"the environment wins": {"from-env", file, "from-env"},
+		"else the file":        {"", file, "from-file"},
+		"else there is none":   {"", file + ".none", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := ownNamespace(test.env, test.file); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+// The help is a contract: every flag, its meaning and its default.
+func TestHelp(t *testing.T) {
+	var help bytes.Buffer
+	if code := Main([]string{"--help"}, &help, os.Stderr); code != exitDone {
+		t.Errorf("exit code %d", code)
+	}
+	golden := filepath.Join("testdata", "help.txt")
+	if *update {
+		if err := os.WriteFile(golden, help.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), help.String()); diff != "" {
+		t.Errorf("run the test with -update if this is meant (-want +got):\n%s", diff)
+	}
+}
+
+func TestVersionAndCompletion(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--version"}, "webhook "},
+		{[]string{"completion", "bash"}, "bash completion"},
+		{[]string{"__complete", "--log-level", ""}, "debug\ninfo\nwarn\nerror\n"},
+	} {
+		var stdout, stderr bytes.Buffer
+		if code := Main(test.args, &stdout, &stderr); code != exitDone || !strings.Contains(stdout.String(), test.want) {
+			t.Errorf("%q: exit code %d, want %q in\n%s%s", test.args, code, test.want, &stdout, &stderr)
+		}
+	}
+}

@@ -1,0 +1,51 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// closeTimeout bounds how long probes and scrapes may hold up the end.
+const closeTimeout = 5 * time.Second
+
+// serveHTTP returns a runnable that serves plain HTTP until its context ends.
+func serveHTTP(name, address string, handler http.Handler, log *zap.Logger) runnable {
+	return func(ctx context.Context) error {
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+		if err != nil {
+			return fmt.Errorf("serving %s: %w", name, err)
+		}
+		server := &http.Server{
+			Handler:           handler,
+			ReadHeaderTimeout: 10 * time.Second,
+			ReadTimeout:       10 * time.Second,
+			WriteTimeout:      30 * time.Second,
+			IdleTimeout:       90 * time.Second,
+			MaxHeaderBytes:    64 << 10,
+			ErrorLog:          zap.NewStdLog(log.Named("http")),
+		}
+		log.Info("serving", zap.String("what", name), zap.Stringer("address", listener.Addr()))
+		ended := make(chan struct{})
+		stop := context.AfterFunc(ctx, func() {
+			defer close(ended)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+			defer cancel()
+			if err := server.Shutdown(ctx); err != nil {
+				log.Info("ending without waiting for a slow client", zap.String("what", name), zap.Error(err))
+				_ = server.Close() // closes the listener a second time, which fails
+			}
+		})
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			stop()
+			return fmt.Errorf("serving %s: %w", name, err)
+		}
+		<-ended
+		return nil
+	}
+}

@@ -1,0 +1,105 @@
+// Package health answers probes and shows what the server works with.
+package health
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/shorthop/shorthop/pkg/policy"
+)
+
+// Check is one condition of readiness.
+type Check struct {
+	Name string
+	// Probe returns nil, or why the server should get no reviews.
+	Probe func() error
+}
+
+// Options holds what the handler needs. Policy is required.
+type Options struct {
+	// Ready are the conditions of readiness; all must hold. Defaults to none.
+	Ready []Check
+	// Policy returns the policy in force, nil while there is none.
+	Policy func() *policy.Compiled
+	// OwnNamespace is excluded besides what the policy excludes. Defaults to
+	// none.
+	OwnNamespace string
+}
+
+// NewHandler answers
+//
+//	/healthz       200 as long as the process runs. Nothing else: a restart
+//	               heals neither a broken policy nor an expired certificate.
+//	/readyz        200 if all checks hold, else 503. Lists every check.
+//	/debug/policy  the policy in force with its defaults, as JSON
+func NewHandler(o Options) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprintln(w, "ok")
+	})
+	mux.HandleFunc("GET /readyz", o.ready)
+	mux.HandleFunc("GET /debug/policy", o.debugPolicy)
+	return mux
+}
+
+// ready writes what a Kubernetes component writes for /readyz?verbose, whether
+// or not it is asked to be verbose: a kubelet shows it in the pod's events.
+func (o *Options) ready(w http.ResponseWriter, _ *http.Request) {
+	var body strings.Builder
+	status, verdict := http.StatusOK, "passed"
+	for _, check := range o.Ready {
+		if err := check.Probe(); err != nil {
+			status, verdict = http.StatusServiceUnavailable, "failed"
+			fmt.Fprintf(&body, "[-]%s failed: %v\n", check.Name, err)
+			continue
+		}
+		fmt.Fprintf(&body, "[+]%s ok\n", check.Name)
+	}
+	fmt.Fprintf(&body, "readyz check %s\n", verdict)
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	fmt.Fprint(w, body.String())
+}
+
+// debugDocument is what /debug/policy shows.
+type debugDocument struct {
+	Name string `json:"name"`
+	Hash string `json:"hash"`
+	// ExcludedNamespaces is what is never touched, our own namespace included.
+	ExcludedNamespaces []string `json:"excludedNamespaces"`
+	// Gates are the health gates. There are none yet.
+	Gates []struct{} `json:"gates"`
+	// Document is the policy with all defaults.
+	Document *policy.InjectionPolicy `json:"document"`
+}
+
+func (o *Options) debugPolicy(w http.ResponseWriter, _ *http.Request) {
+	compiled := o.Policy()
+	if compiled == nil {
+		http.Error(w, "no policy is loaded yet", http.StatusServiceUnavailable)
+		return
+	}
+	excluded := slices.Clone(compiled.Document().Spec.ExcludedNamespaces)
+	if o.OwnNamespace != "" && !slices.Contains(excluded, o.OwnNamespace) {
+		excluded = append(excluded, o.OwnNamespace)
+	}
+	slices.Sort(excluded)
+	body, err := json.MarshalIndent(debugDocument{
+		Name:               compiled.Name(),
+		Hash:               compiled.Hash(),
+		ExcludedNamespaces: append([]string{}, excluded...),
+		Gates:              []struct{}{},
+		Document:           compiled.Document(),
+	}, "", "  ")
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	// A client that leaves early has what it wanted.
+	_, _ = w.Write(append(body, '\n'))
+}

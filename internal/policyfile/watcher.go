@@ -1,0 +1,143 @@
+// Package policyfile keeps the policy in force in step with a file.
+package policyfile
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/yaml"
+
+	"github.com/shorthop/shorthop/pkg/policy"
+)
+
+// pollInterval is the time between two looks at the file. kubelet needs up to a
+// minute to bring a changed ConfigMap to the node, so faster would be no gain.
+const pollInterval = time.Second
+
+// Recorder learns how reloads end.
+type Recorder interface {
+	// PolicyReloaded says that the policy with this hash is in force since at.
+	PolicyReloaded(hash string, at time.Time)
+	// PolicyReloadFailed says that the file is broken and the last good policy
+	// stays in force.
+	PolicyReloadFailed()
+}
+
+// Options holds what a Watcher needs. Path, Recorder and Log are required.
+type Options struct {
+	// Path of the policy file.
+	Path string
+	// OwnNamespace is excluded besides what the policy excludes. Defaults to
+	// none.
+	OwnNamespace string
+	// Accept may refuse a policy that is valid but cannot be carried out here.
+	// Defaults to accepting every policy.
+	Accept   func(*policy.Compiled) error
+	Recorder Recorder
+	Log      logr.Logger
+}
+
+// Watcher holds the policy in force. What it does when it looks at the file,
+// once a second:
+//
+//	the content is                          the watcher
+//	the one it looked at last               does nothing
+//	new, and was another a second ago       waits: it may be half written
+//	new, the same as a second ago, valid    puts it in force
+//	new, the same as a second ago, broken   keeps the last good policy, logs the content's
+//	                                        errors once, and sets the gauge to 0
+//
+// That the file cannot be read counts as a broken content. Looking at the
+// content, and at nothing else, is what makes renames, the symbolic links that
+// kubelet swaps, and files that are written in place all the same.
+type Watcher struct {
+	Options
+	current atomic.Pointer[policy.Compiled]
+
+	// settled is the content that was acted on last, candidate the one seen by
+	// the last poll. Only New and Start use them, one after the other.
+	settled, candidate content
+}
+
+// New loads the file. A file that is broken from the start is an error: there
+// is no good policy to keep.
+func New(o Options) (*Watcher, error) {
+	w := &Watcher{Options: o}
+	w.settled = read(o.Path)
+	w.candidate = w.settled
+	if err := w.load(w.settled); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// Current returns the policy in force, never nil. It takes no lock.
+func (w *Watcher) Current() *policy.Compiled { return w.current.Load() }
+
+// Start follows the file until ctx ends. It returns nil.
+func (w *Watcher) Start(ctx context.Context) error {
+	ticker := time.NewTicker(pollInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			w.poll()
+		}
+	}
+}
+
+func (w *Watcher) poll() {
+	found := read(w.Path)
+	previous := w.candidate
+	w.candidate = found
+	if found.equal(w.settled) || !found.equal(previous) {
+		return
+	}
+	w.settled = found
+	if err := w.load(found); err != nil {
+		w.Recorder.PolicyReloadFailed()
+		w.Log.Error(err, "the policy file is broken, the last good policy stays in force",
+			"path", w.Path, "policy", w.Current().Hash())
+	}
+}
+
+// load puts a content in force, or says why it cannot.
+func (w *Watcher) load(c content) error {
+	compiled, err := c.compile(w.Path, w.OwnNamespace)
+	if err != nil {
+		return err
+	}
+	if w.Accept != nil {
+		if err := w.Accept(compiled); err != nil {
+			return fmt.Errorf("policy file %s:\n%w", w.Path, err)
+		}
+	}
+	w.current.Store(compiled)
+	w.Recorder.PolicyReloaded(compiled.Hash(), time.Now())
+	spec := &compiled.Document().Spec
+	w.Log.Info("policy loaded", "path", w.Path, "name", compiled.Name(), "policy", compiled.Hash(),
+		"mode", spec.Mode, "rules", len(spec.Rules))
+	if warnings := lint(c.data); len(warnings) > 0 {
+		w.Log.Info("the policy is valid, and perhaps not what is meant", "path", w.Path, "warnings", warnings)
+	}
+	return nil
+}
+
+// lint returns the warnings about a valid document: fields that are not acted
+// on, for one.
+func lint(data []byte) []string {
+	var written policy.InjectionPolicy // without defaults, unlike Compiled.Document
+	if err := yaml.Unmarshal(data, &written); err != nil || written.Kind != policy.Kind {
+		return nil // an empty document came before the one that Parse has found
+	}
+	var lines []string
+	for _, warning := range policy.Lint(&written) {
+		lines = append(lines, warning.String())
+	}
+	return lines
+}
