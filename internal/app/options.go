@@ -213,3 +213,9 @@ func splitAddress(address string) (host string, port int, err error) {
 	port, err = strconv.Atoi(text)
 	return host, port, err
 }
+
+// Flags returns the flags of the webhook with their defaults and help texts,
+// for the reference page.
+func Flags() *pflag.FlagSet {
+	return newCommand(nil).Flags()
+}
