@@ -20,13 +20,16 @@ WITH_ASSETS   := KUBEBUILDER_ASSETS="$$($(CONTROL_PLANE) --print-dir)"
 
 ##@ Try it
 
+# A binary instead of `go run`, which does not pass signals on and makes every exit code 1.
 .PHONY: run
 run: build control-plane ## Start a control plane, the webhook and sample pods, show before and after, and keep running
-	$(WITH_ASSETS) go run ./test/demo --keep
+	@go build -o bin/demo ./test/demo
+	@$(WITH_ASSETS) exec bin/demo --keep
 
 .PHONY: demo
 demo: build control-plane ## The same, and exit
-	$(WITH_ASSETS) go run ./test/demo
+	@go build -o bin/demo ./test/demo
+	@$(WITH_ASSETS) exec bin/demo
 
 ##@ Check it
 
