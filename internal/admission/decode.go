@@ -6,6 +6,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/shorthop/shorthop/pkg/policy"
 )
@@ -33,6 +34,11 @@ type groupVersionResource struct {
 	Group    string `json:"group"`
 	Version  string `json:"version"`
 	Resource string `json:"resource"`
+}
+
+// String is the usual form, "deployments.apps".
+func (r groupVersionResource) String() string {
+	return schema.GroupResource{Group: r.Group, Resource: r.Resource}.String()
 }
 
 // decodeOptions: the API server is trusted not to send duplicate names, and a
@@ -77,6 +83,13 @@ func (r *request) policyOperation() policy.Operation {
 		return policy.OperationAddEphemeralContainer
 	}
 	return policy.OperationOther
+}
+
+// isOther reports whether the review is known to be about something that is
+// never patched. The API server writes the operation after the resource and
+// before the object, so a fault in the object leaves no doubt.
+func (r *request) isOther() bool {
+	return r.Operation != "" && r.policyOperation() == policy.OperationOther
 }
 
 // podName is for logs: on creation a pod may have only the beginning of a

@@ -33,6 +33,7 @@ import (
 //	not about a pod                           allowed + warning     created as it is
 //	policy not loaded yet                     503, Retry-After: 1   created after a retry, or as it is
 //	body is no review, or UID unknown         400                   created as it is
+//	body cannot be read to its end            400                   created as it is
 //	body above the limit                      413                   created as it is
 //	content type is not JSON                  415                   created as it is
 //	method is not POST                        405                   created as it is
@@ -100,9 +101,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		h.refuse(w, http.StatusServiceUnavailable, metrics.StageNotReady, errors.New("no policy is loaded yet"))
 		return
 	}
-	body := h.buffers.Get().(*bytes.Buffer)
+	body, reusable := h.buffers.Get().(*bytes.Buffer), true
 	defer func() {
-		if body.Cap() <= keepBuffer {
+		if reusable && body.Cap() <= keepBuffer {
 			body.Reset()
 			h.buffers.Put(body)
 		}
@@ -119,8 +120,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
-	response := answer.appendTo(make([]byte, 0, 512+2*len(answer.patch)))
-	if _, err := w.Write(response); err != nil {
+	// The answer holds copies of what it took from the body, so it can be
+	// written over the body.
+	body.Reset()
+	if _, err := w.Write(answer.appendTo(body.AvailableBuffer())); err != nil {
+		reusable = false // of a failed write HTTP/2 may still be sending a part
 		h.Log.V(1).Info("client left before the answer", "uid", answer.uid, "error", err.Error())
 	}
 }
@@ -197,7 +201,7 @@ func (h *Handler) review(ctx context.Context, compiled *policy.Compiled, body []
 		}
 		return nil, err
 	}
-	if decodeErr != nil {
+	if decodeErr != nil && !r.Request.isOther() {
 		h.Log.Info("cannot decode a pod", "uid", r.Request.UID, "namespace", r.Request.Namespace, "error", decodeErr.Error())
 		return h.fail(compiled, &r, metrics.StageObject, "the pod cannot be decoded"), nil
 	}
@@ -206,13 +210,13 @@ func (h *Handler) review(ctx context.Context, compiled *policy.Compiled, body []
 
 // decide reviews a pod.
 func (h *Handler) decide(ctx context.Context, compiled *policy.Compiled, r *review, size int) *answer {
-	namespace := r.Request.Namespace
+	operation, namespace := r.Request.policyOperation(), r.Request.Namespace
 	labels, known := map[string]string(nil), true
-	if !compiled.Excludes(namespace) {
+	if needsNamespace(compiled, operation, namespace) {
 		labels, known = h.Namespaces.Labels(ctx, namespace)
 	}
 	result := mutate.Review(compiled, policy.Request{
-		Operation:       r.Request.policyOperation(),
+		Operation:       operation,
 		Namespace:       namespace,
 		NamespaceLabels: labels,
 		NamespaceKnown:  known,
@@ -222,7 +226,7 @@ func (h *Handler) decide(ctx context.Context, compiled *policy.Compiled, r *revi
 	})
 	warnings := result.Decision.Warnings
 	if !r.Request.isPod() {
-		warnings = append(warnings, fmt.Sprintf("shorthop: reviews pods only, was asked about %s; check the webhook configuration", r.Request.Resource.Resource))
+		warnings = append(warnings, fmt.Sprintf("shorthop: reviews pods only, was asked about %s; check the webhook configuration", r.Request.Resource))
 	}
 	if !known {
 		h.Metrics.Error(metrics.StageNamespace)
@@ -241,6 +245,14 @@ func (h *Handler) decide(ctx context.Context, compiled *policy.Compiled, r *revi
 		apiVersion: r.APIVersion, uid: r.Request.UID, allowed: true,
 		patch: patch, warnings: warnings, audit: auditOf(&result),
 	}
+}
+
+// needsNamespace reports whether a decision depends on the namespace's labels.
+// They may have to be read live, and a pod that is left alone in any case, the
+// kill switch above all, must not wait for that.
+func needsNamespace(compiled *policy.Compiled, operation policy.Operation, namespace string) bool {
+	return operation != policy.OperationOther && !compiled.Excludes(namespace) &&
+		compiled.Document().Spec.Mode != policy.ModeOff
 }
 
 // record counts and logs what was decided.

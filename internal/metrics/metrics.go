@@ -112,8 +112,13 @@ func (m *Metrics) Decision(feature policy.Feature, action policy.Action, reason 
 	}
 }
 
-// Error counts one failure.
-func (m *Metrics) Error(stage Stage) { m.errors[stage].Inc() }
+// Error counts one failure. A stage that is not in the list is not counted: a
+// label value from outside the list would be worse than a missing count.
+func (m *Metrics) Error(stage Stage) {
+	if counter, ok := m.errors[stage]; ok {
+		counter.Inc()
+	}
+}
 
 // Review records how long a review took.
 func (m *Metrics) Review(took time.Duration) { m.review.Observe(took.Seconds()) }

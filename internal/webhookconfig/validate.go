@@ -3,6 +3,7 @@ package webhookconfig
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -17,8 +18,8 @@ const metadataName = corev1.LabelMetadataName
 
 // Validate finds what makes a configuration dangerous, whoever wrote it: an
 // entry that selects Shorthop's own namespace (its pods would wait for
-// themselves) or an excluded one, and one that is called for updates of pods,
-// most of which cannot be patched.
+// themselves) or an excluded one, and one that is called for updates of pods or
+// of their status, most of which cannot be patched.
 func Validate(config *admissionv1.MutatingWebhookConfiguration, ownNamespace string, p *policy.InjectionPolicy) field.ErrorList {
 	var errs field.ErrorList
 	for i := range config.Webhooks {
@@ -62,15 +63,18 @@ func excludes(selector *metav1.LabelSelector, namespace string) bool {
 }
 
 func describe(selector *metav1.LabelSelector) string {
-	if selector == nil {
+	if selector == nil || len(selector.MatchLabels)+len(selector.MatchExpressions) == 0 {
 		return "{}"
 	}
 	return metav1.FormatLabelSelector(selector)
 }
 
 func validateRule(r *admissionv1.RuleWithOperations, at *field.Path) field.ErrorList {
-	pods := slices.ContainsFunc(r.Resources, func(resource string) bool {
-		return resource == "pods" || resource == "*" || resource == "*/*" || resource == "pods/*"
+	pods := slices.ContainsFunc(r.APIGroups, func(group string) bool {
+		return group == "" || group == "*"
+	}) && slices.ContainsFunc(r.Resources, func(resource string) bool {
+		name, subresource, _ := strings.Cut(resource, "/")
+		return (name == "pods" || name == "*") && subresource != "ephemeralcontainers"
 	})
 	updates := slices.ContainsFunc(r.Operations, func(operation admissionv1.OperationType) bool {
 		return operation == admissionv1.Update || operation == admissionv1.OperationAll

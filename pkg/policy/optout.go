@@ -131,7 +131,7 @@ func (c *Compiled) labelWarnings(warnings []string, where string, labels map[str
 			return
 		}
 		if _, known := parseLabelValue(value); !known {
-			warnings = append(warnings, fmt.Sprintf("%s label %s: %q is not one of enabled, disabled: ignored", where, key, value))
+			warnings = append(warnings, fmt.Sprintf("%s label %s: %s is not one of enabled, disabled: ignored", where, key, quote(value)))
 		}
 	}
 	check(LabelInject)

@@ -1,0 +1,747 @@
+package admission_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	admissionv1 "k8s.io/api/admission/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/shorthop/shorthop/internal/admission"
+	"github.com/shorthop/shorthop/pkg/policy"
+)
+
+// goldenPatch is the patch for the captured review under policyNodeLocal. The
+// file has a word for the policy's hash, which changes with every new default.
+func goldenPatch(t testing.TB) []byte {
+	t.Helper()
+	const file = "testdata/review-web-pod.patch.json"
+	hash := compile(t, policyNodeLocal).Hash()
+	if *update {
+		patch := decodeReview(t, newServer(t, policyNodeLocal).post(capturedReview(t)).Body.Bytes()).Response.Patch
+		var indented bytes.Buffer
+		if err := json.Indent(&indented, patch, "", "  "); err != nil {
+			t.Fatal(err)
+		}
+		text := strings.ReplaceAll(indented.String(), hash, "POLICY-HASH") + "\n"
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var patch bytes.Buffer
+	if err := json.Compact(&patch, bytes.ReplaceAll(text, []byte("POLICY-HASH"), []byte(hash))); err != nil {
+		t.Fatal(err)
+	}
+	return patch.Bytes()
+}
+
+// allowed is the answer that lets a pod pass as it is.
+func allowed(audit map[string]string, warnings ...string) *admissionv1.AdmissionResponse {
+	return &admissionv1.AdmissionResponse{UID: capturedUID, Allowed: true, AuditAnnotations: audit, Warnings: warnings}
+}
+
+// patched is the answer that injects.
+func patched(patch []byte, audit map[string]string, warnings ...string) *admissionv1.AdmissionResponse {
+	answer := allowed(audit, warnings...)
+	answer.Patch, answer.PatchType = patch, new(admissionv1.PatchTypeJSONPatch)
+	return answer
+}
+
+func denied(stage, message string) *admissionv1.AdmissionResponse {
+	return &admissionv1.AdmissionResponse{
+		UID:              capturedUID,
+		Result:           &metav1.Status{Status: metav1.StatusFailure, Code: http.StatusInternalServerError, Message: message},
+		AuditAnnotations: map[string]string{"error": stage},
+	}
+}
+
+// both is the audit of a decision that is the same for both features.
+func both(outcome string) map[string]string {
+	return map[string]string{"service_host": outcome, "dns": outcome}
+}
+
+func withRule(rule string, audit map[string]string) map[string]string {
+	audit["rule"] = rule
+	return audit
+}
+
+// TestAnswers has the rows of the outcome table that end in an answer to the
+// review.
+func TestAnswers(t *testing.T) {
+	t.Parallel()
+	inject := withRule("default", both("inject enabled_by_policy"))
+	injected := patched(goldenPatch(t), inject)
+	injectedCounts := map[string]int{
+		"decisions_total{inject service_host enabled_by_policy}": 1,
+		"decisions_total{inject dns enabled_by_policy}":          1,
+	}
+	skipped := func(reason string) map[string]int {
+		return map[string]int{
+			"decisions_total{skip service_host " + reason + "}": 1,
+			"decisions_total{skip dns " + reason + "}":          1,
+		}
+	}
+	plus := func(counts map[string]int, more string) map[string]int {
+		counts[more] = 1
+		return counts
+	}
+	undecodable := map[string]string{"error": "object"}
+	notDecoded := "shorthop: the pod cannot be decoded, so the pod is left as it is"
+	panics := withNamespaces(func(context.Context, string) (map[string]string, bool) { panic("lost the cache") })
+	const (
+		create           = `"operation":"CREATE"`
+		resourcePods     = `"resource":{"group":"","version":"v1","resource":"pods"}`
+		ephemeralUpdate  = `"operation":"UPDATE"`
+		containersString = `"containers":"s3cr3t","containersWere":[{"name":"web"`
+		containers       = `"containers":[{"name":"web"`
+	)
+
+	tests := map[string]struct {
+		policy  string // default policyNodeLocal
+		options []func(*admission.Options)
+		body    []byte // default capturedReview
+		want    *admissionv1.AdmissionResponse
+		// version is that of the answer; default v1.
+		version string
+		counts  map[string]int
+	}{
+		"pod injected": {
+			want: injected, counts: injectedCounts,
+		},
+		"v1beta1 is answered in v1beta1": {
+			body: edited(t, "admission.k8s.io/v1", "admission.k8s.io/v1beta1"),
+			want: injected, version: "admission.k8s.io/v1beta1", counts: injectedCounts,
+		},
+		"a dry run of the API server gets the same patch": {
+			body: edited(t, `"dryRun":false`, `"dryRun":true`),
+			want: injected, counts: injectedCounts,
+		},
+		"kind and apiVersion after the request": {
+			body: append(edited(t, `"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1",`, "")[:len(capturedReview(t))-len(`"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1",`)-1],
+				`,"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1"}`...),
+			want: injected, counts: injectedCounts,
+		},
+		"policy in DryRun decides and patches nothing": {
+			policy: policyDryRun,
+			want:   allowed(withRule("default", both("dry_run enabled_by_policy"))),
+			counts: map[string]int{
+				"decisions_total{dry_run service_host enabled_by_policy}": 1,
+				"decisions_total{dry_run dns enabled_by_policy}":          1,
+			},
+		},
+		"pod skipped by its label": {
+			body:   edited(t, `"app":"web"`, `"app":"web","shorthop.dev/inject":"disabled"`),
+			want:   allowed(withRule("default", both("skip disabled_by_pod_label"))),
+			counts: skipped("disabled_by_pod_label"),
+		},
+		"pod skipped by its namespace's label": {
+			options: []func(*admission.Options){withNamespaces(func(_ context.Context, namespace string) (map[string]string, bool) {
+				return map[string]string{"shorthop.dev/inject": "disabled"}, namespace == "default"
+			})},
+			want:   allowed(withRule("default", both("skip namespace_closed"))),
+			counts: skipped("namespace_closed"),
+		},
+		"nothing to add": {
+			body: edited(t,
+				`"env":[{"name":"A","value":"b"}]`, `"env":[{"name":"KUBERNETES_SERVICE_HOST","value":"x"}]`,
+				`"env":[{"name":"DB_HOST"`, `"env":[{"name":"KUBERNETES_SERVICE_HOST","value":"x"},{"name":"DB_HOST"`,
+				`"image":"envoyproxy/envoy:v1.30"`, `"image":"envoyproxy/envoy:v1.30","env":[{"name":"KUBERNETES_SERVICE_PORT"}]`,
+				`"dnsPolicy":"ClusterFirst"`, `"dnsPolicy":"Default"`),
+			want: allowed(map[string]string{"rule": "default", "service_host": "skip service_port_set", "dns": "skip dns_policy_default"}),
+			counts: map[string]int{
+				"decisions_total{skip service_host service_port_set}": 1,
+				"decisions_total{skip dns dns_policy_default}":        1,
+			},
+		},
+		"label and annotations with bad values": {
+			body: edited(t,
+				`"app":"web"`, `"app":"web","shorthop.dev/dns":"yes"`,
+				`"prometheus.io/port":"8080"`, `"prometheus.io/port":"8080","shorthop.dev/ndots":"many","shorthop.dev/dns-mode":"Turbo"`),
+			want: patched(goldenPatch(t), inject,
+				`pod label shorthop.dev/dns: "yes" is not one of enabled, disabled: ignored`,
+				`annotation shorthop.dev/dns-mode: "Turbo" is not one of Options, NodeLocal; using NodeLocal`,
+				`annotation shorthop.dev/ndots: "many" is not a number; using 3`),
+			counts: injectedCounts,
+		},
+		"the record does not fit": {
+			body: edited(t, `"prometheus.io/port":"8080"`, `"prometheus.io/port":"8080","padding":"`+strings.Repeat("p", 256<<10-80)+`"`),
+			want: patched(goldenPatchWithout(t, "/metadata/annotations/shorthop.dev~1injected"),
+				map[string]string{"rule": "default", "service_host": "inject enabled_by_policy", "dns": "inject enabled_by_policy", "record": "skip annotation_budget"}),
+			counts: map[string]int{
+				"decisions_total{inject service_host enabled_by_policy}": 1,
+				"decisions_total{inject dns enabled_by_policy}":          1,
+				"decisions_total{skip record annotation_budget}":         1,
+			},
+		},
+
+		"object cannot be decoded": {
+			body:   edited(t, containers, containersString),
+			want:   allowed(undecodable, notDecoded),
+			counts: map[string]int{"errors_total{object}": 1},
+		},
+		"object cannot be decoded under onError Deny": {
+			policy: policyDeny,
+			body:   edited(t, containers, containersString),
+			want:   denied("object", "shorthop: the pod cannot be decoded; the policy says onError: Deny"),
+			counts: map[string]int{"errors_total{object}": 1},
+		},
+		"truncated after the UID": {
+			body:   capturedReview(t)[:len(capturedReview(t))/2],
+			want:   allowed(undecodable, notDecoded),
+			counts: map[string]int{"errors_total{object}": 1},
+		},
+		"truncated after the UID under onError Deny": {
+			policy: policyDeny,
+			body:   capturedReview(t)[:len(capturedReview(t))/2],
+			want:   denied("object", "shorthop: the pod cannot be decoded; the policy says onError: Deny"),
+			counts: map[string]int{"errors_total{object}": 1},
+		},
+		"panic": {
+			options: []func(*admission.Options){panics},
+			want:    allowed(map[string]string{"error": "panic"}, "shorthop: internal error, so the pod is left as it is"),
+			counts:  map[string]int{"errors_total{panic}": 1},
+		},
+		"panic under onError Deny": {
+			policy:  policyDeny,
+			options: []func(*admission.Options){panics},
+			want:    denied("panic", "shorthop: internal error; the policy says onError: Deny"),
+			counts:  map[string]int{"errors_total{panic}": 1},
+		},
+
+		"namespace labels unknown": {
+			options: []func(*admission.Options){withNamespaces(unknown)},
+			want:    allowed(both("skip namespace_unknown"), "shorthop: the labels of namespace default could not be read, so the pod is left as it is"),
+			counts:  plus(skipped("namespace_unknown"), "errors_total{namespace}"),
+		},
+		"namespace labels unknown under onError Deny": {
+			policy:  policyDeny,
+			options: []func(*admission.Options){withNamespaces(unknown)},
+			want:    allowed(both("skip namespace_unknown"), "shorthop: the labels of namespace default could not be read, so the pod is left as it is"),
+			counts:  plus(skipped("namespace_unknown"), "errors_total{namespace}"),
+		},
+		"namespace labels are not asked for under mode Off": {
+			policy:  policyOff,
+			options: []func(*admission.Options){withNamespaces(unknown)},
+			want:    allowed(both("skip mode_off")),
+			counts:  skipped("mode_off"),
+		},
+		"namespace labels are not asked for in an excluded namespace": {
+			body:    edited(t, `"namespace":"default","operation"`, `"namespace":"kube-system","operation"`),
+			options: []func(*admission.Options){withNamespaces(unknown)},
+			want:    allowed(both("skip excluded_namespace")),
+			counts:  skipped("excluded_namespace"),
+		},
+		"namespace labels are not asked for in our own namespace": {
+			body:    edited(t, `"namespace":"default","operation"`, `"namespace":"shorthop","operation"`),
+			options: []func(*admission.Options){withNamespaces(unknown)},
+			want:    allowed(both("skip excluded_namespace")),
+			counts:  skipped("excluded_namespace"),
+		},
+
+		"update of a pod": {
+			body:    edited(t, create, ephemeralUpdate),
+			options: []func(*admission.Options){withNamespaces(unknown)},
+			want:    allowed(both("skip operation")),
+			counts:  skipped("operation"),
+		},
+		"deletion of a pod": {
+			body:   edited(t, create, `"operation":"DELETE"`, `"object":{`, `"object":null,"oldObject":{`, `"oldObject":null,`, ``),
+			want:   allowed(both("skip operation")),
+			counts: skipped("operation"),
+		},
+		"update of a pod that cannot be decoded, under onError Deny": {
+			policy: policyDeny,
+			body:   edited(t, create, ephemeralUpdate, containers, containersString),
+			want:   allowed(both("skip operation")),
+			counts: skipped("operation"),
+		},
+		"creation of a subresource": {
+			body: edited(t, resourcePods, resourcePods+`,"subResource":"binding"`),
+			want: allowed(both("skip operation")), counts: skipped("operation"),
+		},
+		"bytes that are not UTF-8, in what is not read": {
+			body: edited(t, `"echo"`, "\"\xff\""),
+			want: injected, counts: injectedCounts,
+		},
+		"names that are there twice, in what is not read": {
+			body: edited(t, `"securityContext":{}`, `"securityContext":{"a":1,"a":2}`),
+			want: injected, counts: injectedCounts,
+		},
+		"new ephemeral container": {
+			body: edited(t,
+				resourcePods, resourcePods+`,"subResource":"ephemeralcontainers"`, create, ephemeralUpdate,
+				`"restartPolicy":"Always"`, `"restartPolicy":"Always","ephemeralContainers":[{"name":"old"},{"name":"new","env":[{"name":"A","value":"b"}]}]`,
+				`"oldObject":null`, `"oldObject":{"spec":{"ephemeralContainers":[{"name":"old"}]}}`),
+			want: patched([]byte(`[{"op":"add","path":"/spec/ephemeralContainers/1/env/0","value":{"name":"KUBERNETES_SERVICE_HOST","value":"api.example.com"}}]`),
+				map[string]string{"rule": "default", "service_host": "inject enabled_by_policy", "dns": "skip ephemeral_container"}),
+			counts: map[string]int{
+				"decisions_total{inject service_host enabled_by_policy}": 1,
+				"decisions_total{skip dns ephemeral_container}":          1,
+			},
+		},
+
+		"not about a pod": {
+			body: edited(t, resourcePods, `"resource":{"group":"apps","version":"v1","resource":"deployments"}`),
+			want: allowed(both("skip operation"),
+				"shorthop: reviews pods only, was asked about deployments.apps; check the webhook configuration"),
+			counts: skipped("operation"),
+		},
+		"not about a pod, of no namespace, and nothing like a pod, under onError Deny": {
+			policy: policyDeny,
+			body: edited(t, resourcePods, `"resource":{"group":"example.com","version":"v1","resource":"pods"}`,
+				`"namespace":"default",`, ``, containers, containersString),
+			options: []func(*admission.Options){withNamespaces(unknown)},
+			want: allowed(both("skip operation"),
+				"shorthop: reviews pods only, was asked about pods.example.com; check the webhook configuration"),
+			counts: skipped("operation"),
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if test.policy == "" {
+				test.policy = policyNodeLocal
+			}
+			if test.body == nil {
+				test.body = capturedReview(t)
+			}
+			if test.version == "" {
+				test.version = "admission.k8s.io/v1"
+			}
+			s := newServer(t, test.policy, test.options...)
+			recorder := s.post(test.body)
+			if recorder.Code != http.StatusOK {
+				t.Fatalf("status %d: %s", recorder.Code, recorder.Body)
+			}
+			if diff := cmp.Diff(http.Header{"Content-Type": {"application/json"}}, recorder.Header()); diff != "" {
+				t.Errorf("header (-want +got):\n%s", diff)
+			}
+			want := &admissionv1.AdmissionReview{
+				TypeMeta: metav1.TypeMeta{Kind: "AdmissionReview", APIVersion: test.version},
+				Response: test.want,
+			}
+			if diff := cmp.Diff(want, decodeReview(t, recorder.Body.Bytes())); diff != "" {
+				t.Errorf("answer (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(test.counts, s.counts(t)); diff != "" {
+				t.Errorf("metrics (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// goldenPatchWithout is the golden patch without the operation at a path.
+func goldenPatchWithout(t testing.TB, path string) []byte {
+	t.Helper()
+	var operations, rest []json.RawMessage
+	if err := json.Unmarshal(goldenPatch(t), &operations); err != nil {
+		t.Fatal(err)
+	}
+	for _, operation := range operations {
+		if !bytes.Contains(operation, []byte(`"path":"`+path+`"`)) {
+			rest = append(rest, operation)
+		}
+	}
+	if len(rest) != len(operations)-1 {
+		t.Fatalf("the golden patch has %d operations at %s", len(operations)-len(rest), path)
+	}
+	patch, err := json.Marshal(rest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return patch
+}
+
+// TestRefusals has the rows of the outcome table that end without an answer to
+// a review.
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	const tooLarge = "body is larger than 7340032 bytes\n"
+	text := func(line string) string { return line + "\n" }
+	withMethod := func(method string) *http.Request {
+		req := newRequest(capturedReview(t))
+		req.Method = method
+		return req
+	}
+	withContentType := func(value ...string) *http.Request {
+		req := newRequest(capturedReview(t))
+		req.Header["Content-Type"] = value
+		return req
+	}
+	withBody := func(body io.Reader) *http.Request {
+		req := httptest.NewRequest(http.MethodPost, "/mutate-v1-pod", body)
+		req.Header.Set("Content-Type", "application/json")
+		return req
+	}
+	plain := http.Header{"Content-Type": {"text/plain; charset=utf-8"}, "X-Content-Type-Options": {"nosniff"}}
+	and := func(key, value string) http.Header {
+		header := plain.Clone()
+		header.Set(key, value)
+		return header
+	}
+	tests := map[string]struct {
+		noPolicy bool
+		request  *http.Request
+		status   int
+		body     string
+		header   http.Header // default plain
+		stage    string      // default request
+	}{
+		"method GET": {
+			request: withMethod(http.MethodGet), status: http.StatusMethodNotAllowed,
+			body: text("method is GET, want POST"), header: and("Allow", "POST"),
+		},
+		"method PUT": {
+			request: withMethod(http.MethodPut), status: http.StatusMethodNotAllowed,
+			body: text("method is PUT, want POST"), header: and("Allow", "POST"),
+		},
+		"no content type": {
+			request: withContentType(), status: http.StatusUnsupportedMediaType,
+			body: text(`content type is "", want application/json`),
+		},
+		"content type of protobuf": {
+			request: withContentType("application/vnd.kubernetes.protobuf"), status: http.StatusUnsupportedMediaType,
+			body: text(`content type is "application/vnd.kubernetes.protobuf", want application/json`),
+		},
+		"content type that only begins like JSON": {
+			request: withContentType("application/json-patch+json"), status: http.StatusUnsupportedMediaType,
+			body: text(`content type is "application/json-patch+json", want application/json`),
+		},
+		"empty body": {
+			request: newRequest(nil), status: http.StatusBadRequest,
+			body: text("not an AdmissionReview: the body is empty"),
+		},
+		"empty body of unknown length": {
+			request: withBody(iotest.OneByteReader(strings.NewReader(""))), status: http.StatusBadRequest,
+			body: text("not an AdmissionReview: the body is empty"),
+		},
+		"body of 8 MiB": {
+			request: newRequest(bytes.Repeat([]byte(" "), 8<<20)), status: http.StatusRequestEntityTooLarge,
+			body: tooLarge,
+		},
+		"body of 8 MiB, length not announced": {
+			request: withBody(iotest.HalfReader(bytes.NewReader(bytes.Repeat([]byte(" "), 8<<20)))), status: http.StatusRequestEntityTooLarge,
+			body: tooLarge,
+		},
+		"body one byte above the limit": {
+			request: withBody(iotest.HalfReader(bytes.NewReader(append(capturedReview(t), bytes.Repeat([]byte(" "), 7<<20-len(capturedReview(t))+1)...)))),
+			status:  http.StatusRequestEntityTooLarge,
+			body:    tooLarge,
+		},
+		"body that ends in an error": {
+			request: withBody(io.MultiReader(bytes.NewReader(capturedReview(t)[:100]), iotest.ErrReader(errors.New("connection reset")))),
+			status:  http.StatusBadRequest,
+			body:    text("read body: connection reset"),
+		},
+		"not JSON": {
+			request: newRequest([]byte("hello")), status: http.StatusBadRequest,
+			body: text("not an AdmissionReview: jsontext: invalid character 'h' at start of value"),
+		},
+		"truncated before the UID": {
+			request: newRequest(capturedUpTo(t, capturedUID)), status: http.StatusBadRequest,
+			body: text(`not an AdmissionReview: jsontext: unexpected EOF within "/request/uid" after offset 79`),
+		},
+		"array": {
+			request: newRequest([]byte("[]")), status: http.StatusBadRequest,
+			body: text("not an AdmissionReview: json: cannot unmarshal JSON array into Go admission.review"),
+		},
+		"null": {
+			request: newRequest([]byte("null")), status: http.StatusBadRequest,
+			body: text(`not an AdmissionReview: kind is "", want AdmissionReview`),
+		},
+		"pod instead of a review": {
+			request: newRequest([]byte(`{"kind":"Pod","apiVersion":"v1"}`)), status: http.StatusBadRequest,
+			body: text(`not an AdmissionReview: kind is "Pod", want AdmissionReview`),
+		},
+		"review of an unknown version": {
+			request: newRequest(edited(t, "admission.k8s.io/v1", "admission.k8s.io/v2")), status: http.StatusBadRequest,
+			body: text(`not an AdmissionReview: apiVersion is "admission.k8s.io/v2", want admission.k8s.io/v1 or admission.k8s.io/v1beta1`),
+		},
+		"review without a UID": {
+			request: newRequest(edited(t, capturedUID, "")), status: http.StatusBadRequest,
+			body: text("not an AdmissionReview: request.uid is empty"),
+		},
+		"review without a request": {
+			request: newRequest([]byte(`{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":null}`)), status: http.StatusBadRequest,
+			body: text("not an AdmissionReview: request.uid is empty"),
+		},
+		"policy not loaded yet": {
+			noPolicy: true, request: newRequest(capturedReview(t)), status: http.StatusServiceUnavailable,
+			body: text("no policy is loaded yet"), header: and("Retry-After", "1"), stage: "not_ready",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			document, header, stage := policyDeny, plain, "request" // Deny is about pods, not about what is no review
+			if test.noPolicy {
+				document = ""
+			}
+			if test.header != nil {
+				header = test.header
+			}
+			if test.stage != "" {
+				stage = test.stage
+			}
+			s := newServer(t, document)
+			recorder := s.serve(test.request)
+			if got := stable(recorder.Body.String()); recorder.Code != test.status || got != test.body {
+				t.Errorf("got %d %q, want %d %q", recorder.Code, got, test.status, test.body)
+			}
+			if diff := cmp.Diff(header, recorder.Header()); diff != "" {
+				t.Errorf("header (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(map[string]int{"errors_total{" + stage + "}": 1}, s.counts(t)); diff != "" {
+				t.Errorf("metrics (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestContentTypeWithParameter accepts what HTTP allows.
+func TestContentTypeWithParameter(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, policyNodeLocal)
+	for _, contentType := range []string{"application/json; charset=utf-8", "Application/JSON"} {
+		req := newRequest(capturedReview(t))
+		req.Header.Set("Content-Type", contentType)
+		recorder := s.serve(req)
+		if recorder.Code != http.StatusOK || !decodeReview(t, recorder.Body.Bytes()).Response.Allowed {
+			t.Errorf("%s: got %d %s", contentType, recorder.Code, recorder.Body)
+		}
+	}
+}
+
+// TestBodyAtTheLimit accepts the largest body; such a pod is too large to
+// patch.
+func TestBodyAtTheLimit(t *testing.T) {
+	t.Parallel()
+	body := append(capturedReview(t), bytes.Repeat([]byte(" "), 7<<20-len(capturedReview(t)))...)
+	recorder := newServer(t, policyNodeLocal).post(body)
+	if recorder.Code != http.StatusOK {
+		t.Fatalf("status %d: %s", recorder.Code, recorder.Body)
+	}
+	want := allowed(both("skip object_size"))
+	if diff := cmp.Diff(want, decodeReview(t, recorder.Body.Bytes()).Response); diff != "" {
+		t.Errorf("answer (-want +got):\n%s", diff)
+	}
+}
+
+// TestTruncatedAnywhere cuts the review after every byte: without the UID it
+// is refused, from there on it is answered, and always the pod passes.
+func TestTruncatedAnywhere(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, policyNodeLocal)
+	review := capturedReview(t)
+	afterUID := bytes.Index(review, []byte(capturedUID)) + len(capturedUID) + len(`"`)
+	want := allowed(map[string]string{"error": "object"}, "shorthop: the pod cannot be decoded, so the pod is left as it is")
+	for n := 1; n < len(review); n++ {
+		recorder := s.post(review[:n])
+		if n < afterUID {
+			if recorder.Code != http.StatusBadRequest {
+				t.Errorf("after %d bytes: status %d", n, recorder.Code)
+			}
+			continue
+		}
+		if recorder.Code != http.StatusOK {
+			t.Errorf("after %d bytes: status %d: %s", n, recorder.Code, recorder.Body)
+			continue
+		}
+		if diff := cmp.Diff(want, decodeReview(t, recorder.Body.Bytes()).Response); diff != "" {
+			t.Errorf("after %d bytes (-want +got):\n%s", n, diff)
+		}
+	}
+}
+
+// TestUIDIsEscaped repeats whatever the API server sends as UID.
+func TestUIDIsEscaped(t *testing.T) {
+	t.Parallel()
+	for _, uid := range []string{`a"b`, `a\b`, "a\nb", "a\u2028<b>", "\x00", `","allowed":false,"x":"`} {
+		quoted, err := json.Marshal(uid)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := edited(t, `"`+capturedUID+`"`, string(quoted))
+		want := patched(goldenPatch(t), withRule("default", both("inject enabled_by_policy")))
+		want.UID = types.UID(uid)
+		got := decodeReview(t, newServer(t, policyNodeLocal).post(body).Body.Bytes()).Response
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("UID %q (-want +got):\n%s", uid, diff)
+		}
+	}
+}
+
+// TestDraining asks clients to open a new connection, whatever they are
+// answered.
+func TestDraining(t *testing.T) {
+	t.Parallel()
+	draining := func(o *admission.Options) { o.Draining = func() bool { return true } }
+	for name, test := range map[string]struct {
+		policy string
+		body   []byte
+		status int
+	}{
+		"an answer":       {policyNodeLocal, capturedReview(t), http.StatusOK},
+		"a refusal":       {policyNodeLocal, nil, http.StatusBadRequest},
+		"not ready":       {"", capturedReview(t), http.StatusServiceUnavailable},
+		"a failed review": {policyNodeLocal, edited(t, `"spec":{`, `"spec":7,"x":{`), http.StatusOK},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			web := httptest.NewServer(newServer(t, test.policy, draining))
+			defer web.Close()
+			response, err := http.Post(web.URL, "application/json", bytes.NewReader(test.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			if response.StatusCode != test.status || !response.Close {
+				t.Errorf("status %d, connection closed %t; want %d, true", response.StatusCode, response.Close, test.status)
+			}
+		})
+	}
+}
+
+// TestTimeout gives a review four fifths of what the API server waits, and at
+// most two seconds.
+func TestTimeout(t *testing.T) {
+	t.Parallel()
+	for query, want := range map[string]time.Duration{
+		"":                         2 * time.Second,
+		"?timeout=1s":              800 * time.Millisecond,
+		"?timeout=100ms":           80 * time.Millisecond,
+		"?timeout=30s":             2 * time.Second,
+		"?timeout=0s":              2 * time.Second,
+		"?timeout=-1s":             2 * time.Second,
+		"?timeout=soon":            2 * time.Second,
+		"?timeout=1s&timeout=500h": 800 * time.Millisecond,
+		"?timeout=%zz":             2 * time.Second,
+	} {
+		t.Run("query "+query, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newServer(t, policyNodeLocal, withNamespaces(func(ctx context.Context, _ string) (map[string]string, bool) {
+					<-ctx.Done()
+					return nil, false
+				}))
+				req := newRequest(capturedReview(t))
+				req.URL.RawQuery = strings.TrimPrefix(query, "?")
+				started := time.Now()
+				recorder := s.serve(req)
+				if took := time.Since(started); took != want {
+					t.Errorf("took %v, want %v", took, want)
+				}
+				answer := allowed(both("skip namespace_unknown"), "shorthop: the labels of namespace default could not be read, so the pod is left as it is")
+				if diff := cmp.Diff(answer, decodeReview(t, recorder.Body.Bytes()).Response); diff != "" {
+					t.Errorf("answer (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// TestClientDisconnects finishes a review that was begun: controller-runtime
+// cancels the requests in flight when it stops.
+func TestClientDisconnects(t *testing.T) {
+	t.Parallel()
+	begun, gone, errs := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	s := newServer(t, policyNodeLocal, withNamespaces(func(ctx context.Context, _ string) (map[string]string, bool) {
+		close(begun)
+		<-gone
+		errs <- ctx.Err()
+		return nil, true
+	}))
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		go func() {
+			<-req.Context().Done()
+			close(gone)
+		}()
+		s.ServeHTTP(w, req)
+	}))
+	defer web.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-begun
+		cancel()
+	}()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, web.URL, bytes.NewReader(capturedReview(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if response, err := http.DefaultClient.Do(req); err == nil {
+		response.Body.Close()
+		t.Error("the client did not leave")
+	}
+	if err := <-errs; err != nil {
+		t.Errorf("the review's context ended with the client: %v", err)
+	}
+	web.Close() // waits for the handler
+	if got := s.counts(t)["decisions_total{inject dns enabled_by_policy}"]; got != 1 {
+		t.Errorf("%d reviews were finished, want 1", got)
+	}
+}
+
+// TestConcurrentReviews answers each review with its own answer: buffers are
+// shared between reviews, one after the other.
+func TestConcurrentReviews(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, policyNodeLocal)
+	golden := goldenPatch(t)
+	var wg sync.WaitGroup
+	for _, name := range []string{"a", "bb", "ccc", "dddd"} {
+		wg.Go(func() {
+			// A container's name is in the answer, and its length moves all that
+			// follows.
+			for i := range 100 {
+				container := strings.Repeat(name, 1+i%15)
+				uid := container + "-" + capturedUID
+				body := edited(t, `"name":"web","image"`, `"name":"`+container+`","image"`, capturedUID, uid)
+				response := decodeReview(t, s.post(body).Body.Bytes()).Response
+				if string(response.UID) != uid || !bytes.Contains(response.Patch, []byte(`[\"init\",\"`+container+`\",\"sidecar\"]`)) {
+					t.Errorf("answer to %s is %s: %s", uid, response.UID, response.Patch)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got := decodeReview(t, s.post(capturedReview(t)).Body.Bytes()).Response.Patch; !bytes.Equal(got, golden) {
+		t.Errorf("patch afterwards is %s", got)
+	}
+}
+
+// TestPolicyIsReadPerReview takes a new policy with the next review.
+func TestPolicyIsReadPerReview(t *testing.T) {
+	t.Parallel()
+	current := compile(t, policyOff)
+	s := newServer(t, "", func(o *admission.Options) { o.Policy = func() *policy.Compiled { return current } })
+	review := func() *admissionv1.AdmissionResponse {
+		return decodeReview(t, s.post(capturedReview(t)).Body.Bytes()).Response
+	}
+	if diff := cmp.Diff(allowed(both("skip mode_off")), review()); diff != "" {
+		t.Errorf("first answer (-want +got):\n%s", diff)
+	}
+	current = compile(t, policyNodeLocal)
+	want := patched(goldenPatch(t), withRule("default", both("inject enabled_by_policy")))
+	if diff := cmp.Diff(want, review()); diff != "" {
+		t.Errorf("second answer (-want +got):\n%s", diff)
+	}
+}

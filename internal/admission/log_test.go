@@ -1,0 +1,169 @@
+package admission_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/iotest"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
+	"github.com/google/go-cmp/cmp"
+)
+
+// logLines collects what is logged, at every level.
+type logLines struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *logLines) logger() logr.Logger {
+	return funcr.New(func(_, line string) {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.lines = append(l.lines, line)
+	}, funcr.Options{Verbosity: 10})
+}
+
+// TestLogs has a line of the log for every kind of review.
+func TestLogs(t *testing.T) {
+	t.Parallel()
+	const common = `"uid"="` + capturedUID + `" "namespace"="default"`
+	tests := map[string]struct {
+		body []byte
+		want string
+	}{
+		"injected": {
+			body: capturedReview(t),
+			want: `"level"=1 "msg"="reviewed" ` + common + ` "name"="web-7c97fff775-" "rule"="default" "operations"=7` +
+				` "serviceHostAction"="inject" "serviceHostReason"="enabled_by_policy" "dnsAction"="inject" "dnsReason"="enabled_by_policy"`,
+		},
+		"named": {
+			body: edited(t, `"metadata":{`, `"metadata":{"name":"web-0",`, `"ClusterFirst"`, `"Default"`),
+			want: `"level"=1 "msg"="reviewed" ` + common + ` "name"="web-0" "rule"="default" "operations"=4` +
+				` "serviceHostAction"="inject" "serviceHostReason"="enabled_by_policy" "dnsAction"="skip" "dnsReason"="dns_policy_default"`,
+		},
+		"undecodable": {
+			body: edited(t, `"spec":{`, `"spec":7,"x":{`),
+			want: `"level"=0 "msg"="cannot decode a pod" ` + common + ` "error"="json: cannot unmarshal JSON number into Go policy.PodSpec within \"/request/object/spec\""`,
+		},
+		"no review": {
+			body: []byte(`{}`),
+			want: `"level"=0 "msg"="refused a request" "status"=400 "stage"="request" "error"="not an AdmissionReview: kind is \"\", want AdmissionReview"`,
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var log logLines
+			newServer(t, policyNodeLocal, withLog(log.logger())).post(test.body)
+			if diff := cmp.Diff(test.want, stable(strings.Join(log.lines, "\n"))); diff != "" {
+				t.Errorf("log (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestLogOfPanic has the stack, without which nobody can report the bug.
+func TestLogOfPanic(t *testing.T) {
+	t.Parallel()
+	var log logLines
+	newServer(t, policyNodeLocal, withLog(log.logger()),
+		withNamespaces(func(context.Context, string) (map[string]string, bool) { panic("lost the cache") })).post(capturedReview(t))
+	if len(log.lines) != 1 {
+		t.Fatalf("logged %q, want one line", log.lines)
+	}
+	for _, part := range []string{`"msg"="bug in Shorthop; please report it"`, `"error"="panic: lost the cache"`, capturedUID, "TestLogOfPanic.func"} {
+		if !strings.Contains(log.lines[0], part) {
+			t.Errorf("%s is not in %s", part, log.lines[0])
+		}
+	}
+}
+
+// TestLogOfLostAnswer says who did not wait.
+func TestLogOfLostAnswer(t *testing.T) {
+	t.Parallel()
+	var log logLines
+	s := newServer(t, policyOff, withLog(log.logger()))
+	s.ServeHTTP(lost{httptest.NewRecorder()}, newRequest(capturedReview(t)))
+	want := `"level"=1 "msg"="client left before the answer" "uid"="` + capturedUID + `" "error"="broken pipe"`
+	if len(log.lines) != 2 || log.lines[1] != want {
+		t.Errorf("logged %q, want %q at the end", log.lines, want)
+	}
+}
+
+// lost is a ResponseWriter whose client is gone.
+type lost struct{ http.ResponseWriter }
+
+func (lost) Write([]byte) (int, error) { return 0, errors.New("broken pipe") }
+
+// TestNothingOfThePodIsLogged hides a secret wherever a pod can have one, and
+// breaks the review in every way: neither the log, at any level, nor a refusal
+// shows it.
+func TestNothingOfThePodIsLogged(t *testing.T) {
+	t.Parallel()
+	const secret = "s3cr3t"
+	with := func(oldNew ...string) []byte {
+		return edited(t, append([]string{
+			`"value":"b"`, `"value":"` + secret + `"`,
+			`"value":"db.prod.svc"`, `"value":"` + secret + `"`,
+			`"prometheus.io/port":"8080"`, `"prometheus.io/port":"` + secret + `"`,
+			`"echo"`, `"` + secret + `"`,
+		}, oldNew...)...)
+	}
+	bodies := [][]byte{with()}
+	for _, wrong := range []string{`"s3cr3t"`, `{"value":"s3cr3t"}`, `["s3cr3t"]`, `s3cr3t`, `"s3cr3t\x"`, `"s3cr3t` + "\n" + `"`, `7`, `true`} {
+		for _, field := range []string{
+			`"name":"A"`, `"env":[{"name":"A"`, `"dnsPolicy":"ClusterFirst"`, `"restartPolicy":"Always"`,
+			`"schedulerName":"default-scheduler"`, `"app":"web"`, `"dryRun":false`, `"name":"web","image"`,
+		} {
+			name, _, _ := strings.Cut(field, ":")
+			bodies = append(bodies, with(field, name+":"+wrong+`,"was":{`+field+`}`))
+		}
+		for _, field := range []string{"hostNetwork", "dnsConfig", "tolerations", "nodeSelector", "os", "initContainers", "ephemeralContainers"} {
+			bodies = append(bodies, with(`"restartPolicy"`, `"`+field+`":`+wrong+`,"restartPolicy"`))
+		}
+		bodies = append(bodies, with(`"value":"`+secret+`"`, `"value":`+wrong), with(`"metadata":{`, `"metadata":{"ownerReferences":[{"controller":`+wrong+`}],`))
+	}
+	whole := with()
+	for n := 0; n < len(whole); n += 7 {
+		bodies = append(bodies, whole[:n])
+	}
+	var log logLines
+	panics := withNamespaces(func(context.Context, string) (map[string]string, bool) { panic("lost the cache") })
+	servers := []*server{
+		newServer(t, policyNodeLocal, withLog(log.logger())),
+		newServer(t, policyDeny, withLog(log.logger())),
+		newServer(t, policyNodeLocal, withLog(log.logger()), panics),
+		newServer(t, policyNodeLocal, withLog(log.logger()), withNamespaces(unknown)),
+		newServer(t, "", withLog(log.logger())),
+	}
+	answered := 0
+	for _, body := range bodies {
+		for _, s := range servers {
+			recorder := s.post(body)
+			answered++
+			if bytes.Contains(recorder.Body.Bytes(), []byte(secret)) {
+				t.Errorf("answered %s", recorder.Body)
+			}
+		}
+	}
+	broken := newRequest(nil)
+	broken.Body = io.NopCloser(io.MultiReader(bytes.NewReader(whole), iotest.ErrReader(errors.New("connection reset"))))
+	servers[0].serve(broken)
+	answered++
+	if len(log.lines) != answered {
+		t.Errorf("%d lines for %d requests", len(log.lines), answered)
+	}
+	for _, line := range log.lines {
+		if strings.Contains(line, secret) {
+			t.Errorf("logged %s", line)
+		}
+	}
+}

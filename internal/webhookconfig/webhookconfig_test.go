@@ -1,0 +1,222 @@
+package webhookconfig_test
+
+import (
+	"flag"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/yaml"
+
+	"github.com/shorthop/shorthop/internal/webhookconfig"
+	"github.com/shorthop/shorthop/pkg/policy"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// parse returns a defaulted policy with the given lines of spec.
+func parse(t testing.TB, spec string) *policy.InjectionPolicy {
+	t.Helper()
+	p, err := policy.Parse([]byte(`
+apiVersion: shorthop.dev/v1alpha1
+kind: InjectionPolicy
+metadata: {name: test}
+spec:
+  serviceHost: {host: api.example.com}
+  dns: {}
+` + spec))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// inCluster is where a Helm release puts the server.
+var inCluster = webhookconfig.Options{OwnNamespace: "shorthop", Service: "shorthop-webhook", CABundle: []byte("PEM")}
+
+// TestGolden has the whole configuration for each kind of policy and place.
+func TestGolden(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		spec    string
+		options webhookconfig.Options
+	}{
+		"default": {options: inCluster},
+		"final":   {spec: "  namespaceOptOut: Final\n", options: inCluster},
+		"aliases": {
+			spec: `
+  labelAliases:
+  - {label: example.com/dns-cache, feature: DNS}
+  - {label: example.com/direct, feature: ServiceHost}
+  - {label: example.com/no-direct, feature: ServiceHost, disableOnly: true}
+`,
+			options: inCluster,
+		},
+		"nothing-excluded": {spec: "  labelAliases: []\n  excludedNamespaces: []\n", options: webhookconfig.Options{URL: "https://webhook.example.com"}},
+		"own-excluded":     {spec: "  excludedNamespaces: [shorthop, vault]\n", options: inCluster},
+		"url":              {options: webhookconfig.Options{Name: "outside", OwnNamespace: "shorthop", URL: "https://192.0.2.1:9443/", CABundle: []byte("PEM")}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			file := filepath.Join("testdata", name+".yaml")
+			got, err := yaml.Marshal(webhookconfig.New(parse(t, test.spec), test.options))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if *update {
+				if err := os.WriteFile(file, got, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), string(got)); diff != "" {
+				t.Errorf("configuration (-want +got):\n%s", diff)
+			}
+		})
+	}
+	files, err := os.ReadDir("testdata")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		if _, known := tests[strings.TrimSuffix(file.Name(), ".yaml")]; !known {
+			t.Errorf("testdata/%s is stale: no test reads it", file.Name())
+		}
+	}
+}
+
+// TestFilterHash changes with what the filters are made from, and with nothing
+// else.
+func TestFilterHash(t *testing.T) {
+	t.Parallel()
+	base := webhookconfig.FilterHash(parse(t, ""))
+	if len(base) != 12 || strings.Trim(base, "0123456789abcdef") != "" {
+		t.Errorf("hash is %q, want 12 hex digits", base)
+	}
+	for spec, same := range map[string]bool{
+		"  mode: DryRun\n":                                            true,
+		"  rollout: {percent: 5}\n":                                   true,
+		"  rules: [{name: a, match: {namespaces: [b]}}]\n":            true,
+		"  namespaceOptOut: Overridable\n":                            true,
+		"  namespaceOptOut: Final\n":                                  false,
+		"  labelAliases: []\n":                                        false,
+		"  labelAliases: [{label: a, feature: DNS}]\n":                false,
+		"  excludedNamespaces: []\n":                                  false,
+		"  excludedNamespaces: [kube-system, kube-public, vault]\n":   false,
+		"  excludedNamespaces: [kube-system, kube-public]\n":          false,
+		"  virtualNodes: {tolerationKeys: [example.com/somewhere]}\n": true,
+	} {
+		if got := webhookconfig.FilterHash(parse(t, spec)); (got == base) != same {
+			t.Errorf("%s: hash is %s, that of the default policy %s", strings.TrimSpace(spec), got, base)
+		}
+	}
+}
+
+// randomPolicy draws what filters are made from.
+func randomPolicy(rng *rand.Rand) *policy.InjectionPolicy {
+	p := &policy.InjectionPolicy{}
+	names := []string{"a", "b", "kube-system", "kube-public", "shorthop", "vault", "default"}
+	switch rng.IntN(4) {
+	case 0: // the default
+	case 1:
+		p.Spec.ExcludedNamespaces = []string{}
+	default:
+		rng.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+		p.Spec.ExcludedNamespaces = slices.Clone(names[:rng.IntN(len(names)+1)])
+	}
+	if rng.IntN(2) == 0 {
+		p.Spec.LabelAliases = []policy.LabelAlias{}
+		for _, label := range []string{"example.com/dns", "plain", "a.b/c_d.e"}[:rng.IntN(4)] {
+			p.Spec.LabelAliases = append(p.Spec.LabelAliases,
+				policy.LabelAlias{Label: label, Feature: policy.AliasDNS, DisableOnly: rng.IntN(2) == 0})
+		}
+	}
+	if rng.IntN(2) == 0 {
+		p.Spec.NamespaceOptOut = policy.NamespaceOptOutFinal
+	}
+	policy.SetDefaults(p)
+	return p
+}
+
+// TestSelectors holds for every policy: New makes what Validate accepts; own
+// and excluded namespaces are selected by no entry, every other namespace by
+// the one for its label, and a closed one under Final by none.
+func TestSelectors(t *testing.T) {
+	t.Parallel()
+	for seed := range uint64(200) {
+		rng := rand.New(rand.NewPCG(seed, 0))
+		p := randomPolicy(rng)
+		if errs := policy.Validate(p); len(errs) > 0 {
+			t.Fatalf("seed %d: the policy itself is invalid: %v", seed, errs)
+		}
+		own := []string{"", "shorthop", "kube-system", "a"}[rng.IntN(4)]
+		config := webhookconfig.New(p, webhookconfig.Options{OwnNamespace: own, Service: "shorthop"})
+		if errs := webhookconfig.Validate(config, own, p); len(errs) > 0 {
+			t.Errorf("seed %d: New makes what Validate refuses: %v", seed, errs)
+		}
+		for _, namespace := range append([]string{"", "shorthop", "a", "b", "c", "kube-system"}, p.Spec.ExcludedNamespaces...) {
+			for _, inject := range []string{"", "disabled", "disable", "false", "enabled", "true", "nonsense"} {
+				want := webhookconfig.OpenEntry
+				switch {
+				case namespace == own && own != "" || slices.Contains(p.Spec.ExcludedNamespaces, namespace):
+					want = ""
+				case inject == "disabled" || inject == "disable" || inject == "false":
+					want = webhookconfig.ClosedEntry
+					if p.Spec.NamespaceOptOut == policy.NamespaceOptOutFinal {
+						want = ""
+					}
+				}
+				if got := selecting(t, config, namespace, inject); got != want {
+					t.Errorf("seed %d, own namespace %q: namespace %q labelled %q is selected by %q, want %q", seed, own, namespace, inject, got, want)
+				}
+			}
+		}
+	}
+}
+
+// selecting names the entries that select a namespace.
+func selecting(t testing.TB, config *admissionv1.MutatingWebhookConfiguration, namespace, inject string) string {
+	t.Helper()
+	set := labels.Set{"kubernetes.io/metadata.name": namespace}
+	if inject != "" {
+		set["shorthop.dev/inject"] = inject
+	}
+	var names []string
+	for i := range config.Webhooks {
+		selector, err := metav1.LabelSelectorAsSelector(config.Webhooks[i].NamespaceSelector)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if selector.Matches(set) {
+			names = append(names, config.Webhooks[i].Name)
+		}
+	}
+	return strings.Join(names, " and ")
+}
+
+// TestPolicyStaysAsItIs makes a configuration without a trace in the policy.
+func TestPolicyStaysAsItIs(t *testing.T) {
+	t.Parallel()
+	p := parse(t, "")
+	// Room for one more: appending must not reach into it.
+	p.Spec.ExcludedNamespaces = append(make([]string, 0, 9), p.Spec.ExcludedNamespaces...)
+	p.Spec.LabelAliases = append(make([]policy.LabelAlias, 0, 9), p.Spec.LabelAliases...)
+	webhookconfig.New(p, inCluster)
+	if extra := p.Spec.ExcludedNamespaces[:4][3]; extra != "" {
+		t.Errorf("%s was written behind the policy's excluded namespaces", extra)
+	}
+	if diff := cmp.Diff(parse(t, ""), p); diff != "" {
+		t.Errorf("policy (-before +after):\n%s", diff)
+	}
+}

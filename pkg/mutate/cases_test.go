@@ -1,0 +1,92 @@
+package mutate_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+
+	"github.com/shorthop/shorthop/pkg/mutate"
+	"github.com/shorthop/shorthop/pkg/policy"
+)
+
+var update = flag.Bool("update", false, "rewrite what the case files expect")
+
+// TestCases runs every case file, and then wants every reason to have been
+// reached by one.
+func TestCases(t *testing.T) {
+	t.Parallel()
+	var (
+		mu      sync.Mutex
+		ran     int
+		reached = map[policy.Reason]bool{}
+	)
+	files := caseFiles(t)
+	t.Run("file", func(t *testing.T) {
+		for _, file := range files {
+			name := strings.TrimSuffix(filepath.Base(file), caseExtension)
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				result := runCase(t, readCase(t, file))
+				mu.Lock()
+				defer mu.Unlock()
+				ran++
+				reached[result.Decision.ServiceHost.Reason] = true
+				reached[result.Decision.DNS.Reason] = true
+				reached[result.RecordReason] = true
+			})
+		}
+	})
+	for _, reason := range policy.Reasons() {
+		if ran < len(files) {
+			break // -run chose some
+		}
+		if !reached[reason.Reason] {
+			t.Errorf("no case reaches reason %s", reason.Reason)
+		}
+	}
+}
+
+func runCase(t *testing.T, c *testCase) mutate.Result {
+	t.Helper()
+	incoming := c.incoming(t)
+	result := c.review(t, c.compiled, incoming)
+
+	decision, patch := decisionText(t, &result), patchText(t, &result, c.compiled)
+	if *update {
+		c.setSection(sectionDecision, decision)
+		c.setSection(sectionPatch, patch)
+		if err := os.WriteFile(c.file, txtar.Format(c.archive), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(string(c.section(sectionDecision)), decision); diff != "" {
+		t.Errorf("decision (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(string(c.section(sectionPatch)), patch); diff != "" {
+		t.Errorf("patch (-want +got):\n%s", diff)
+	}
+
+	patched := apply(t, incoming, patchOf(t, result))
+	if second := c.review(t, c.compiled, patched); len(second.Operations) > 0 {
+		t.Errorf("a second review has operations: %s", patchOf(t, second))
+	}
+	if c.request.Operation == policy.OperationAddEphemeralContainer || result.RecordReason != "" {
+		return result // nothing is recorded, so nothing can be undone
+	}
+	if diff := diffPods(result.Request.Pod, mutate.Undo(decode(t, patched))); diff != "" {
+		t.Errorf("Undo of the patched pod (-want +got):\n%s", diff)
+	}
+	actual := decode(t, incoming)
+	if _, recorded := actual.Metadata.Annotations[policy.AnnotationInjected]; !recorded {
+		if diff := diffPods(withoutOurKeys(actual), result.Request.Pod); diff != "" {
+			t.Errorf("the pod that is decided on is not the user's (-want +got):\n%s", diff)
+		}
+	}
+	return result
+}

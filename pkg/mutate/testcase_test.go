@@ -1,0 +1,276 @@
+package mutate_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/tools/txtar"
+	"sigs.k8s.io/yaml"
+
+	"github.com/shorthop/shorthop/pkg/mutate"
+	"github.com/shorthop/shorthop/pkg/policy"
+)
+
+// Case files: testdata/cases/<what happens, in words>.txtar. The text before
+// the first section says what the case is about. The sections:
+//
+//	policy.yaml           the policy
+//	namespace.yaml        labels of the pod's namespace, or "unknown: true"; left out: no labels
+//	request.yaml          what differs from the creation of a pod in namespace "shop": see caseRequest
+//	pod.yaml              the pod as the user wrote it
+//	earlier-policy.yaml   the policy of an earlier review of the pod; left out: policy.yaml
+//	between.yaml          JSON Patch that somebody else applied after that earlier review
+//	decision.yaml         expected: action and reason of each feature, warnings, reason of the record
+//	patch.json            expected: the operations
+//
+// There is an earlier review only where earlier-policy.yaml or between.yaml is
+// there. `go test ./pkg/mutate -run TestCases -update` rewrites what is
+// expected.
+const (
+	sectionPolicy        = "policy.yaml"
+	sectionNamespace     = "namespace.yaml"
+	sectionRequest       = "request.yaml"
+	sectionPod           = "pod.yaml"
+	sectionEarlierPolicy = "earlier-policy.yaml"
+	sectionBetween       = "between.yaml"
+	sectionDecision      = "decision.yaml"
+	sectionPatch         = "patch.json"
+
+	caseDirectory = "testdata/cases"
+	caseExtension = ".txtar"
+)
+
+// caseRequest is the section request.yaml.
+type caseRequest struct {
+	Operation policy.Operation `json:"operation,omitzero"`
+	Namespace string           `json:"namespace,omitzero"`
+	// OwnNamespace is the namespace that Shorthop runs in.
+	OwnNamespace string `json:"ownNamespace,omitzero"`
+	// ObjectSize replaces the size of the pod's JSON.
+	ObjectSize int `json:"objectSize,omitzero"`
+	// Padding is the length of an annotation that the pod gets.
+	Padding int         `json:"padding,omitzero"`
+	OldPod  *policy.Pod `json:"oldPod,omitzero"`
+}
+
+// caseNamespace is the section namespace.yaml.
+type caseNamespace struct {
+	Labels  map[string]string `json:"labels,omitzero"`
+	Unknown bool              `json:"unknown,omitzero"`
+}
+
+// testCase is a case file whose sections are read.
+type testCase struct {
+	file      string
+	archive   *txtar.Archive
+	compiled  *policy.Compiled
+	earlier   *policy.Compiled // nil: no earlier review
+	between   json.RawMessage
+	namespace caseNamespace
+	request   caseRequest
+	pod       []byte // JSON
+}
+
+// caseFiles lists the case files. Anything else in the directory is a mistake.
+func caseFiles(t testing.TB) []string {
+	t.Helper()
+	entries, err := os.ReadDir(caseDirectory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []string
+	for _, entry := range entries {
+		if entry.IsDir() || filepath.Ext(entry.Name()) != caseExtension {
+			t.Errorf("%s/%s is not a %s file", caseDirectory, entry.Name(), caseExtension)
+			continue
+		}
+		files = append(files, filepath.Join(caseDirectory, entry.Name()))
+	}
+	return files
+}
+
+func readCase(t testing.TB, file string) *testCase {
+	t.Helper()
+	archive, err := txtar.ParseFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &testCase{file: file, archive: archive}
+	if len(bytes.TrimSpace(archive.Comment)) == 0 {
+		t.Error("no comment says what the case is about")
+	}
+	known := []string{
+		sectionPolicy, sectionNamespace, sectionRequest, sectionPod,
+		sectionEarlierPolicy, sectionBetween, sectionDecision, sectionPatch,
+	}
+	var seen []string
+	for _, section := range archive.Files {
+		if !slices.Contains(known, section.Name) {
+			t.Errorf("unknown section %s", section.Name)
+		}
+		if slices.Contains(seen, section.Name) {
+			t.Errorf("section %s is there twice", section.Name)
+		}
+		seen = append(seen, section.Name)
+	}
+
+	c.unmarshal(t, sectionRequest, &c.request)
+	c.unmarshal(t, sectionNamespace, &c.namespace)
+	if c.request.Operation == "" {
+		c.request.Operation = policy.OperationCreatePod
+	}
+	if c.request.Namespace == "" {
+		c.request.Namespace = "shop"
+	}
+	c.compiled = c.compile(t, sectionPolicy)
+	if c.section(sectionEarlierPolicy) != nil {
+		c.earlier = c.compile(t, sectionEarlierPolicy)
+	}
+	if text := c.section(sectionBetween); text != nil {
+		if c.between, err = yaml.YAMLToJSONStrict(text); err != nil {
+			t.Fatalf("%s: %v", sectionBetween, err)
+		}
+		if c.earlier == nil {
+			c.earlier = c.compiled
+		}
+	}
+	if c.pod, err = yaml.YAMLToJSONStrict(c.section(sectionPod)); err != nil {
+		t.Fatalf("%s: %v", sectionPod, err)
+	}
+	if n := c.request.Padding; n > 0 {
+		c.pod = apply(t, c.pod, fmt.Appendf(nil, `[{"op":"add","path":"/metadata/annotations","value":{"padding":%q}}]`, strings.Repeat("p", n)))
+	}
+	return c
+}
+
+// section returns the text of a section, nil if it is not there.
+func (c *testCase) section(name string) []byte {
+	for i := range c.archive.Files {
+		if c.archive.Files[i].Name == name {
+			return c.archive.Files[i].Data
+		}
+	}
+	return nil
+}
+
+func (c *testCase) setSection(name, text string) {
+	for i := range c.archive.Files {
+		if c.archive.Files[i].Name == name {
+			c.archive.Files[i].Data = []byte(text)
+			return
+		}
+	}
+	c.archive.Files = append(c.archive.Files, txtar.File{Name: name, Data: []byte(text)})
+}
+
+func (c *testCase) unmarshal(t testing.TB, name string, into any) {
+	t.Helper()
+	if err := yaml.UnmarshalStrict(c.section(name), into); err != nil {
+		t.Fatalf("%s: %v", name, err)
+	}
+}
+
+func (c *testCase) compile(t testing.TB, name string) *policy.Compiled {
+	t.Helper()
+	return compile(t, c.section(name), c.request.OwnNamespace)
+}
+
+// review reviews a pod as the case asks for, under one of its policies.
+func (c *testCase) review(t testing.TB, compiled *policy.Compiled, pod []byte) mutate.Result {
+	t.Helper()
+	size := c.request.ObjectSize
+	if size == 0 {
+		size = len(pod)
+	}
+	return mutate.Review(compiled, policy.Request{
+		Operation:       c.request.Operation,
+		Namespace:       c.request.Namespace,
+		NamespaceLabels: c.namespace.Labels,
+		NamespaceKnown:  !c.namespace.Unknown,
+		Pod:             decode(t, pod),
+		OldPod:          c.request.OldPod,
+		ObjectSize:      size,
+	})
+}
+
+// incoming is the pod of the review under test: the case's pod, after an
+// earlier review and what followed it, if the case has one.
+func (c *testCase) incoming(t testing.TB) []byte {
+	t.Helper()
+	pod := c.pod
+	if c.earlier == nil {
+		return pod
+	}
+	earlier := c.review(t, c.earlier, pod)
+	if len(earlier.Operations) == 0 {
+		t.Error("the earlier review does nothing")
+	}
+	pod = apply(t, pod, patchOf(t, earlier))
+	if c.between != nil {
+		pod = apply(t, pod, c.between)
+	}
+	return pod
+}
+
+// caseDecision is the section decision.yaml.
+type caseDecision struct {
+	Rule string `json:"rule,omitzero"`
+	// ServiceHost is action and reason.
+	ServiceHost string `json:"serviceHost"`
+	// LeftAlone has the containers that do not get the service host though
+	// others do, and why.
+	LeftAlone map[string]policy.Reason `json:"leftAlone,omitzero"`
+	// DNS is action, reason and mode.
+	DNS string `json:"dns"`
+	// Record is why the record is left out.
+	Record   policy.Reason `json:"record,omitzero"`
+	Warnings []string      `json:"warnings,omitzero"`
+}
+
+func decisionText(t testing.TB, r *mutate.Result) string {
+	t.Helper()
+	d := &r.Decision
+	text := caseDecision{
+		Rule:        d.Rule,
+		ServiceHost: fmt.Sprintf("%s, %s", d.ServiceHost.Action, d.ServiceHost.Reason),
+		DNS:         fmt.Sprintf("%s, %s", d.DNS.Action, d.DNS.Reason),
+		Record:      r.RecordReason,
+		Warnings:    d.Warnings,
+	}
+	if d.DNS.Injects() {
+		text.DNS += ", " + string(d.DNS.Mode)
+	}
+	if d.ServiceHost.Injects() {
+		for target := range r.Request.ServiceHostTargets() {
+			if target.Reason == "" {
+				continue
+			}
+			if text.LeftAlone == nil {
+				text.LeftAlone = map[string]policy.Reason{}
+			}
+			text.LeftAlone[target.Container.Name] = target.Reason
+		}
+	}
+	out, err := yaml.Marshal(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(out)
+}
+
+// patchText is the patch as case files have it: indented, and with a word for
+// the policy's hash, which would change in all of them with every new default.
+func patchText(t testing.TB, r *mutate.Result, compiled *policy.Compiled) string {
+	t.Helper()
+	var text bytes.Buffer
+	if err := json.Indent(&text, patchOf(t, *r), "", "  "); err != nil {
+		t.Fatal(err)
+	}
+	return strings.ReplaceAll(text.String(), compiled.Hash(), "POLICY-HASH") + "\n"
+}
