@@ -172,3 +172,23 @@ func TestREADMENamesEveryOptOutLabelAndTuningAnnotation(t *testing.T) {
 		}
 	}
 }
+
+// Every module that the product requires directly has its reason on one line.
+func TestEveryDirectDependencyHasAReason(t *testing.T) {
+	t.Parallel()
+	module, err := os.ReadFile("../../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reasons, err := os.ReadFile("../../CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	direct, _, _ := strings.Cut(string(module), "\n)")
+	for line := range strings.Lines(direct) {
+		path, _, required := strings.Cut(strings.TrimSpace(line), " v")
+		if required && !strings.Contains(string(reasons), "`"+path+"`") {
+			t.Errorf("CONTRIBUTING.md does not say why %s is needed", path)
+		}
+	}
+}
