@@ -1,0 +1,78 @@
+// Package integration_test runs Shorthop against a real kube-apiserver: what the API server makes of our answers, what
+// it sends us, and what it keeps from us.
+//
+// One control plane serves all tests. Each test has a scope (scope_test.go): namespaces of its own, and webhook
+// configurations that select no others, so the order of the tests does not matter. A webhook is either a handler of this
+// process (serve_test.go) or the real program (program_test.go).
+//
+//	samples_test.go    the sample pods through the real program; explain says the same
+//	failures_test.go   what the API server does with answers that are wrong, and what we do when something is
+//	reload_test.go     a new policy, a broken policy, a new certificate
+//	promises_test.go   random pods: nothing breaks, nothing of the user's changes, twice is once
+//	filter_test.go     what the webhook configuration keeps from us is nothing that we would change
+//	shutdown_test.go   SIGTERM under load
+//	audit_test.go      what operators find in the audit log, and developers on their terminal
+package integration_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/shorthop/shorthop/test/cluster"
+)
+
+// What TestMain sets up for all tests.
+var (
+	shared *cluster.Cluster
+	// auditLog is the API server's audit log.
+	auditLog string
+	// programs is where the programs are built.
+	programs string
+)
+
+func TestMain(m *testing.M) {
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "integration tests:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	// Interrupted tests must not leave a control plane behind.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+
+	dir, err := os.MkdirTemp("", "shorthop-integration-")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	auditLog, programs = filepath.Join(dir, "audit.log"), dir
+
+	shared, err = cluster.Start(ctx, cluster.Options{
+		AuditLog:      auditLog,
+		APIServerArgs: map[string][]string{"audit-log-maxsize": {"4096"}}, // MB; without it the file would be replaced at 100
+	})
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, shared.Stop()) }()
+	defer killProcesses()
+
+	done := make(chan int, 1)
+	go func() { done <- m.Run() }()
+	select {
+	case code = <-done:
+		return code, nil
+	case <-ctx.Done():
+		return 0, errors.New("interrupted")
+	}
+}
