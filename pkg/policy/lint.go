@@ -3,8 +3,10 @@ package policy
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -30,13 +32,14 @@ func (w Warning) String() string { return w.Field + ": " + w.Message }
 //	mode NodeLocal, no cluster.domain                         pods get mode Options instead
 //	dns.ndots below 3                                         service.namespace.svc fails with musl
 //	fallback to the cluster DNS                               musl asks it for everything
+//	host with fewer dots than the pods' ndots                 every lookup of it tries the search domains first
 //	serviceHost.probe, nodeLocal.daemonSet, .maxUnavailable   not acted on yet
 func Lint(p *InjectionPolicy) []Warning {
 	l := linter{written: &p.Spec, spec: defaulted(p)}
 	l.features()
 	l.clusterDomain()
 	at := field.NewPath("spec")
-	l.serviceHost(p.Spec.ServiceHost, at.Child("serviceHost"))
+	l.serviceHost(p.Spec.ServiceHost, mergeDNS(l.spec, nil), at.Child("serviceHost"))
 	l.dns(p.Spec.DNS, at.Child("dns"))
 	if p.Spec.DNS != nil && l.spec.DNS.Mode == DNSModeNodeLocal {
 		l.fallback(l.spec.DNS.NodeLocal.FallbackServers, at.Child("dns", "nodeLocal", "fallbackServers"))
@@ -92,9 +95,26 @@ func (l *linter) clusterDomain() {
 // notYet ends warnings about fields that no part of this version reads.
 const notYet = "accepted, but this version has no health gate yet: it has no effect"
 
-func (l *linter) serviceHost(h *ServiceHost, at *field.Path) {
-	if h != nil && h.Probe != nil {
+// kubeletNdots is what kubelet writes for pods whose dnsConfig names no ndots.
+const kubeletNdots = 5
+
+// serviceHost checks one block, the policy's or a rule's, for pods that get
+// the DNS settings dns.
+func (l *linter) serviceHost(h *ServiceHost, dns dnsSettings, at *field.Path) {
+	if h == nil {
+		return
+	}
+	if h.Probe != nil {
 		l.warn(at.Child("probe"), notYet)
+	}
+	ndots := kubeletNdots
+	if dns.configured && dns.enabled {
+		ndots, _ = strconv.Atoi(dns.options[0].Value)
+	}
+	_, err := netip.ParseAddr(h.Host)
+	if dots := strings.Count(h.Host, "."); h.Host != "" && err != nil && !strings.HasSuffix(h.Host, ".") && dots < ndots {
+		l.warn(at.Child("host"), "%s has %d dots and the pods have ndots %d: every lookup of it tries the search domains first; lower ndots, or write a trailing dot if all clients accept one",
+			h.Host, dots, ndots)
 	}
 }
 
@@ -147,7 +167,7 @@ func (l *linter) rule(i int, at *field.Path) {
 			return
 		}
 	}
-	l.serviceHost(rule.ServiceHost, at.Child("serviceHost"))
+	l.serviceHost(rule.ServiceHost, mergeDNS(l.spec, rule.DNS), at.Child("serviceHost"))
 	l.dns(rule.DNS, at.Child("dns"))
 	if rule.DNS == nil {
 		return

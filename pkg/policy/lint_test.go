@@ -22,11 +22,22 @@ func TestLint(t *testing.T) {
 		want []policy.Warning
 	}{
 		"defaults are nobody's mistake": {
-			spec: `{dns: {}, serviceHost: {host: api.example.com}}`,
+			spec: `{dns: {}, serviceHost: {host: api.prod.example.com}}`,
 		},
 		"a policy that does nothing": {
 			spec: `{serviceHost: {enabled: false}, rules: [{name: a}]}`,
 			want: []policy.Warning{{"spec", "configures neither serviceHost nor dns, here or in a rule: nothing is ever injected"}},
+		},
+		"a host with fewer dots than ndots": {
+			spec: `{dns: {}, serviceHost: {host: api.example.com}}`,
+			want: []policy.Warning{{"spec.serviceHost.host", "api.example.com has 2 dots and the pods have ndots 3: every lookup of it tries the search domains first; lower ndots, or write a trailing dot if all clients accept one"}},
+		},
+		"a host for pods that keep kubelet's ndots": {
+			spec: `{serviceHost: {host: api.eu.prod.example.com}}`,
+			want: []policy.Warning{{"spec.serviceHost.host", "api.eu.prod.example.com has 4 dots and the pods have ndots 5: every lookup of it tries the search domains first; lower ndots, or write a trailing dot if all clients accept one"}},
+		},
+		"a host that is looked up as it is": {
+			spec: `{serviceHost: {host: api.example.com.}, rules: [{name: a, match: {namespaces: [a]}, serviceHost: {host: 192.0.2.1}}, {name: b, match: {namespaces: [b]}, serviceHost: {host: api.example.com}, dns: {ndots: 2}}]}`,
 		},
 		"a rule is enough to do something": {
 			spec: `{rules: [{name: a, match: {namespaces: [shop]}, dns: {}}]}`,
@@ -100,7 +111,7 @@ func TestLint(t *testing.T) {
 			want: []policy.Warning{{"spec.dns.nodeLocal.fallbackServers", fallback}},
 		},
 		"fields that nothing reads yet": {
-			spec: `{serviceHost: {host: api.example.com, probe: {}}, dns: {nodeLocal: {servers: [169.254.20.10], daemonSet: kube-system/cache, maxUnavailable: 1}},
+			spec: `{serviceHost: {host: api.prod.example.com, probe: {}}, dns: {nodeLocal: {servers: [169.254.20.10], daemonSet: kube-system/cache, maxUnavailable: 1}},
 				rules: [{name: a, serviceHost: {probe: {}}, dns: {nodeLocal: {daemonSet: kube-system/cache, maxUnavailable: 1}}}]}`,
 			want: []policy.Warning{
 				{"spec.serviceHost.probe", notYet},

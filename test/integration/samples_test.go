@@ -88,7 +88,7 @@ func envOf(container string, env []corev1.EnvVar) string {
 
 // injected is a container's environment with the example policy's host, before what the container has itself.
 func injected(container string, own ...string) string {
-	return strings.Join(append([]string{container + ":", "KUBERNETES_SERVICE_HOST=api.example.com"}, own...), " ")
+	return strings.Join(append([]string{container + ":", "KUBERNETES_SERVICE_HOST=api.prod.example.com"}, own...), " ")
 }
 
 // sampleWants says, for every file in examples/pods, what becomes of its pod under examples/policy.yaml.
