@@ -31,6 +31,7 @@ import (
 	"github.com/shorthop/shorthop/internal/metrics"
 	"github.com/shorthop/shorthop/internal/namespaces"
 	"github.com/shorthop/shorthop/internal/policyfile"
+	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
 
@@ -40,9 +41,6 @@ const (
 	exitInvalid  = 1 // flags or policy
 	exitCannotDo = 2 // the port is taken, files are missing, ...
 )
-
-// reviewPath is where the API server sends reviews.
-const reviewPath = "/mutate-v1-pod"
 
 // Main runs the webhook until SIGTERM or SIGINT and returns the exit code.
 func Main(args []string, stdout, stderr io.Writer) int {
@@ -234,7 +232,7 @@ func (a *app) newReviewServer(o *options, certificate certSource, handler http.H
 			config.NextProtos = []string{"h2", "http/1.1"}
 		}},
 	})
-	server.Register(reviewPath, handler)
+	server.Register(webhookconfig.Path, handler)
 	a.reviews = func(ctx context.Context) error {
 		if err := server.Start(ctx); err != nil {
 			return fmt.Errorf("serving reviews: %w", err)

@@ -28,7 +28,7 @@ type Compiled struct {
 	virtualNodes virtualNodeHints
 	overrides    overrides
 	base         settings
-	rules        []rule
+	rules        ruleIndex
 	document     *InjectionPolicy
 }
 
@@ -130,13 +130,14 @@ func Compile(p *InjectionPolicy, ownNamespace string) (*Compiled, error) {
 		return nil, fmt.Errorf("compile spec.virtualNodes: %w", err)
 	}
 	c.base = merge(s, &Rule{Name: DefaultRule})
+	rules, matches := make([]rule, len(s.Rules)), make([]*Match, len(s.Rules))
 	for i := range s.Rules {
-		compiled := rule{settings: merge(s, &s.Rules[i])}
-		if compiled.matcher, err = compileMatch(&s.Rules[i].Match); err != nil {
+		rules[i].settings, matches[i] = merge(s, &s.Rules[i]), &s.Rules[i].Match
+		if rules[i].matcher, err = compileMatch(matches[i]); err != nil {
 			return nil, fmt.Errorf("compile rule %s: %w", s.Rules[i].Name, err)
 		}
-		c.rules = append(c.rules, compiled)
 	}
+	c.rules = newRuleIndex(rules, matches)
 	return c, nil
 }
 

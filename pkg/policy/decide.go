@@ -88,7 +88,7 @@ type DNSDecision struct {
 // Decide says what is done to a pod. The order of the questions:
 //
 //  1. skip rules that cover the whole pod     skip.go
-//  2. the first rule that matches             match.go
+//  2. the first rule that matches             match.go, ruleindex.go
 //     then for each feature
 //  3. labels of pod and namespace, enabled    optout.go
 //  4. is the feature configured at all
@@ -128,10 +128,8 @@ func (o *Outcome) dryRun() {
 }
 
 func (c *Compiled) settingsFor(r *Request) *settings {
-	for i := range c.rules {
-		if c.rules[i].match(r) {
-			return &c.rules[i].settings
-		}
+	if s := c.rules.first(r); s != nil {
+		return s
 	}
 	return &c.base
 }
