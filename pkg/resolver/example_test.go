@@ -33,3 +33,33 @@ func ExampleNode_ResolvConf() {
 	// nameserver 169.254.20.10
 	// options ndots:2
 }
+
+// In a pod of kubelet's making, an external name costs eight queries.
+func ExampleResolver_Lookup() {
+	conf := resolver.ResolvConf{
+		Nameservers: []string{"10.96.0.10"},
+		Searches:    []string{"shop.svc.cluster.local", "svc.cluster.local", "cluster.local"},
+		Options:     []string{"ndots:5"},
+	}
+	internet := func(_ int, name string, _ resolver.RRType) resolver.Outcome {
+		if name == "www.example.com" {
+			return resolver.Answer
+		}
+		return resolver.NXDomain
+	}
+	lookup := resolver.Glibc.Lookup(conf, "www.example.com", internet)
+	for _, query := range lookup.Queries {
+		fmt.Println(query.Type, query.Name)
+	}
+	fmt.Println(lookup.Status, lookup.Name())
+	// Output:
+	// A www.example.com.shop.svc.cluster.local
+	// AAAA www.example.com.shop.svc.cluster.local
+	// A www.example.com.svc.cluster.local
+	// AAAA www.example.com.svc.cluster.local
+	// A www.example.com.cluster.local
+	// AAAA www.example.com.cluster.local
+	// A www.example.com
+	// AAAA www.example.com
+	// found www.example.com
+}
