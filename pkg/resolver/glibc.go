@@ -260,11 +260,11 @@ func (g *glibc) searchName(name string) (Status, []Query) {
 // negative ones, the first that is not NODATA counts.
 func (g *glibc) query(name string) (Status, []Query, Outcome) {
 	g.next()
-	name, ok := wireName(name)
-	if !ok {
+	asked, ok := wireName(name)
+	if !ok || name == "" { // __res_context_querydomain refuses the empty name
 		return Failure, nil, NoData
 	}
-	reply := g.send(name)
+	reply := g.send(asked)
 	if len(reply.outcomes) == 0 {
 		return TemporaryFailure, nil, reply.buffered
 	}
@@ -413,7 +413,7 @@ func answered(o Outcome) bool { return o == Answer || o == NoData || o == NXDoma
 // glibcHostname tells whether glibc asks for a name at all (__libc_res_hnok):
 // letters, digits, "-" and "_" in labels that can be sent, with no "-" first.
 func glibcHostname(name string) bool {
-	if _, ok := wireName(name); !ok || name == "" || strings.HasPrefix(name, "-") {
+	if _, ok := wireName(name); !ok || strings.HasPrefix(name, "-") {
 		return false
 	}
 	for _, c := range []byte(name) {

@@ -638,6 +638,21 @@ func TestLookup(t *testing.T) {
 				resolver.CAres: {"failure"},
 			},
 		},
+		"the empty name under the root as a search domain is the root, for glibc": {
+			conf: resolver.ResolvConf{Nameservers: []string{"10.0.0.10"}, Searches: []string{".", "c.test"}},
+			name: "",
+			want: map[resolver.Resolver][]string{
+				resolver.Glibc: {". @0", "not_found"},
+				resolver.Musl:  {"not_found"},
+			},
+		},
+		"musl before 1.2.4 refuses a label that is too long before it overlooks a dot": {
+			conf: resolver.ResolvConf{Nameservers: []string{"10.0.0.10"}, Searches: []string{"."}, Options: []string{"ndots:4"}},
+			name: strings.Repeat("l", 64),
+			want: map[resolver.Resolver][]string{
+				resolver.MuslBefore124: {"not_found"},
+			},
+		},
 		"the empty name is never asked for": {
 			conf: one, name: "",
 			want: map[resolver.Resolver][]string{
