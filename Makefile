@@ -42,6 +42,30 @@ test: build control-plane ## Run all tests that need no root, the integration te
 test-race: build control-plane ## Run the same tests with the race detector (needs a C compiler)
 	$(WITH_ASSETS) CGO_ENABLED=1 go test -race -timeout 40m ./...
 
+# The models of pkg/resolver are held to the real things: kubelet's own code, the real resolvers, real pods.
+NODE    := K8S_VERSION=$(K8S_VERSION) hack/node.sh
+RUN_E2E := eval "$$($(NODE) --print-env)"; export E2E_K8S_BIN E2E_COREDNS; cd test/e2e && go test -tags e2e -count=1 -timeout 20m -v
+
+.PHONY: node
+node: ## Build and install what a real node needs (root for missing packages)
+	@$(NODE)
+
+.PHONY: e2e
+e2e: build $(if $(E2E_EXISTING),,node) ## Run the tests in real pods on a real node (root, Linux)
+	@$(RUN_E2E) ./...
+
+.PHONY: e2e-results
+e2e-results: build node ## The same, and write the figures to docs/results
+	@$(RUN_E2E) . -write-results
+
+.PHONY: test-kubelet
+test-kubelet: ## Compare the resolv.conf model with kubelet's own code over 20,000 settings
+	cd test/kubeletdns && CGO_ENABLED=0 go test -trimpath -count=1 -v ./...
+
+.PHONY: test-resolvers
+test-resolvers: ## Compare the query models with the real glibc, musl and Go over 2,000 cases each (Linux, gcc, musl-gcc)
+	go test -tags e2e ./test/resolver -count=1 -cases 2000 -timeout 60m -v
+
 # go test runs one fuzzer of one package at a time, so they are listed first.
 .PHONY: fuzz
 fuzz: ## Run every fuzzer in turn for FUZZTIME (default 60s)
@@ -88,7 +112,7 @@ clean: ## Remove what was built; the Go caches stay
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} \
 		/^##@ / {printf "\n%s\n", substr($$0, 5)} \
-		/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z0-9-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(GOLANGCI_LINT):
 	GOBIN=$(@D) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)

@@ -1,0 +1,65 @@
+// The probe that looks up names with Go's own resolver. Its commands and output are those of ../c/probe.c.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	command := "pause"
+	if len(os.Args) > 1 {
+		command = os.Args[1]
+	}
+	encoder := json.NewEncoder(os.Stdout)
+	var err error
+	switch command {
+	case "report":
+		var content []byte
+		if content, err = os.ReadFile("/etc/resolv.conf"); err == nil {
+			err = encoder.Encode(map[string]any{"resolvConf": string(content), "env": os.Environ()})
+		}
+	case "lookup":
+		for _, name := range os.Args[2:] {
+			if err = encoder.Encode(lookup(name)); err != nil {
+				break
+			}
+		}
+	default:
+		signals := make(chan os.Signal, 1)
+		signal.Notify(signals, syscall.SIGTERM)
+		<-signals
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+type answer struct {
+	Name         string   `json:"name"`
+	Addresses    []string `json:"addresses"`
+	Error        string   `json:"error"`
+	Milliseconds float64  `json:"milliseconds"`
+}
+
+func lookup(name string) answer {
+	a := answer{Name: name, Addresses: []string{}}
+	r := net.Resolver{PreferGo: true}
+	start := time.Now()
+	addresses, err := r.LookupNetIP(context.Background(), "ip", name)
+	a.Milliseconds = float64(time.Since(start).Microseconds()) / 1000
+	for _, address := range addresses {
+		a.Addresses = append(a.Addresses, address.Unmap().String())
+	}
+	if err != nil {
+		a.Error = err.Error()
+	}
+	return a
+}
