@@ -189,7 +189,8 @@ func (h *Handler) review(ctx context.Context, compiled *policy.Compiled, body []
 		// The stack is logged, the pod is not: it may hold secrets.
 		if p := recover(); p != nil {
 			h.Log.Error(fmt.Errorf("panic: %v", p), "bug in Shorthop; please report it", "uid", r.Request.UID, "stack", string(debug.Stack()))
-			if result, err = h.fail(compiled, &r, metrics.StagePanic, "internal error"), nil; r.Request.UID == "" {
+			result, err = h.fail(compiled, &r, metrics.StagePanic, "internal error"), nil
+			if r.Request.UID == "" { // nothing that could be answered
 				result, err = nil, errors.New("internal error")
 			}
 		}

@@ -1,0 +1,215 @@
+package admission_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestRefusals has the rows of the outcome table that end without an answer to
+// a review.
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	const tooLarge = "body is larger than 7340032 bytes\n"
+	text := func(line string) string { return line + "\n" }
+	withMethod := func(method string) *http.Request {
+		req := newRequest(capturedReview(t))
+		req.Method = method
+		return req
+	}
+	withContentType := func(value ...string) *http.Request {
+		req := newRequest(capturedReview(t))
+		req.Header["Content-Type"] = value
+		return req
+	}
+	withBody := func(body io.Reader) *http.Request {
+		req := httptest.NewRequest(http.MethodPost, "/mutate-v1-pod", body)
+		req.Header.Set("Content-Type", "application/json")
+		return req
+	}
+	plain := http.Header{"Content-Type": {"text/plain; charset=utf-8"}, "X-Content-Type-Options": {"nosniff"}}
+	and := func(key, value string) http.Header {
+		header := plain.Clone()
+		header.Set(key, value)
+		return header
+	}
+	tests := map[string]struct {
+		noPolicy bool
+		request  *http.Request
+		status   int
+		body     string
+		header   http.Header // default plain
+		stage    string      // default request
+	}{
+		"method GET": {
+			request: withMethod(http.MethodGet), status: http.StatusMethodNotAllowed,
+			body: text("method is GET, want POST"), header: and("Allow", "POST"),
+		},
+		"method PUT": {
+			request: withMethod(http.MethodPut), status: http.StatusMethodNotAllowed,
+			body: text("method is PUT, want POST"), header: and("Allow", "POST"),
+		},
+		"no content type": {
+			request: withContentType(), status: http.StatusUnsupportedMediaType,
+			body: text(`content type is "", want application/json`),
+		},
+		"content type of protobuf": {
+			request: withContentType("application/vnd.kubernetes.protobuf"), status: http.StatusUnsupportedMediaType,
+			body: text(`content type is "application/vnd.kubernetes.protobuf", want application/json`),
+		},
+		"content type that only begins like JSON": {
+			request: withContentType("application/json-patch+json"), status: http.StatusUnsupportedMediaType,
+			body: text(`content type is "application/json-patch+json", want application/json`),
+		},
+		"empty body": {
+			request: newRequest(nil), status: http.StatusBadRequest,
+			body: text("not an AdmissionReview: the body is empty"),
+		},
+		"empty body of unknown length": {
+			request: withBody(iotest.OneByteReader(strings.NewReader(""))), status: http.StatusBadRequest,
+			body: text("not an AdmissionReview: the body is empty"),
+		},
+		"body of 8 MiB": {
+			request: newRequest(bytes.Repeat([]byte(" "), 8<<20)), status: http.StatusRequestEntityTooLarge,
+			body: tooLarge,
+		},
+		"body of 8 MiB, length not announced": {
+			request: withBody(iotest.HalfReader(bytes.NewReader(bytes.Repeat([]byte(" "), 8<<20)))), status: http.StatusRequestEntityTooLarge,
+			body: tooLarge,
+		},
+		"body one byte above the limit": {
+			request: withBody(iotest.HalfReader(bytes.NewReader(append(capturedReview(t), bytes.Repeat([]byte(" "), 7<<20-len(capturedReview(t))+1)...)))),
+			status:  http.StatusRequestEntityTooLarge,
+			body:    tooLarge,
+		},
+		"body that ends in an error": {
+			request: withBody(io.MultiReader(bytes.NewReader(capturedReview(t)[:100]), iotest.ErrReader(errors.New("connection reset")))),
+			status:  http.StatusBadRequest,
+			body:    text("read body: connection reset"),
+		},
+		"not JSON": {
+			request: newRequest([]byte("hello")), status: http.StatusBadRequest,
+			body: text("not an AdmissionReview: jsontext: invalid character 'h' at start of value"),
+		},
+		"truncated before the UID": {
+			request: newRequest(capturedUpTo(t, capturedUID)), status: http.StatusBadRequest,
+			body: text(`not an AdmissionReview: jsontext: unexpected EOF within "/request/uid" after offset 79`),
+		},
+		"array": {
+			request: newRequest([]byte("[]")), status: http.StatusBadRequest,
+			body: text("not an AdmissionReview: json: cannot unmarshal JSON array into Go admission.review"),
+		},
+		"null": {
+			request: newRequest([]byte("null")), status: http.StatusBadRequest,
+			body: text(`not an AdmissionReview: kind is "", want AdmissionReview`),
+		},
+		"pod instead of a review": {
+			request: newRequest([]byte(`{"kind":"Pod","apiVersion":"v1"}`)), status: http.StatusBadRequest,
+			body: text(`not an AdmissionReview: kind is "Pod", want AdmissionReview`),
+		},
+		"review of an unknown version": {
+			request: newRequest(edited(t, "admission.k8s.io/v1", "admission.k8s.io/v2")), status: http.StatusBadRequest,
+			body: text(`not an AdmissionReview: apiVersion is "admission.k8s.io/v2", want admission.k8s.io/v1 or admission.k8s.io/v1beta1`),
+		},
+		"review without a UID": {
+			request: newRequest(edited(t, capturedUID, "")), status: http.StatusBadRequest,
+			body: text("not an AdmissionReview: request.uid is empty"),
+		},
+		"review without a request": {
+			request: newRequest([]byte(`{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":null}`)), status: http.StatusBadRequest,
+			body: text("not an AdmissionReview: request.uid is empty"),
+		},
+		"policy not loaded yet": {
+			noPolicy: true, request: newRequest(capturedReview(t)), status: http.StatusServiceUnavailable,
+			body: text("no policy is loaded yet"), header: and("Retry-After", "1"), stage: "not_ready",
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			document, header, stage := policyDeny, plain, "request" // Deny is about pods, not about what is no review
+			if test.noPolicy {
+				document = ""
+			}
+			if test.header != nil {
+				header = test.header
+			}
+			if test.stage != "" {
+				stage = test.stage
+			}
+			s := newServer(t, document)
+			recorder := s.serve(test.request)
+			if got := stable(recorder.Body.String()); recorder.Code != test.status || got != test.body {
+				t.Errorf("got %d %q, want %d %q", recorder.Code, got, test.status, test.body)
+			}
+			if diff := cmp.Diff(header, recorder.Header()); diff != "" {
+				t.Errorf("header (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(map[string]int{"errors_total{" + stage + "}": 1}, s.counts(t)); diff != "" {
+				t.Errorf("metrics (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestContentTypeWithParameter accepts what HTTP allows.
+func TestContentTypeWithParameter(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, policyNodeLocal)
+	for _, contentType := range []string{"application/json; charset=utf-8", "Application/JSON"} {
+		req := newRequest(capturedReview(t))
+		req.Header.Set("Content-Type", contentType)
+		recorder := s.serve(req)
+		if recorder.Code != http.StatusOK || !decodeReview(t, recorder.Body.Bytes()).Response.Allowed {
+			t.Errorf("%s: got %d %s", contentType, recorder.Code, recorder.Body)
+		}
+	}
+}
+
+// TestBodyAtTheLimit accepts the largest body; such a pod is too large to
+// patch.
+func TestBodyAtTheLimit(t *testing.T) {
+	t.Parallel()
+	body := append(capturedReview(t), bytes.Repeat([]byte(" "), 7<<20-len(capturedReview(t)))...)
+	recorder := newServer(t, policyNodeLocal).post(body)
+	if recorder.Code != http.StatusOK {
+		t.Fatalf("status %d: %s", recorder.Code, recorder.Body)
+	}
+	want := allowed(both("skip object_size"))
+	if diff := cmp.Diff(want, decodeReview(t, recorder.Body.Bytes()).Response); diff != "" {
+		t.Errorf("answer (-want +got):\n%s", diff)
+	}
+}
+
+// TestTruncatedAnywhere cuts the review after every byte: without the UID it
+// is refused, from there on it is answered, and always the pod passes.
+func TestTruncatedAnywhere(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, policyNodeLocal)
+	review := capturedReview(t)
+	afterUID := bytes.Index(review, []byte(capturedUID)) + len(capturedUID) + len(`"`)
+	want := allowed(map[string]string{"error": "object"}, "shorthop: the pod cannot be decoded, so the pod is left as it is")
+	for n := 1; n < len(review); n++ {
+		recorder := s.post(review[:n])
+		if n < afterUID {
+			if recorder.Code != http.StatusBadRequest {
+				t.Errorf("after %d bytes: status %d", n, recorder.Code)
+			}
+			continue
+		}
+		if recorder.Code != http.StatusOK {
+			t.Errorf("after %d bytes: status %d: %s", n, recorder.Code, recorder.Body)
+			continue
+		}
+		if diff := cmp.Diff(want, decodeReview(t, recorder.Body.Bytes()).Response); diff != "" {
+			t.Errorf("after %d bytes (-want +got):\n%s", n, diff)
+		}
+	}
+}

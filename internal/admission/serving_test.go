@@ -1,0 +1,176 @@
+package admission_test
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	admissionv1 "k8s.io/api/admission/v1"
+
+	"github.com/shorthop/shorthop/internal/admission"
+	"github.com/shorthop/shorthop/pkg/policy"
+)
+
+// TestDraining asks clients to open a new connection, whatever they are
+// answered.
+func TestDraining(t *testing.T) {
+	t.Parallel()
+	draining := func(o *admission.Options) { o.Draining = func() bool { return true } }
+	for name, test := range map[string]struct {
+		policy string
+		body   []byte
+		status int
+	}{
+		"an answer":       {policyNodeLocal, capturedReview(t), http.StatusOK},
+		"a refusal":       {policyNodeLocal, nil, http.StatusBadRequest},
+		"not ready":       {"", capturedReview(t), http.StatusServiceUnavailable},
+		"a failed review": {policyNodeLocal, edited(t, `"spec":{`, `"spec":7,"x":{`), http.StatusOK},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			web := httptest.NewServer(newServer(t, test.policy, draining))
+			defer web.Close()
+			response, err := http.Post(web.URL, "application/json", bytes.NewReader(test.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer response.Body.Close()
+			if response.StatusCode != test.status || !response.Close {
+				t.Errorf("status %d, connection closed %t; want %d, true", response.StatusCode, response.Close, test.status)
+			}
+		})
+	}
+}
+
+// TestTimeout gives a review four fifths of what the API server waits, and at
+// most two seconds.
+func TestTimeout(t *testing.T) {
+	t.Parallel()
+	for query, want := range map[string]time.Duration{
+		"":                         2 * time.Second,
+		"?timeout=1s":              800 * time.Millisecond,
+		"?timeout=100ms":           80 * time.Millisecond,
+		"?timeout=30s":             2 * time.Second,
+		"?timeout=0s":              2 * time.Second,
+		"?timeout=-1s":             2 * time.Second,
+		"?timeout=soon":            2 * time.Second,
+		"?timeout=1s&timeout=500h": 800 * time.Millisecond,
+		"?timeout=%zz":             2 * time.Second,
+	} {
+		t.Run("query "+query, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newServer(t, policyNodeLocal, withNamespaces(func(ctx context.Context, _ string) (map[string]string, bool) {
+					<-ctx.Done()
+					return nil, false
+				}))
+				req := newRequest(capturedReview(t))
+				req.URL.RawQuery = strings.TrimPrefix(query, "?")
+				started := time.Now()
+				recorder := s.serve(req)
+				if took := time.Since(started); took != want {
+					t.Errorf("took %v, want %v", took, want)
+				}
+				answer := allowed(both("skip namespace_unknown"), "shorthop: the labels of namespace default could not be read, so the pod is left as it is")
+				if diff := cmp.Diff(answer, decodeReview(t, recorder.Body.Bytes()).Response); diff != "" {
+					t.Errorf("answer (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// TestClientDisconnects finishes a review that was begun: controller-runtime
+// cancels the requests in flight when it stops.
+func TestClientDisconnects(t *testing.T) {
+	t.Parallel()
+	begun, gone, errs := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	s := newServer(t, policyNodeLocal, withNamespaces(func(ctx context.Context, _ string) (map[string]string, bool) {
+		close(begun)
+		<-gone
+		errs <- ctx.Err()
+		return nil, true
+	}))
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		go func() {
+			<-req.Context().Done()
+			close(gone)
+		}()
+		s.ServeHTTP(w, req)
+	}))
+	defer web.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		<-begun
+		cancel()
+	}()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, web.URL, bytes.NewReader(capturedReview(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if response, err := http.DefaultClient.Do(req); err == nil {
+		response.Body.Close()
+		t.Error("the client did not leave")
+	}
+	if err := <-errs; err != nil {
+		t.Errorf("the review's context ended with the client: %v", err)
+	}
+	web.Close() // waits for the handler
+	if got := s.counts(t)["decisions_total{inject dns enabled_by_policy}"]; got != 1 {
+		t.Errorf("%d reviews were finished, want 1", got)
+	}
+}
+
+// TestConcurrentReviews answers each review with its own answer: buffers are
+// shared between reviews, one after the other.
+func TestConcurrentReviews(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, policyNodeLocal)
+	golden := goldenPatch(t)
+	var wg sync.WaitGroup
+	for _, name := range []string{"a", "bb", "ccc", "dddd"} {
+		wg.Go(func() {
+			// A container's name is in the answer, and its length moves all that
+			// follows.
+			for i := range 100 {
+				container := strings.Repeat(name, 1+i%15)
+				uid := container + "-" + capturedUID
+				body := edited(t, `"name":"web","image"`, `"name":"`+container+`","image"`, capturedUID, uid)
+				response := decodeReview(t, s.post(body).Body.Bytes()).Response
+				if string(response.UID) != uid || !bytes.Contains(response.Patch, []byte(`[\"init\",\"`+container+`\",\"sidecar\"]`)) {
+					t.Errorf("answer to %s is %s: %s", uid, response.UID, response.Patch)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if got := decodeReview(t, s.post(capturedReview(t)).Body.Bytes()).Response.Patch; !bytes.Equal(got, golden) {
+		t.Errorf("patch afterwards is %s", got)
+	}
+}
+
+// TestPolicyIsReadPerReview takes a new policy with the next review.
+func TestPolicyIsReadPerReview(t *testing.T) {
+	t.Parallel()
+	current := compile(t, policyOff)
+	s := newServer(t, "", func(o *admission.Options) { o.Policy = func() *policy.Compiled { return current } })
+	review := func() *admissionv1.AdmissionResponse {
+		return decodeReview(t, s.post(capturedReview(t)).Body.Bytes()).Response
+	}
+	if diff := cmp.Diff(allowed(both("skip mode_off")), review()); diff != "" {
+		t.Errorf("first answer (-want +got):\n%s", diff)
+	}
+	current = compile(t, policyNodeLocal)
+	want := patched(goldenPatch(t), withRule("default", both("inject enabled_by_policy")))
+	if diff := cmp.Diff(want, review()); diff != "" {
+		t.Errorf("second answer (-want +got):\n%s", diff)
+	}
+}
