@@ -113,8 +113,8 @@ func (e *environment) startWebhook(ctx context.Context, kubeconfig string) error
 		URL: strings.TrimSuffix(e.webhook.URL, webhookconfig.Path), CABundle: caBundle,
 	})
 	// The longest that the API allows. These tests are about what a review answers: with the product's 2 s, a machine that
-	// compiles something else meanwhile fails open now and then, and the pod is not as explained. How long reviews take
-	// is measured elsewhere; failedOpen tells whether one was missed all the same.
+	// compiles something else meanwhile fails open now and then, and the pod is not as explained. How long reviews take,
+	// reviewMetrics tells, and also whether one was missed all the same.
 	for i := range registered.Webhooks {
 		registered.Webhooks[i].TimeoutSeconds = new(int32(30))
 	}
@@ -131,19 +131,23 @@ func (e *environment) startWebhook(ctx context.Context, kubeconfig string) error
 	})
 }
 
-// failedOpen returns the API server's count of pods that it has admitted without an answer of the webhook.
-func (e *environment) failedOpen(ctx context.Context) (string, error) {
+// reviewMetrics returns what the API server has measured of the webhook's reviews: the lines of how long they took
+// (duration) and of the pods that it has admitted without an answer (failedOpen, empty where there are none).
+func (e *environment) reviewMetrics(ctx context.Context) (duration, failedOpen string, err error) {
 	text, err := e.client.CoreV1().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
 	if err != nil {
-		return "", fmt.Errorf("reading the API server's metrics: %w", err)
+		return "", "", fmt.Errorf("reading the API server's metrics: %w", err)
 	}
-	var counts []string
 	for line := range strings.Lines(string(text)) {
-		if strings.HasPrefix(line, "apiserver_admission_webhook_fail_open_count{") {
-			counts = append(counts, strings.TrimSpace(line))
+		switch {
+		case strings.HasPrefix(line, "apiserver_admission_webhook_fail_open_count{"):
+			failedOpen += line
+		case strings.HasPrefix(line, "apiserver_admission_webhook_admission_duration_seconds_bucket{") &&
+			strings.Contains(line, `operation="CREATE"`) && strings.Contains(line, webhookconfig.OpenEntry):
+			duration += line[strings.Index(line, ",le=")+1:]
 		}
 	}
-	return strings.Join(counts, "\n"), nil
+	return duration, failedOpen, nil
 }
 
 // discoverHostResolvConf learns the node's resolv.conf from a pod with dnsPolicy Default, which gets that file.

@@ -149,9 +149,11 @@ func comparePods(t *testing.T, pods []*corev1.Pod) {
 	if suite.node == nil {
 		return
 	}
-	if missed, err := suite.failedOpen(t.Context()); err != nil || missed != "" {
+	duration, missed, err := suite.reviewMetrics(t.Context())
+	if err != nil || missed != "" {
 		t.Errorf("the API server has admitted pods without a review: %s (%v)", missed, err)
 	}
+	t.Logf("reviews by how long they took, in seconds, as the API server sees it:\n%s", duration)
 }
 
 // explanation is what explain says about a pod.
