@@ -42,7 +42,9 @@ spec:
 const (
 	policyDeny   = policyNodeLocal + "  onError: Deny\n"
 	policyDryRun = policyNodeLocal + "  mode: DryRun\n"
-	policyOff    = policyNodeLocal + "  mode: \"Off\"\n"
+	// policyTrialRule has a rule in DryRun that matches every pod.
+	policyTrialRule = policyNodeLocal + "  rules: [{name: trial, mode: DryRun}]\n"
+	policyOff       = policyNodeLocal + "  mode: \"Off\"\n"
 )
 
 func compile(t testing.TB, document string) *policy.Compiled {

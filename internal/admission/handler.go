@@ -60,11 +60,17 @@ type NamespaceLabels interface {
 	Labels(ctx context.Context, namespace string) (labels map[string]string, ok bool)
 }
 
-// Options holds what a Handler needs. All fields but Draining are required.
+// Options holds what a Handler needs. All fields are required but Gates,
+// Discovered and Draining.
 type Options struct {
 	// Policy returns the policy in force, nil while there is none.
 	Policy     func() *policy.Compiled
 	Namespaces NamespaceLabels
+	// Gates returns the health gates as they are. Defaults to none.
+	Gates func() *policy.Gates
+	// Discovered returns what is known of the cluster's DNS. Defaults to
+	// nothing.
+	Discovered func() *policy.Discovered
 	Metrics    *metrics.Metrics
 	Log        logr.Logger
 	// Draining reports whether the server is about to stop. Reviews are still
@@ -84,6 +90,12 @@ type Handler struct {
 func New(o Options) *Handler {
 	if o.Draining == nil {
 		o.Draining = func() bool { return false }
+	}
+	if o.Gates == nil {
+		o.Gates = func() *policy.Gates { return nil }
+	}
+	if o.Discovered == nil {
+		o.Discovered = func() *policy.Discovered { return nil }
 	}
 	return &Handler{Options: o, buffers: sync.Pool{New: func() any { return new(bytes.Buffer) }}}
 }
@@ -224,6 +236,8 @@ func (h *Handler) decide(ctx context.Context, compiled *policy.Compiled, r *revi
 		Pod:             &r.Request.Object,
 		OldPod:          r.Request.OldObject,
 		ObjectSize:      size,
+		Gates:           h.Gates(),
+		Discovered:      h.Discovered(),
 	})
 	warnings := result.Decision.Warnings
 	if !r.Request.isPod() {
@@ -264,7 +278,13 @@ func (h *Handler) record(r *review, result *mutate.Result) {
 	if result.RecordReason != "" {
 		h.Metrics.Decision(policy.FeatureRecord, policy.ActionSkip, result.RecordReason)
 	}
-	if log := h.Log.V(1); log.Enabled() {
+	log := h.Log.V(1)
+	if result.DryRun() {
+		// A dry run leaves nothing on the pod: the log is where its outcome is
+		// found, pod by pod.
+		log = h.Log
+	}
+	if log.Enabled() {
 		log.Info("reviewed", "uid", r.Request.UID, "namespace", r.Request.Namespace, "name", podName(&r.Request.Object),
 			"rule", d.Rule, "operations", len(result.Operations),
 			"serviceHostAction", string(d.ServiceHost.Action), "serviceHostReason", string(d.ServiceHost.Reason),

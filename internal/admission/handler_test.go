@@ -139,6 +139,14 @@ func TestAnswers(t *testing.T) {
 				"decisions_total{dry_run dns enabled_by_policy}":          1,
 			},
 		},
+		"rule in DryRun decides and patches nothing": {
+			policy: policyTrialRule,
+			want:   allowed(withRule("trial", both("dry_run enabled_by_policy"))),
+			counts: map[string]int{
+				"decisions_total{dry_run service_host enabled_by_policy}": 1,
+				"decisions_total{dry_run dns enabled_by_policy}":          1,
+			},
+		},
 		"pod skipped by its label": {
 			body:   edited(t, `"app":"web"`, `"app":"web","shorthop.dev/inject":"disabled"`),
 			want:   allowed(withRule("default", both("skip disabled_by_pod_label"))),

@@ -36,9 +36,22 @@ func TestLogs(t *testing.T) {
 	t.Parallel()
 	const common = `"uid"="` + capturedUID + `" "namespace"="default"`
 	tests := map[string]struct {
-		body []byte
-		want string
+		policy string // defaults to policyNodeLocal
+		body   []byte
+		want   string
 	}{
+		"dry run": {
+			policy: policyDryRun,
+			body:   capturedReview(t),
+			want: `"level"=0 "msg"="reviewed" ` + common + ` "name"="web-7c97fff775-" "rule"="default" "operations"=7` +
+				` "serviceHostAction"="dry_run" "serviceHostReason"="enabled_by_policy" "dnsAction"="dry_run" "dnsReason"="enabled_by_policy"`,
+		},
+		"dry run of a rule": {
+			policy: policyTrialRule,
+			body:   capturedReview(t),
+			want: `"level"=0 "msg"="reviewed" ` + common + ` "name"="web-7c97fff775-" "rule"="trial" "operations"=7` +
+				` "serviceHostAction"="dry_run" "serviceHostReason"="enabled_by_policy" "dnsAction"="dry_run" "dnsReason"="enabled_by_policy"`,
+		},
 		"injected": {
 			body: capturedReview(t),
 			want: `"level"=1 "msg"="reviewed" ` + common + ` "name"="web-7c97fff775-" "rule"="default" "operations"=7` +
@@ -62,7 +75,11 @@ func TestLogs(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var log logLines
-			newServer(t, policyNodeLocal, withLog(log.logger())).post(test.body)
+			document := test.policy
+			if document == "" {
+				document = policyNodeLocal
+			}
+			newServer(t, document, withLog(log.logger())).post(test.body)
 			if diff := cmp.Diff(test.want, stable(strings.Join(log.lines, "\n"))); diff != "" {
 				t.Errorf("log (-want +got):\n%s", diff)
 			}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -20,12 +21,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/shorthop/shorthop/internal/admission"
 	"github.com/shorthop/shorthop/internal/buildinfo"
+	"github.com/shorthop/shorthop/internal/cabundle"
 	"github.com/shorthop/shorthop/internal/certs"
 	"github.com/shorthop/shorthop/internal/health"
 	"github.com/shorthop/shorthop/internal/metrics"
@@ -106,6 +110,8 @@ type app struct {
 	delay time.Duration
 
 	draining atomic.Bool
+	// observers is set by build.
+	observers *observers
 	// reviews serves reviews and ends first.
 	reviews runnable
 	// background is what reviews in flight need, and what reports on them.
@@ -132,34 +138,51 @@ func build(o *options, zlog *zap.Logger) (*app, error) {
 		Path:         o.policy,
 		OwnNamespace: o.ownNamespace,
 		Accept:       accept(o.clusterAccess),
-		Recorder:     recorder,
-		Log:          log.WithName("policy"),
+		Prepare: func(ctx context.Context, compiled *policy.Compiled) func() {
+			return a.observers.prepare(ctx, compiled)
+		},
+		Recorder: recorder,
+		Log:      log.WithName("policy"),
 	})
 	if err != nil {
 		return nil, err
 	}
 	a.background = append(a.background, policies.Start)
 
-	certificate, err := newCertSource(o, recorder, log.WithName("certs"))
+	var config *rest.Config // none without cluster access
+	if o.clusterAccess {
+		if config, err = clusterConfig(o.kubeconfig); err != nil {
+			return nil, &runtimeError{err}
+		}
+	}
+
+	certificate, err := newCertSource(o, config, recorder, log.WithName("certs"))
 	if err != nil {
 		return nil, &runtimeError{err}
 	}
 	a.background = append(a.background, certificate.Start)
 
-	labels, synced, err := a.newNamespaces(o)
+	labels, synced, err := a.newNamespaces(config)
 	if err != nil {
 		return nil, &runtimeError{err}
 	}
 
-	started, err := a.newReviewServer(o, certificate, admission.New(admission.Options{
+	if a.observers, err = a.newObservers(o, config, policies.Current, recorder); err != nil {
+		return nil, &runtimeError{err}
+	}
+
+	reviews, listens := newReviewServer(o, certificate, admission.New(admission.Options{
 		Policy:     policies.Current,
 		Namespaces: labels,
+		Gates:      a.observers.currentGates,
+		Discovered: a.observers.discovered,
 		Metrics:    recorder,
 		Log:        log.WithName("admission"),
 		Draining:   a.draining.Load,
-	}))
-	if err != nil {
-		return nil, err
+	}), zlog)
+	a.reviews = a.observers.before(reviews, policies.Current)
+	if err := a.detect(o, config, policies.Current, labels, func() bool { return synced() && listens() }, recorder); err != nil {
+		return nil, &runtimeError{err}
 	}
 
 	a.background = append(a.background, serveHTTP("health", o.healthBindAddress, health.NewHandler(health.Options{
@@ -167,11 +190,13 @@ func build(o *options, zlog *zap.Logger) (*app, error) {
 			{Name: "certificate", Probe: certificate.Healthy},
 			{Name: "policy", Probe: reason("no policy is loaded yet", func() bool { return policies.Current() != nil })},
 			{Name: "namespaces", Probe: reason("the namespaces have not been read yet", synced)},
-			{Name: "webhook", Probe: started},
+			{Name: "webhook", Probe: reason("the server does not listen yet", listens)},
 			{Name: "shutdown", Probe: reason("the server is ending", func() bool { return !a.draining.Load() })},
 		},
 		Policy:       policies.Current,
 		OwnNamespace: o.ownNamespace,
+		Gates:        a.observers.status(),
+		Discovered:   a.observers.result(),
 	}), zlog))
 	if o.metricsBindAddress != disabled {
 		mux := http.NewServeMux()
@@ -189,20 +214,46 @@ func accept(clusterAccess bool) func(*policy.Compiled) error {
 	return withoutCluster
 }
 
-// newCertSource returns the source that o names, which is valid.
-func newCertSource(o *options, recorder *metrics.Metrics, log logr.Logger) (certSource, error) {
-	return certs.NewProvided(o.certDir, recorder.ServingCertificate, log)
+// newCertSource returns the source that o names, which is valid. It does not
+// connect yet.
+func newCertSource(o *options, config *rest.Config, recorder *metrics.Metrics, log logr.Logger) (certSource, error) {
+	if o.certSource == certSourceProvided {
+		return certs.NewProvided(o.certDir, recorder.ServingCertificate, log)
+	}
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("making a client for the API server: %w", err)
+	}
+	injector, err := cabundle.New(cabundle.Options{
+		Namespace:     o.ownNamespace,
+		Secret:        o.selfManaged.secret,
+		Configuration: o.selfManaged.webhookConfiguration,
+		Client:        client,
+		Log:           log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	name := o.selfManaged.service + "." + o.ownNamespace
+	return certs.NewSelfManaged(certs.SelfManagedOptions{
+		Namespace:    o.ownNamespace,
+		Secret:       o.selfManaged.secret,
+		DNSNames:     []string{name + ".svc", name}, // API servers use the first
+		CADuration:   o.selfManaged.caDuration,
+		LeafDuration: o.selfManaged.leafDuration,
+		Settle:       o.selfManaged.settle,
+		Publisher:    injector,
+		Config:       config,
+		NotAfter:     recorder.ServingCertificate,
+		Log:          log,
+	}), nil
 }
 
 // newNamespaces returns the labels of namespaces, and whether they have been
-// read. It does not connect yet.
-func (a *app) newNamespaces(o *options) (labels admission.NamespaceLabels, synced func() bool, err error) {
-	if !o.clusterAccess {
+// read. It does not connect yet. config is nil without cluster access.
+func (a *app) newNamespaces(config *rest.Config) (labels admission.NamespaceLabels, synced func() bool, err error) {
+	if config == nil {
 		return namespaces.None{}, func() bool { return true }, nil
-	}
-	config, err := clusterConfig(o.kubeconfig)
-	if err != nil {
-		return nil, nil, err
 	}
 	client, err := metadata.NewForConfig(config)
 	if err != nil {
@@ -216,43 +267,36 @@ func (a *app) newNamespaces(o *options) (labels admission.NamespaceLabels, synce
 	return cache, cache.Synced, nil
 }
 
-// newReviewServer sets a.reviews. The check that it returns holds once the
-// server listens.
-func (a *app) newReviewServer(o *options, certificate certSource, handler http.Handler) (started func() error, err error) {
-	host, port, err := splitAddress(o.bindAddress)
-	if err != nil {
-		return nil, fmt.Errorf("--bind-address: %w", err)
+// newReviewServer returns what serves reviews, and a check that holds once it
+// listens.
+func newReviewServer(o *options, certificate certSource, handler http.Handler, log *zap.Logger) (serve runnable, listens func() bool) {
+	// Of controller-runtime's server we use what measures, and not what
+	// listens: at its end it aborts the TLS handshakes that have begun, and an
+	// API server takes that for a failed call.
+	measured := webhook.NewServer(webhook.Options{})
+	measured.Register(webhookconfig.Path, handler)
+	config := &tls.Config{
+		GetCertificate: certificate.GetCertificate,
+		MinVersion:     tls.VersionTLS12,
+		NextProtos:     []string{"h2", "http/1.1"},
 	}
-	server := webhook.NewServer(webhook.Options{
-		Host: host,
-		Port: port,
-		TLSOpts: []func(*tls.Config){func(config *tls.Config) {
-			config.GetCertificate = certificate.GetCertificate
-			config.MinVersion = tls.VersionTLS12
-			config.NextProtos = []string{"h2", "http/1.1"}
-		}},
-	})
-	server.Register(webhookconfig.Path, handler)
-	a.reviews = func(ctx context.Context) error {
-		if err := server.Start(ctx); err != nil {
+	var listening atomic.Bool
+	return func(ctx context.Context) error {
+		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.bindAddress)
+		if err != nil {
 			return fmt.Errorf("serving reviews: %w", err)
 		}
-		return nil
-	}
-	// The checker connects to the server, which is worth doing until it has
-	// succeeded once.
-	var listens atomic.Bool
-	check := server.StartedChecker()
-	return func() error {
-		if listens.Load() {
-			return nil
+		listening.Store(true)
+		server := &http.Server{
+			Handler: measured.WebhookMux(),
+			// The handler bounds the body, and the time of the answer.
+			ReadHeaderTimeout: 10 * time.Second,
+			IdleTimeout:       90 * time.Second,
+			MaxHeaderBytes:    64 << 10,
+			ErrorLog:          zap.NewStdLog(log.Named("http")),
 		}
-		if err := check(nil); err != nil {
-			return err
-		}
-		listens.Store(true)
-		return nil
-	}, nil
+		return serveUntil(ctx, "reviews", tls.NewListener(listener, config), server, drainTimeout, log)
+	}, listening.Load
 }
 
 func reason(why string, holds func() bool) func() error {

@@ -2,6 +2,7 @@ package app_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -385,6 +386,39 @@ func TestShutdownFinishesRequestsInFlight(t *testing.T) {
 	w.ended(0)
 }
 
+// A client that has connected, and not said hello, when the listener closes.
+func TestShutdownFinishesHandshakes(t *testing.T) {
+	w := newWebhook(t, examplePolicy)
+	w.start("--cluster-access=false", "--shutdown-delay=10ms")
+	w.ready()
+	conn, err := net.Dial("tcp", w.reviews)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	w.review("default") // accepted after conn, so that one is accepted too
+
+	terminate(t)
+	w.eventually("no new connection is accepted", func() bool {
+		conn, err := net.Dial("tcp", w.reviews)
+		if err == nil {
+			conn.Close()
+		}
+		return err != nil
+	})
+	client := w.client()
+	client.Transport.(*http.Transport).DialContext = func(context.Context, string, string) (net.Conn, error) { return conn, nil }
+	response, err := client.Post("https://"+w.reviews+"/mutate-v1-pod", "application/json", strings.NewReader(reviewOf("default")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if patch := w.patchIn(response); !strings.Contains(patch, "api.example.com") {
+		t.Errorf("patch %q", patch)
+	}
+	w.ended(0)
+}
+
 func TestExitCodes(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "") // not in a pod
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -434,21 +468,34 @@ func TestServeInACluster(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if err := control.CreateNamespace(t.Context(), "shop", map[string]string{"team": "shop"}); err != nil {
+	for name, labels := range map[string]map[string]string{"shop": {"team": "shop"}, "unhealthy": nil} {
+		if err := control.CreateNamespace(t.Context(), name, labels); err != nil {
+			t.Fatal(err)
+		}
+	}
+	host, port, err := control.Endpoint()
+	if err != nil {
 		t.Fatal(err)
 	}
-	w := newWebhook(t, examplePolicy+`  rules:
+	// Hosts that do not answer are not injected.
+	w := newWebhook(t, strings.Replace(examplePolicy, "api.example.com", fmt.Sprintf("%q, port: %d", host, port), 1)+`  rules:
   - name: shop
     match: {namespaceSelector: {matchLabels: {team: shop}}}
-    serviceHost: {host: shop.example.com}
+    serviceHost: {host: localhost}
+  - name: gone
+    match: {namespaces: [unhealthy]}
+    serviceHost: {host: api.example.com}
 `)
 	w.start("--kubeconfig", control.Kubeconfig(), "--shutdown-delay=0s", "--metrics-bind-address=0")
 	w.ready()
-	if patch := w.review("shop"); !strings.Contains(patch, "shop.example.com") {
+	if patch := w.review("shop"); !strings.Contains(patch, "localhost") {
 		t.Errorf("patch %q", patch)
 	}
-	if patch := w.review("default"); !strings.Contains(patch, "api.example.com") {
+	if patch := w.review("default"); !strings.Contains(patch, host) {
 		t.Errorf("patch %q", patch)
+	}
+	if patch := w.review("unhealthy"); patch != "" {
+		t.Errorf("a host that does not exist is injected: patch %q", patch)
 	}
 	if patch := w.review("nowhere"); patch != "" {
 		t.Errorf("a pod of an unknown namespace gets patch %q", patch)

@@ -32,7 +32,7 @@ const (
 var (
 	logLevels   = []string{"debug", "info", "warn", "error"}
 	logFormats  = []string{"json", "console"}
-	certSources = []string{certSourceProvided}
+	certSources = []string{certSourceProvided, certSourceSelfManaged}
 )
 
 // options are the flags.
@@ -41,21 +41,33 @@ type options struct {
 	ownNamespace       string
 	certSource         string
 	certDir            string
+	selfManaged        selfManagedOptions
 	bindAddress        string
 	metricsBindAddress string
 	healthBindAddress  string
 	shutdownDelay      time.Duration
 	clusterAccess      bool
 	kubeconfig         string
+	detect             detectOptions
 	logLevel           string
 	logFormat          string
+}
+
+// selfManagedOptions count only with that source.
+type selfManagedOptions struct {
+	secret               string
+	service              string
+	webhookConfiguration string
+	caDuration           time.Duration
+	leafDuration         time.Duration
+	settle               time.Duration
 }
 
 // newCommand returns the command line. run gets options that are valid.
 func newCommand(run func(*options) error) *cobra.Command {
 	o := &options{}
 	cmd := &cobra.Command{
-		Use:   "webhook --policy FILE --cert-dir DIR",
+		Use:   "webhook --policy FILE {--cert-dir DIR | --cert-source self-managed}",
 		Short: "Shorten the first network hop of every pod",
 		Long: `A mutating admission webhook that points pods straight at the API server and
 at the DNS cache on their own node, as an InjectionPolicy says.
@@ -84,6 +96,7 @@ policy, and 2 when it could not run.`,
 		mustHave(cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)))
 	}
 	mustHave(cmd.MarkFlagDirname("cert-dir"))
+	cmd.AddCommand(newCheck())
 	return cmd
 }
 
@@ -111,9 +124,23 @@ func (o *options) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.ownNamespace, "own-namespace", "",
 		"`NAMESPACE` of this webhook, whose pods are never touched (default: environment variable "+namespaceEnv+", else the service account's)")
 	flags.StringVar(&o.certSource, "cert-source", certSourceProvided,
-		"where the serving certificate comes from: `SOURCE` provided is files, by cert-manager or anybody else")
+		"where the serving certificate comes from: `SOURCE` provided is files, by cert-manager or anybody else; self-managed signs it with a CA of its own, which it keeps in a Secret and adds to the webhook configuration")
 	flags.StringVar(&o.certDir, "cert-dir", "",
 		"`DIR` with tls.crt and tls.key; changes are followed (required with --cert-source=provided)")
+	flags.StringVar(&o.selfManaged.secret, "ca-secret", "shorthop-ca",
+		"self-managed: `NAME` of the Secret in the own namespace that holds the CA; it must be there, and may be empty")
+	flags.StringVar(&o.selfManaged.service, "service", "shorthop",
+		"self-managed: `NAME` of the Service in the own namespace by which API servers reach this webhook")
+	flags.StringVar(&o.selfManaged.webhookConfiguration, "webhook-configuration", "shorthop",
+		"self-managed: `NAME` of the MutatingWebhookConfiguration whose caBundle is kept up to date")
+	flags.DurationVar(&o.selfManaged.caDuration, "ca-duration", 365*24*time.Hour,
+		"self-managed: lifetime of a CA; the next one is made when a third of it is left")
+	// As long as cert-manager's own. What is left at a renewal, 56 h, is more
+	// than the day before which an expiry is worth an alert.
+	flags.DurationVar(&o.selfManaged.leafDuration, "leaf-duration", 7*24*time.Hour,
+		"self-managed: lifetime of a serving certificate; the next one is signed when a third of it is left")
+	flags.DurationVar(&o.selfManaged.settle, "ca-settle", 10*time.Second,
+		"self-managed: how long a CA must have been in the webhook configuration, and a certificate have been valid, before it is used")
 	flags.StringVar(&o.bindAddress, "bind-address", ":9443", "`HOST:PORT` for reviews, HTTPS")
 	flags.StringVar(&o.metricsBindAddress, "metrics-bind-address", ":8080", "`HOST:PORT` for /metrics, HTTP; 0 disables it")
 	flags.StringVar(&o.healthBindAddress, "health-probe-bind-address", ":8081",
@@ -123,6 +150,7 @@ func (o *options) addFlags(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.clusterAccess, "cluster-access", true,
 		"connect to the API server; false refuses policies that need it, and namespace labels are not seen")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", "", "`FILE` that says how to connect (default: as a pod of the cluster)")
+	o.detect.addFlags(flags)
 	flags.StringVar(&o.logLevel, "log-level", "info", "lowest `LEVEL` that is logged: "+strings.Join(logLevels, ", "))
 	flags.StringVar(&o.logFormat, "log-format", "json", "log `FORMAT`: "+strings.Join(logFormats, ", "))
 	flags.SortFlags = false
@@ -166,13 +194,11 @@ func (o *options) validate() error {
 			wrong("cert-dir", "is required with --cert-source=%s", certSourceProvided)
 		}
 	case certSourceSelfManaged:
-		wrong("cert-source", "%s is not in this version; use %s, also for files that cert-manager mounts",
-			certSourceSelfManaged, certSourceProvided)
+		o.validateSelfManaged(wrong)
 	default:
 		wrong("cert-source", "%q is not one of %s", o.certSource, strings.Join(certSources, ", "))
 	}
-	// Port 0, any free one, would be nobody's wish for reviews, and
-	// controller-runtime takes it for its default.
+	// Port 0, any free one, would be nobody's wish for reviews.
 	if problem := addressProblem(o.bindAddress, 1); problem != "" {
 		wrong("bind-address", "%s", problem)
 	}
@@ -185,6 +211,7 @@ func (o *options) validate() error {
 	if o.shutdownDelay < 0 {
 		wrong("shutdown-delay", "%s is negative", o.shutdownDelay)
 	}
+	o.detect.validate(wrong)
 	if !slices.Contains(logLevels, o.logLevel) {
 		wrong("log-level", "%q is not one of %s", o.logLevel, strings.Join(logLevels, ", "))
 	}
@@ -194,8 +221,44 @@ func (o *options) validate() error {
 	return errors.Join(errs...)
 }
 
+func (o *options) validateSelfManaged(wrong func(flag, format string, args ...any)) {
+	if o.ownNamespace == "" {
+		wrong("own-namespace", "is required with --cert-source=%s", certSourceSelfManaged)
+	}
+	if !o.clusterAccess {
+		wrong("cluster-access", "--cert-source=%s cannot do without", certSourceSelfManaged)
+	}
+	m := &o.selfManaged
+	for _, name := range []struct {
+		flag, value string
+		problems    []string
+	}{
+		{"ca-secret", m.secret, validation.IsDNS1123Subdomain(m.secret)},
+		{"service", m.service, validation.IsDNS1123Label(m.service)},
+		{"webhook-configuration", m.webhookConfiguration, validation.IsDNS1123Subdomain(m.webhookConfiguration)},
+	} {
+		for _, problem := range name.problems {
+			wrong(name.flag, "%q: %s", name.value, problem)
+		}
+	}
+	if m.settle < 0 {
+		wrong("ca-settle", "%s is negative", m.settle)
+	}
+	if m.leafDuration/3 <= m.settle {
+		wrong("leaf-duration", "%s: the third that is left at a renewal must be longer than --ca-settle (%s), for the next certificate to be used in time",
+			m.leafDuration, m.settle)
+	}
+	if m.caDuration <= m.leafDuration {
+		wrong("ca-duration", "%s is not longer than --leaf-duration (%s)", m.caDuration, m.leafDuration)
+	}
+}
+
 func addressProblem(address string, lowestPort int) string {
-	_, port, err := splitAddress(address)
+	_, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Sprintf("%q is not HOST:PORT or :PORT", address)
+	}
+	port, err := strconv.Atoi(text)
 	switch {
 	case err != nil:
 		return fmt.Sprintf("%q is not HOST:PORT or :PORT", address)
@@ -203,15 +266,6 @@ func addressProblem(address string, lowestPort int) string {
 		return fmt.Sprintf("%q: the port is not between %d and 65535", address, lowestPort)
 	}
 	return ""
-}
-
-func splitAddress(address string) (host string, port int, err error) {
-	host, text, err := net.SplitHostPort(address)
-	if err != nil {
-		return "", 0, err
-	}
-	port, err = strconv.Atoi(text)
-	return host, port, err
 }
 
 // Flags returns the flags of the webhook with their defaults and help texts,

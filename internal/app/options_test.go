@@ -31,7 +31,12 @@ func TestOptions(t *testing.T) {
 	defaults := func(change func(*options)) *options {
 		o := &options{
 			policy: "p.yaml", certDir: "tls", ownNamespace: "shorthop-system", certSource: "provided",
+			selfManaged: selfManagedOptions{
+				secret: "shorthop-ca", service: "shorthop", webhookConfiguration: "shorthop",
+				caDuration: 365 * 24 * time.Hour, leafDuration: 7 * 24 * time.Hour, settle: 10 * time.Second,
+			},
 			bindAddress: ":9443", metricsBindAddress: ":8080", healthBindAddress: ":8081",
+			detect:        detectOptions{10 * time.Minute, "shorthop-detector"},
 			shutdownDelay: 10 * time.Second, clusterAccess: true, logLevel: "info", logFormat: "json",
 		}
 		change(o)
@@ -48,11 +53,21 @@ func TestOptions(t *testing.T) {
 			[]string{
 				"--own-namespace=other", "--bind-address=127.0.0.1:1", "--metrics-bind-address=0", "--health-probe-bind-address", "[::1]:0",
 				"--shutdown-delay=0s", "--cluster-access=false", "--kubeconfig=k", "--log-level=debug", "--log-format=console",
+				"--ca-secret=ca", "--service=s", "--webhook-configuration=w", "--ca-duration=3h", "--leaf-duration=2h", "--ca-settle=1s",
+				"--detect-interval=0", "--detect-lease=l",
 			},
 			&options{
+				detect: detectOptions{0, "l"},
 				policy: "p.yaml", certDir: "tls", ownNamespace: "other", certSource: "provided", bindAddress: "127.0.0.1:1",
 				metricsBindAddress: "0", healthBindAddress: "[::1]:0", kubeconfig: "k", logLevel: "debug", logFormat: "console",
+				selfManaged: selfManagedOptions{
+					secret: "ca", service: "s", webhookConfiguration: "w", caDuration: 3 * time.Hour, leafDuration: 2 * time.Hour, settle: time.Second,
+				},
 			},
+		},
+		"self-managed needs nothing else": {
+			[]string{"--cert-source=self-managed", "--cert-dir="},
+			defaults(func(o *options) { o.certSource, o.certDir = "self-managed", "" }),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -60,7 +75,7 @@ func TestOptions(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(options{})); diff != "" {
+			if diff := cmp.Diff(test.want, got, cmp.AllowUnexported(options{}, selfManagedOptions{}, detectOptions{})); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -79,15 +94,18 @@ func TestOptionsThatAreWrong(t *testing.T) {
 			[]string{
 				"--own-namespace=A", "--cert-source=vault", "--bind-address=9443", "--metrics-bind-address=:http",
 				"--health-probe-bind-address=0", "--shutdown-delay=-1s", "--log-level=loud", "--log-format=xml",
+				"--detect-interval=-1s", "--detect-lease=_",
 			},
 			[]string{
 				"--policy: is required",
 				`--own-namespace: "A": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')`,
-				`--cert-source: "vault" is not one of provided`,
+				`--cert-source: "vault" is not one of provided, self-managed`,
 				`--bind-address: "9443" is not HOST:PORT or :PORT`,
 				`--metrics-bind-address: ":http" is not HOST:PORT or :PORT; 0 alone disables it`,
 				`--health-probe-bind-address: "0" is not HOST:PORT or :PORT`,
 				"--shutdown-delay: -1s is negative",
+				"--detect-interval: -1s is negative",
+				`--detect-lease: "_": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`,
 				`--log-level: "loud" is not one of debug, info, warn, error`,
 				`--log-format: "xml" is not one of json, console`,
 			},
@@ -99,9 +117,28 @@ func TestOptionsThatAreWrong(t *testing.T) {
 				`--metrics-bind-address: ":65536": the port is not between 0 and 65535; 0 alone disables it`,
 			},
 		},
-		"a source of a later version": {
-			append(valid, "--cert-source=self-managed"),
-			[]string{"--cert-source: self-managed is not in this version; use provided, also for files that cert-manager mounts"},
+		"self-managed without what it needs": {
+			[]string{
+				"--policy=p.yaml", "--cert-source=self-managed", "--cluster-access=false", "--ca-secret=", "--service=a.b", "--webhook-configuration=_",
+				"--ca-settle=-1s", "--leaf-duration=-3s", "--ca-duration=-4s",
+			},
+			[]string{
+				"--own-namespace: is required with --cert-source=self-managed",
+				"--cluster-access: --cert-source=self-managed cannot do without",
+				`--ca-secret: "": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`,
+				`--service: "a.b": must not contain dots`,
+				`--webhook-configuration: "_": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`,
+				"--ca-settle: -1s is negative",
+				"--leaf-duration: -3s: the third that is left at a renewal must be longer than --ca-settle (-1s), for the next certificate to be used in time",
+				"--ca-duration: -4s is not longer than --leaf-duration (-3s)",
+			},
+		},
+		"certificates that would expire before the next may be used": {
+			[]string{"--policy=p.yaml", "--own-namespace=o", "--cert-source=self-managed", "--leaf-duration=30s", "--ca-duration=30s"},
+			[]string{
+				"--leaf-duration: 30s: the third that is left at a renewal must be longer than --ca-settle (10s), for the next certificate to be used in time",
+				"--ca-duration: 30s is not longer than --leaf-duration (30s)",
+			},
 		},
 		"a space instead of an equals sign": {
 			append(valid, "--cluster-access", "false"),
@@ -171,6 +208,7 @@ func TestVersionAndCompletion(t *testing.T) {
 		{[]string{"--version"}, "webhook "},
 		{[]string{"completion", "bash"}, "bash completion"},
 		{[]string{"__complete", "--log-level", ""}, "debug\ninfo\nwarn\nerror\n"},
+		{[]string{"__complete", "--cert-source", ""}, "provided\nself-managed\n"},
 	} {
 		var stdout, stderr bytes.Buffer
 		if code := Main(test.args, &stdout, &stderr); code != exitDone || !strings.Contains(stdout.String(), test.want) {

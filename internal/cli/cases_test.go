@@ -38,7 +38,7 @@ const (
 )
 
 var (
-	caseCommands     = []string{"explain", "general", "lint", "webhook-config"}
+	caseCommands     = []string{"audit", "doctor", "explain", "general", "lint", "webhook-config"}
 	expectedSections = []string{"exit", "stdout", "stderr"}
 )
 

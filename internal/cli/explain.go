@@ -29,6 +29,9 @@ type explainOptions struct {
 	namespace       string
 	namespaceLabels labelsFlag
 	nodeFile        string
+	closedGates     gatesFlag
+	cluster         policy.Cluster
+	lookupNames     []string
 	output          *choice
 }
 
@@ -46,7 +49,9 @@ with their labels, names and owner references, in which zeros stand for what
 nobody can know before. A file may hold several documents and lists; each pod is
 explained. Objects without pods are left out with a remark.
 
-The health gates are taken to be open. What other webhooks do is not known.
+The health gates are taken to be open, unless --closed-gates names them. What
+the server discovers is not known: of a policy without spec.cluster, name it with
+--cluster-domain and --cluster-dns. What other webhooks do is not known either.
 
 With -o json, one object for one pod, {"items": [...]} for several:
 
@@ -64,9 +69,20 @@ With -o json, one object for one pod, {"items": [...]} for several:
   warnings           for the person who creates the pod
   patch              JSON Patch
   resolvConf         before, after: nameservers, searches, options; notes
+  resolvers          where the policy has spec.resolvers: container, image,
+                     resolver, pattern
+  lookups            with --lookup: notes, and names: name, existsAs,
+                     resolver, breaks, and before and after: status, answer,
+                     queries (name, type, server) in order
 
-Where an action is dry_run, record, patch and resolvConf.after are a preview:
-what mode Enforce would do.
+Where an action is dry_run, record, patch, resolvConf.after and the lookups
+after are a preview: what mode Enforce would do.
+
+--lookup models which queries the pod sends for a name, before and after, with
+each resolver that its containers may have. A name of one label, of a label and
+a namespace, or one that ends in .svc is taken for a Service that exists; any
+other exists as it is written. Where the second of two labels is also a public
+top-level domain (web.dev), it is taken for that: write web.dev.svc.
 
 With -o yaml, the pod as it would be admitted.`,
 		Example: `  # A pod under a policy, in a namespace with labels
@@ -77,6 +93,9 @@ With -o yaml, the pod as it would be admitted.`,
 
   # A pod of the cluster, explained as if it were created now
   kubectl get pod web-0 -o yaml | kubectl shorthop explain -f - --policy policy.yaml
+
+  # What a shop's pods ask for two names, before and after
+  kubectl shorthop explain -f shop.yaml --policy policy.yaml --lookup api.example.com,web.default.svc
 
   # The reasons only
   kubectl shorthop explain -f pod.yaml -o json | jq '{serviceHost, dns} | map_values(.reason)'`,
@@ -98,6 +117,14 @@ With -o yaml, the pod as it would be admitted.`,
 	}, cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveNoSpace))
 	flags.StringVar(&o.nodeFile, "node-resolv-conf", "", "resolv.conf of the node (what kubelet's --resolv-conf names)")
 	complete(command, "node-resolv-conf", cobra.FixedCompletions(nil, cobra.ShellCompDirectiveDefault))
+	flags.Var(&o.closedGates, "closed-gates", "health gates to take for closed: "+strings.Join(gateNames, ", "))
+	complete(command, "closed-gates", cobra.FixedCompletions(gateNames, cobra.ShellCompDirectiveNoFileComp))
+	flags.StringVar(&o.cluster.Domain, "cluster-domain", "", "cluster domain that the server discovers (default: not known)")
+	complete(command, "cluster-domain", cobra.NoFileCompletions)
+	flags.StringSliceVar(&o.cluster.DNSServers, "cluster-dns", nil, "addresses of the cluster DNS that the server discovers (default: not known)")
+	complete(command, "cluster-dns", cobra.NoFileCompletions)
+	flags.StringSliceVar(&o.lookupNames, "lookup", nil, "names whose lookups to model")
+	complete(command, "lookup", cobra.NoFileCompletions)
 	o.output = outputFlag(command, outputText, outputJSON, outputYAML)
 	return command
 }
@@ -113,6 +140,15 @@ func (o *explainOptions) run(s Streams) error {
 		if messages := validation.IsDNS1123Label(o.namespace); len(messages) > 0 {
 			return failure("--namespace %q: %s", o.namespace, strings.Join(messages, "; "))
 		}
+	}
+	if err := checkCluster(&o.cluster); err != nil {
+		return err
+	}
+	if err := checkLookups(o.lookupNames); err != nil {
+		return err
+	}
+	if len(o.lookupNames) > 0 && o.output.value == outputYAML {
+		return failure("--lookup has nothing to say with -o yaml, which prints pods: choose text or json")
 	}
 	document, err := s.loadPolicy(o.policyFile)
 	if err != nil {
@@ -144,7 +180,7 @@ func (o *explainOptions) run(s Streams) error {
 		if err := o.place(m); err != nil {
 			return failure("%v", err)
 		}
-		e, err := explain(compiled, m, o.namespaceLabels, host)
+		e, err := o.explain(compiled, m, host)
 		if err != nil {
 			return failure("%v", err)
 		}
@@ -192,9 +228,9 @@ func (o *explainOptions) place(m *manifest) error {
 }
 
 // explain reviews one pod as the webhook would when it is created.
-func explain(compiled *policy.Compiled, m *manifest, namespaceLabels map[string]string, host *resolver.ResolvConf) (explanation, error) {
+func (o *explainOptions) explain(compiled *policy.Compiled, m *manifest, host *resolver.ResolvConf) (explanation, error) {
 	allLabels := map[string]string{corev1.LabelMetadataName: m.namespace}
-	for key, value := range namespaceLabels {
+	for key, value := range o.namespaceLabels {
 		if key != corev1.LabelMetadataName {
 			allLabels[key] = value
 		}
@@ -206,8 +242,15 @@ func explain(compiled *policy.Compiled, m *manifest, namespaceLabels map[string]
 		NamespaceKnown:  true,
 		Pod:             &m.pod,
 		ObjectSize:      len(m.json),
+		Gates:           o.closedGates.gates(compiled),
+		Discovered:      &policy.Discovered{Domain: o.cluster.Domain, DNSServers: o.cluster.DNSServers},
 	})
 	e := newExplanation(compiled, m, &result)
+	closed := result.Request
+	closed.Gates = &policy.Gates{}
+	otherwise := compiled.Decide(&closed)
+	e.hostGate = result.Decision.ServiceHost.Injects() && !otherwise.ServiceHost.Injects()
+	e.cacheGate = result.Decision.DNS.Mode == policy.DNSModeNodeLocal && otherwise.DNS.Reason == policy.ReasonNodeLocalUnhealthy
 	maps.DeleteFunc(allLabels, func(key, _ string) bool { return key == corev1.LabelMetadataName })
 	e.namespaceLabels = allLabels
 
@@ -224,7 +267,15 @@ func explain(compiled *policy.Compiled, m *manifest, namespaceLabels map[string]
 		return e, fmt.Errorf("%s: %w", e.Pod, err)
 	}
 	e.setRecord(&result, &after)
-	e.ResolvConf = resolvConfs(compiled, m.namespace, &m.pod, &after, host)
+	cluster := o.knownCluster(compiled)
+	var was, is podResolvConf
+	e.ResolvConf, was, is = resolvConfs(cluster, m.namespace, &m.pod, &after, host)
+	if e.Resolvers, err = resolversOf(compiled, m.json); err != nil {
+		return e, fmt.Errorf("%s: %w", e.Pod, err)
+	}
+	if len(o.lookupNames) > 0 {
+		e.Lookups = o.lookups(cluster.Domain, &e, &was, &is)
+	}
 	return e, nil
 }
 

@@ -13,6 +13,8 @@ import (
 
 	"golang.org/x/tools/txtar"
 
+	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/pkg/resolver"
 	"github.com/shorthop/shorthop/test/podgen"
 )
 
@@ -196,6 +198,22 @@ func TestCompletionScripts(t *testing.T) {
 		stdout, stderr, code := run(t, nil, "completion", shell)
 		if code != 0 || stderr != "" || !slices.Contains(strings.Fields(stdout), "kubectl-shorthop") {
 			t.Errorf("%s: exit code %d, %q", shell, code, stderr)
+		}
+	}
+}
+
+// A hint names a resolver that is modelled, and every one of those can be
+// named.
+func TestHintsNameTheResolversThatAreModelled(t *testing.T) {
+	t.Parallel()
+	for _, r := range resolver.Resolvers() {
+		if _, err := policy.Parse(fmt.Appendf(nil, "{apiVersion: shorthop.dev/v1alpha1, kind: InjectionPolicy, spec: {resolvers: [{images: [a], resolver: %s}]}}", r)); err != nil {
+			t.Errorf("%s cannot be named: %v", r, err)
+		}
+	}
+	for _, r := range []policy.Resolver{policy.ResolverGlibc, policy.ResolverMusl, policy.ResolverMuslBefore124, policy.ResolverGo, policy.ResolverCAres} {
+		if !slices.Contains(resolver.Resolvers(), resolver.Resolver(r)) {
+			t.Errorf("%s can be named and is not modelled", r)
 		}
 	}
 }

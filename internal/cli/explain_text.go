@@ -65,6 +65,8 @@ func (e *explanation) writeText(b *bytes.Buffer) {
 	e.writeRecord(t)
 	e.writePatch(t)
 	e.writeResolvConf(t)
+	e.writeResolvers(t)
+	e.writeLookups(t)
 }
 
 func (e *explanation) writeFacts(t text) {
@@ -112,6 +114,9 @@ func (e *explanation) writeServiceHost(t text) {
 		}
 		t.labelled("value", value)
 	}
+	if e.hostGate {
+		t.labelled("assumes", "that the host's health gate is open (--closed-gates)")
+	}
 	lists := map[policy.ContainerList]string{
 		policy.InitContainers: "init", policy.Containers: "container", policy.EphemeralContainers: "ephemeral",
 	}
@@ -142,6 +147,9 @@ func (e *explanation) writeDNS(t text) {
 		mode += ": dnsPolicy stays, options are added"
 	}
 	t.labelled("mode", mode)
+	if e.cacheGate {
+		t.labelled("assumes", "that the cache's health gate is open (--closed-gates)")
+	}
 	if len(d.Servers) > 0 {
 		t.labelled("servers", strings.Join(d.Servers, " "))
 	}
@@ -210,7 +218,11 @@ func (e *explanation) writePatch(t text) {
 		return
 	}
 	if e.dryRun {
-		t.section("Patch (a preview: the policy's mode is DryRun, and the pod is admitted as it is)")
+		whose := "the policy's mode"
+		if e.Policy.Mode != policy.ModeDryRun {
+			whose = "the mode of rule " + e.Rule
+		}
+		t.section("Patch (a preview: " + whose + " is DryRun, and the pod is admitted as it is)")
 	} else {
 		t.section("Patch")
 	}

@@ -30,6 +30,10 @@ type explanation struct {
 	// where an action is dry_run.
 	Patch      []jsonpatch.Operation `json:"patch"`
 	ResolvConf resolvConfExplanation `json:"resolvConf"`
+	// Resolvers has the containers, where the policy has hints.
+	Resolvers []resolverExplanation `json:"resolvers,omitzero"`
+	// Lookups is there with --lookup.
+	Lookups *lookupsExplanation `json:"lookups,omitzero"`
 
 	// What the text says besides.
 
@@ -42,6 +46,8 @@ type explanation struct {
 	dryRun          bool
 	patched         []byte // the pod with the patch
 	admitted        []byte // the pod as it is admitted: without it in DryRun
+	// What depends on a health gate being open.
+	hostGate, cacheGate bool
 }
 
 type policyReference struct {

@@ -37,27 +37,27 @@ func (s *Streams) readResolvConf(file string) (*resolver.ResolvConf, error) {
 }
 
 // resolvConfs is the resolv.conf of the pod as it is in the manifest, and as
-// it is with the patch. host is the node's file, nil where it is not known.
-func resolvConfs(compiled *policy.Compiled, namespace string, before, after *policy.Pod, host *resolver.ResolvConf) resolvConfExplanation {
-	e := resolvConfExplanation{Notes: []string{}}
+// it is with the patch. host is the node's file, nil where it is not known. was
+// and is are empty on Windows.
+func resolvConfs(cluster *policy.Cluster, namespace string, before, after *policy.Pod, host *resolver.ResolvConf) (e resolvConfExplanation, was, is podResolvConf) {
+	e.Notes = []string{}
 	if isWindows(before) {
 		e.Notes = append(e.Notes, "The pod runs on Windows, which has no resolv.conf.")
-		return e
+		return e, was, is
 	}
-	cluster := &compiled.Document().Spec.Cluster
-	was := newResolvConf(cluster, namespace, before, host)
-	is := newResolvConf(cluster, namespace, after, host)
+	was = newResolvConf(cluster, namespace, before, host)
+	is = newResolvConf(cluster, namespace, after, host)
 	e.Before, e.After = was.conf, is.conf
 
 	note := func(text string) { e.Notes = append(e.Notes, text) }
 	switch {
 	case was.clusterServers && is.clusterServers:
-		note("The first nameservers are the cluster DNS, which is not known here: the policy has no spec.cluster.dnsServers.")
+		note("The first nameservers are the cluster DNS, which is not known here: the policy has no spec.cluster.dnsServers (--cluster-dns).")
 	case was.clusterServers:
-		note("The first nameservers before are the cluster DNS, which is not known here: the policy has no spec.cluster.dnsServers.")
+		note("The first nameservers before are the cluster DNS, which is not known here: the policy has no spec.cluster.dnsServers (--cluster-dns).")
 	}
 	if was.clusterSearches || is.clusterSearches {
-		note("The first three search domains are those of the cluster, which are not known here: the policy has no spec.cluster.domain.")
+		note("The first three search domains are those of the cluster, which are not known here: the policy has no spec.cluster.domain (--cluster-domain).")
 	}
 	const nodeFlag = " They are not known here (--node-resolv-conf)."
 	switch {
@@ -80,7 +80,7 @@ func resolvConfs(compiled *policy.Compiled, namespace string, before, after *pol
 			note("After: " + text)
 		}
 	}
-	return e
+	return e, was, is
 }
 
 func isWindows(pod *policy.Pod) bool {
@@ -90,7 +90,9 @@ func isWindows(pod *policy.Pod) bool {
 
 // podResolvConf is a resolv.conf without what is not known, and what that is.
 type podResolvConf struct {
-	conf            resolver.ResolvConf
+	conf resolver.ResolvConf
+	// complete has stand-ins for the cluster's domain and servers.
+	complete        resolver.ResolvConf
 	notes           []string
 	hostServers     bool
 	hostSearches    bool
@@ -130,6 +132,10 @@ func newResolvConf(cluster *policy.Cluster, namespace string, pod *policy.Pod, h
 	p.clusterSearches = usesCluster && cluster.Domain == ""
 
 	p.conf, p.notes = node.ResolvConf(dns)
+	if node.ClusterDomain == "" {
+		node.ClusterDomain = assumedDomain
+	}
+	p.complete, _ = node.ResolvConf(dns)
 	p.conf.Nameservers = slices.DeleteFunc(p.conf.Nameservers, func(s string) bool { return s == standInServer })
 	return p
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/shorthop/shorthop/internal/discovery"
+	"github.com/shorthop/shorthop/internal/gates"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
 
@@ -27,6 +29,11 @@ type Options struct {
 	// OwnNamespace is excluded besides what the policy excludes. Defaults to
 	// none.
 	OwnNamespace string
+	// Gates returns the health gates. Defaults to none.
+	Gates func() []gates.Status
+	// Discovered returns what is known of the cluster's DNS. Defaults to
+	// nothing, which is not shown.
+	Discovered func() discovery.Result
 }
 
 // NewHandler answers
@@ -34,7 +41,8 @@ type Options struct {
 //	/healthz       200 as long as the process runs. Nothing else: a restart
 //	               heals neither a broken policy nor an expired certificate.
 //	/readyz        200 if all checks hold, else 503. Lists every check.
-//	/debug/policy  the policy in force with its defaults, as JSON
+//	/debug/policy  the policy in force with its defaults, the health gates, and what is
+//	               known of the cluster's DNS, as JSON
 func NewHandler(o Options) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -70,9 +78,10 @@ type debugDocument struct {
 	Name string `json:"name"`
 	Hash string `json:"hash"`
 	// ExcludedNamespaces is what is never touched, our own namespace included.
-	ExcludedNamespaces []string `json:"excludedNamespaces"`
-	// Gates are the health gates. There are none yet.
-	Gates []struct{} `json:"gates"`
+	ExcludedNamespaces []string       `json:"excludedNamespaces"`
+	Gates              []gates.Status `json:"gates"`
+	// Discovered is left out where nothing is looked for.
+	Discovered *discovery.Result `json:"discovered,omitzero"`
 	// Document is the policy with all defaults.
 	Document *policy.InjectionPolicy `json:"document"`
 }
@@ -88,13 +97,20 @@ func (o *Options) debugPolicy(w http.ResponseWriter, _ *http.Request) {
 		excluded = append(excluded, o.OwnNamespace)
 	}
 	slices.Sort(excluded)
-	body, err := json.MarshalIndent(debugDocument{
+	document := debugDocument{
 		Name:               compiled.Name(),
 		Hash:               compiled.Hash(),
 		ExcludedNamespaces: append([]string{}, excluded...),
-		Gates:              []struct{}{},
+		Gates:              []gates.Status{},
 		Document:           compiled.Document(),
-	}, "", "  ")
+	}
+	if o.Gates != nil {
+		document.Gates = o.Gates()
+	}
+	if o.Discovered != nil {
+		document.Discovered = new(o.Discovered())
+	}
+	body, err := json.MarshalIndent(document, "", "  ")
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return

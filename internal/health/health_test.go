@@ -7,9 +7,12 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/shorthop/shorthop/internal/discovery"
+	"github.com/shorthop/shorthop/internal/gates"
 	"github.com/shorthop/shorthop/internal/health"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
@@ -118,6 +121,55 @@ spec:
 	}
 	if !strings.Contains(recorder.Body.String(), `"gates": []`) {
 		t.Errorf("gates are not an empty list:\n%s", recorder.Body)
+	}
+}
+
+func TestDebugPolicyShowsGatesAndDiscovery(t *testing.T) {
+	t.Parallel()
+	document, err := policy.Parse([]byte("{apiVersion: shorthop.dev/v1alpha1, kind: InjectionPolicy, metadata: {name: test}, spec: {}}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := policy.Compile(document, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	recorder := get(t, health.Options{
+		Policy: func() *policy.Compiled { return compiled },
+		Gates: func() []gates.Status {
+			return []gates.Status{
+				{Gate: gates.KindServiceHost, Target: "api.example.com:443", Open: true, Since: time.Unix(0, 0).UTC()},
+				{Gate: gates.KindNodeLocal, Target: "kube-system/cache", MaxUnavailable: "10%", Since: time.Unix(60, 0).UTC(), LastError: "there is no such DaemonSet"},
+			}
+		},
+		Discovered: func() discovery.Result {
+			return discovery.Result{
+				Discovered:   policy.Discovered{Domain: "cluster.local", DNSServers: []string{"10.0.0.10"}},
+				DomainSource: "resolv.conf", DNSServersSource: "Service kube-system/kube-dns",
+				Contradictions: []string{"one"},
+			}
+		},
+	}, "/debug/policy")
+	var got struct{ Gates, Discovered json.RawMessage }
+	if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	for part, texts := range map[string][2]string{
+		"gates": {string(got.Gates), `[
+			{"gate": "service_host", "target": "api.example.com:443", "open": true, "since": "1970-01-01T00:00:00Z"},
+			{"gate": "node_local", "target": "kube-system/cache", "maxUnavailable": "10%", "open": false,
+				"since": "1970-01-01T00:01:00Z", "lastError": "there is no such DaemonSet"}]`},
+		"discovered": {string(got.Discovered), `{
+			"domain": "cluster.local", "dnsServers": ["10.0.0.10"], "domainSource": "resolv.conf",
+			"dnsServersSource": "Service kube-system/kube-dns", "contradictions": ["one"]}`},
+	} {
+		var shown, want any
+		if err := errors.Join(json.Unmarshal([]byte(texts[0]), &shown), json.Unmarshal([]byte(texts[1]), &want)); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, shown); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", part, diff)
+		}
 	}
 }
 

@@ -8,7 +8,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/shorthop/shorthop/internal/audit"
 	"github.com/shorthop/shorthop/internal/buildinfo"
+	"github.com/shorthop/shorthop/internal/gates"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
 
@@ -29,9 +31,11 @@ const (
 	StagePanic Stage = "panic"
 	// StageNotReady is a review that came before the policy was loaded.
 	StageNotReady Stage = "not_ready"
+	// StageDetector is no review: a scan for missed pods that was not finished.
+	StageDetector Stage = "detector"
 )
 
-var stages = []Stage{StageRequest, StageObject, StageNamespace, StagePatch, StagePanic, StageNotReady}
+var stages = []Stage{StageRequest, StageObject, StageNamespace, StagePatch, StagePanic, StageNotReady, StageDetector}
 
 // Metrics counts and measures.
 type Metrics struct {
@@ -42,6 +46,12 @@ type Metrics struct {
 	reloadTime     prometheus.Gauge
 	policyInfo     *prometheus.GaugeVec
 	certificateEnd prometheus.Gauge
+	gates          map[gates.Kind]prometheus.Gauge
+	contradictions prometheus.Gauge
+	// scanned has the gauges of the classes that a scan reports, without a value
+	// while another replica scans.
+	scanned  map[audit.Class]*prometheus.GaugeVec
+	scanTime *prometheus.GaugeVec
 }
 
 type decisionKey struct {
@@ -76,6 +86,11 @@ func New(r prometheus.Registerer) *Metrics {
 			Name: "shorthop_serving_cert_not_after_timestamp_seconds",
 			Help: "Unix time at which the serving certificate expires.",
 		}),
+		gates: map[gates.Kind]prometheus.Gauge{},
+		contradictions: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "shorthop_discovery_contradictions",
+			Help: "Contradictions between the sources of the cluster domain and the cluster DNS addresses, and to the policy. /debug/policy lists them.",
+		}),
 	}
 	decisions := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "shorthop_decisions_total",
@@ -91,17 +106,35 @@ func New(r prometheus.Registerer) *Metrics {
 	}
 	errors := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "shorthop_errors_total",
-		Help: "Reviews that could not be decided as they should, by the stage that failed. Under onError Allow the pod is admitted unpatched.",
+		Help: "Reviews that could not be decided as they should, by the stage that failed. Under onError Allow the pod is admitted unpatched. Stage detector is no review, but a scan for missed pods that was not finished.",
 	}, []string{"stage"})
 	for _, stage := range stages {
 		m.errors[stage] = errors.WithLabelValues(string(stage))
+	}
+	open := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "shorthop_gate_open",
+		Help: "1 if every health gate of the kind is open, or there is none; 0 if one is closed. /debug/policy lists them.",
+	}, []string{"gate"})
+	for _, kind := range gates.Kinds() {
+		m.gates[kind] = open.WithLabelValues(string(kind))
+		m.gates[kind].Set(1)
 	}
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "shorthop_build_info",
 		Help: "1 for the version that runs.",
 	}, []string{"version"})
 	build.WithLabelValues(buildinfo.Version).Set(1)
-	r.MustRegister(decisions, errors, build, m.review, m.reloadOK, m.reloadTime, m.policyInfo, m.certificateEnd)
+	m.scanned = map[audit.Class]*prometheus.GaugeVec{
+		audit.Missed: scanGauge("shorthop_pods_missed", "Running pods that carry nothing though a new pod would be injected, at the last scan. Only the replica that scans has it."),
+		audit.Stale:  scanGauge("shorthop_pods_stale", "Running pods that carry an old decision, at the last scan. Only the replica that scans has it."),
+		audit.Pinned: scanGauge("shorthop_pods_pinned", "Running pods that point at something whose health gate is closed, at the last scan. Only the replica that scans has it."),
+	}
+	for _, gauge := range m.scanned {
+		r.MustRegister(gauge)
+	}
+	m.scanTime = scanGauge("shorthop_detector_last_success_timestamp_seconds", "Unix time of the last scan for missed pods. Only the replica that scans has it.")
+	r.MustRegister(m.scanTime)
+	r.MustRegister(decisions, errors, build, m.review, m.reloadOK, m.reloadTime, m.policyInfo, m.certificateEnd, open, m.contradictions)
 	return m
 }
 
@@ -138,4 +171,43 @@ func (m *Metrics) PolicyReloadFailed() { m.reloadOK.Set(0) }
 // ServingCertificate says until when the serving certificate is valid.
 func (m *Metrics) ServingCertificate(notAfter time.Time) {
 	m.certificateEnd.Set(float64(notAfter.Unix()))
+}
+
+// GateOpen says whether every gate of a kind is open.
+func (m *Metrics) GateOpen(kind gates.Kind, open bool) {
+	value := 0.0
+	if open {
+		value = 1
+	}
+	if gauge, ok := m.gates[kind]; ok {
+		gauge.Set(value)
+	}
+}
+
+// Contradictions says how many there are about the cluster's DNS.
+func (m *Metrics) Contradictions(n int) { m.contradictions.Set(float64(n)) }
+
+// scanGauge is a gauge that can be without a value.
+func scanGauge(name, help string) *prometheus.GaugeVec {
+	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, nil)
+}
+
+// Scanned says how many pods a scan found in each class.
+func (m *Metrics) Scanned(classes map[audit.Class]int, at time.Time) {
+	for class, gauge := range m.scanned {
+		gauge.WithLabelValues().Set(float64(classes[class]))
+	}
+	m.scanTime.WithLabelValues().Set(float64(at.UnixNano()) / 1e9)
+}
+
+// ScanFailed counts a scan that was not finished. What the last one found
+// stays.
+func (m *Metrics) ScanFailed() { m.Error(StageDetector) }
+
+// ScansElsewhere takes away what scans have found: another replica has it.
+func (m *Metrics) ScansElsewhere() {
+	for _, gauge := range m.scanned {
+		gauge.Reset()
+	}
+	m.scanTime.Reset()
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/prometheus/common/expfmt"
 
+	"github.com/shorthop/shorthop/internal/audit"
 	"github.com/shorthop/shorthop/internal/buildinfo"
 	"github.com/shorthop/shorthop/internal/metrics"
 	"github.com/shorthop/shorthop/pkg/policy"
@@ -82,7 +83,9 @@ func TestAtZero(t *testing.T) {
 func TestLint(t *testing.T) {
 	t.Parallel()
 	m, registry := newMetrics()
-	m.PolicyReloaded("0123456789ab", time.Unix(1, 0)) // the only metric without a series at zero
+	// Those without a series at zero.
+	m.PolicyReloaded("0123456789ab", time.Unix(1, 0))
+	m.Scanned(nil, time.Unix(1, 0))
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -142,7 +145,7 @@ func TestErrors(t *testing.T) {
 	m, registry := newMetrics()
 	for _, stage := range []metrics.Stage{
 		metrics.StageRequest, metrics.StageObject, metrics.StageNamespace,
-		metrics.StagePatch, metrics.StagePanic, metrics.StageNotReady,
+		metrics.StagePatch, metrics.StagePanic, metrics.StageNotReady, metrics.StageDetector,
 	} {
 		got := changed(t, registry, func() { m.Error(stage) })
 		if diff := cmp.Diff([]string{`shorthop_errors_total{stage="` + string(stage) + `"} 1`}, got); diff != "" {
@@ -218,6 +221,35 @@ func TestServingCertificate(t *testing.T) {
 	got := changed(t, registry, func() { m.ServingCertificate(time.Unix(1_800_000_000, 0)) })
 	if diff := cmp.Diff([]string{`shorthop_serving_cert_not_after_timestamp_seconds 1.8e+09`}, got); diff != "" {
 		t.Errorf("samples (-want +got):\n%s", diff)
+	}
+}
+
+// TestScans has values only where a scan was made, and the last ones while
+// scans fail.
+func TestScans(t *testing.T) {
+	t.Parallel()
+	m, registry := newMetrics()
+	before := scrape(t, registry)
+	got := changed(t, registry, func() {
+		m.Scanned(map[audit.Class]int{audit.Missed: 3, audit.Stale: 0, audit.Pinned: 1, audit.OK: 7}, time.Unix(100, 500_000_000))
+	})
+	want := []string{
+		"shorthop_detector_last_success_timestamp_seconds 100.5",
+		"shorthop_pods_missed 3",
+		"shorthop_pods_pinned 1",
+		"shorthop_pods_stale 0",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("samples (-want +got):\n%s", diff)
+	}
+	got = changed(t, registry, m.ScanFailed)
+	if diff := cmp.Diff([]string{`shorthop_errors_total{stage="detector"} 1`}, got); diff != "" {
+		t.Errorf("after a scan that failed (-want +got):\n%s", diff)
+	}
+	m.ScansElsewhere()
+	after := strings.Replace(scrape(t, registry), `stage="detector"} 1`, `stage="detector"} 0`, 1)
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Errorf("after another replica took over (-before +after):\n%s", diff)
 	}
 }
 

@@ -35,7 +35,11 @@ type Options struct {
 	OwnNamespace string
 	// Accept may refuse a policy that is valid but cannot be carried out here.
 	// Defaults to accepting every policy.
-	Accept   func(*policy.Compiled) error
+	Accept func(*policy.Compiled) error
+	// Prepare is told of a policy before it replaces another, and may take some
+	// seconds to get ready for it. What it returns is called once the policy is
+	// in force. Defaults to nothing.
+	Prepare  func(context.Context, *policy.Compiled) (inForce func())
 	Recorder Recorder
 	Log      logr.Logger
 }
@@ -68,9 +72,11 @@ func New(o Options) (*Watcher, error) {
 	w := &Watcher{Options: o}
 	w.settled = read(o.Path)
 	w.candidate = w.settled
-	if err := w.load(w.settled); err != nil {
+	compiled, err := w.compile(w.settled)
+	if err != nil {
 		return nil, err
 	}
+	w.use(compiled, w.settled)
 	return w, nil
 }
 
@@ -86,12 +92,12 @@ func (w *Watcher) Start(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-ticker.C:
-			w.poll()
+			w.poll(ctx)
 		}
 	}
 }
 
-func (w *Watcher) poll() {
+func (w *Watcher) poll(ctx context.Context) {
 	found := read(w.Path)
 	previous := w.candidate
 	w.candidate = found
@@ -99,24 +105,37 @@ func (w *Watcher) poll() {
 		return
 	}
 	w.settled = found
-	if err := w.load(found); err != nil {
+	compiled, err := w.compile(found)
+	if err != nil {
 		w.Recorder.PolicyReloadFailed()
 		w.Log.Error(err, "the policy file is broken, the last good policy stays in force",
 			"path", w.Path, "policy", w.Current().Hash())
+		return
 	}
+	inForce := func() {}
+	if w.Prepare != nil {
+		inForce = w.Prepare(ctx, compiled)
+	}
+	w.use(compiled, found)
+	inForce()
 }
 
-// load puts a content in force, or says why it cannot.
-func (w *Watcher) load(c content) error {
+// compile makes a policy of a content, or says why it cannot be used.
+func (w *Watcher) compile(c content) (*policy.Compiled, error) {
 	compiled, err := c.compile(w.Path, w.OwnNamespace)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if w.Accept != nil {
 		if err := w.Accept(compiled); err != nil {
-			return fmt.Errorf("policy file %s:\n%w", w.Path, err)
+			return nil, fmt.Errorf("policy file %s:\n%w", w.Path, err)
 		}
 	}
+	return compiled, nil
+}
+
+// use puts a policy in force.
+func (w *Watcher) use(compiled *policy.Compiled, c content) {
 	w.current.Store(compiled)
 	w.Recorder.PolicyReloaded(compiled.Hash(), time.Now())
 	spec := &compiled.Document().Spec
@@ -125,7 +144,6 @@ func (w *Watcher) load(c content) error {
 	if warnings := lint(c.data); len(warnings) > 0 {
 		w.Log.Info("the policy is valid, and perhaps not what is meant", "path", w.Path, "warnings", warnings)
 	}
-	return nil
 }
 
 // lint returns the warnings about a valid document: fields that are not acted

@@ -237,24 +237,21 @@ func TestWatcherFollowsTheFile(t *testing.T) {
 			f.polls(2)
 			f.expect("second", true, 1)
 		},
-		"fields that are not acted on yet are named": func(f *fixture) {
+		"what is valid and perhaps not meant is named": func(f *fixture) {
 			f.write(`apiVersion: shorthop.dev/v1alpha1
 kind: InjectionPolicy
 spec:
-  serviceHost: {host: api.example.com, probe: {interval: 1m}}
-  dns: {mode: NodeLocal, nodeLocal: {daemonSet: ""}}
+  serviceHost: {hostFrom: NodeIP, probe: {interval: 1m}}
+  dns: {ndots: 1}
   rules:
   - name: one
-    dns: {nodeLocal: {daemonSet: kube-system/cache, maxUnavailable: 1}}
+  - name: two
 `)
 			f.polls(2)
 			f.expect("default", true, 0)
 			_, infos, _ := f.logged()
 			last := infos[len(infos)-1]
-			for _, want := range []string{
-				"spec.serviceHost.probe: ", "spec.cluster.domain: ",
-				"spec.rules[0].dns.nodeLocal.daemonSet: ", "spec.rules[0].dns.nodeLocal.maxUnavailable: ",
-			} {
+			for _, want := range []string{"spec.serviceHost.probe: ", "spec.dns.ndots: ", "spec.rules[1]: "} {
 				if !strings.Contains(last, want) {
 					f.t.Errorf("the log line\n%s\nlacks\n%s", last, want)
 				}
@@ -337,6 +334,43 @@ func TestWatcherRefusesWhatIsNotAccepted(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "nobody wants it") {
 		t.Errorf("New returned %v", err)
 	}
+}
+
+// What needs time to get ready for a policy gets it before the policy decides.
+func TestWatcherPreparesForAPolicyBeforeItIsInForce(t *testing.T) {
+	t.Parallel()
+	path := newFile(t)
+	synctest.Test(t, func(t *testing.T) {
+		f := &fixture{t: t, path: path}
+		var watcher *policyfile.Watcher
+		var steps []string
+		step := func(format string, args ...any) {
+			steps = append(steps, fmt.Sprintf(format, args...)+" under "+watcher.Current().Name())
+		}
+		watcher, err := policyfile.New(policyfile.Options{
+			Path: path, Recorder: f, Log: f.logger(),
+			Prepare: func(_ context.Context, c *policy.Compiled) func() {
+				step("prepare %s", c.Name())
+				time.Sleep(3 * time.Second)
+				step("prepared %s", c.Name())
+				return func() { step("in force: %s", c.Name()) }
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		go func() { _ = watcher.Start(ctx) }()
+		f.write(broken) // nothing to prepare for
+		f.polls(3)
+		f.write(document("second"))
+		f.polls(8)
+		want := []string{"prepare second under first", "prepared second under first", "in force: second under second"}
+		if diff := cmp.Diff(want, steps); diff != "" {
+			t.Errorf("-want +got:\n%s", diff)
+		}
+	})
 }
 
 func TestLoad(t *testing.T) {

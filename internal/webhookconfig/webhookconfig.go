@@ -9,7 +9,6 @@ package webhookconfig
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -37,6 +36,12 @@ const (
 	// pass.
 	ClosedEntry = "closed.pods.shorthop.dev"
 )
+
+// ConditionMode is the match condition, in every entry, that lets nothing pass
+// while the policy's mode is Off. So the kill switch takes effect at once, and
+// neither waits for replicas to read the policy nor depends on them being up.
+// The entries and their caBundle stay, for injection to be back at once as well.
+const ConditionMode = "mode-is-not-off"
 
 // timeoutSeconds is what a pod's creation waits at most for us. A review takes
 // well under a millisecond; a miss of the namespace cache up to half a second.
@@ -87,15 +92,24 @@ func New(p *policy.InjectionPolicy, o Options) *admissionv1.MutatingWebhookConfi
 	return config
 }
 
-// FilterHash hashes what the filters depend on.
+// FilterHash hashes what the filters depend on. The Helm chart computes the same
+// in a template, hence a text that needs no encoder: names and label keys have
+// neither spaces nor line breaks.
 func FilterHash(p *policy.InjectionPolicy) string {
-	// Strings and booleans: encoding cannot fail.
-	encoded, _ := json.Marshal(struct {
-		Aliases  []policy.LabelAlias
-		Excluded []string
-		OptOut   policy.NamespaceOptOut
-	}{p.Spec.LabelAliases, p.Spec.ExcludedNamespaces, p.Spec.NamespaceOptOut})
-	sum := sha256.Sum256(encoded)
+	var text strings.Builder
+	if p.Spec.Mode == policy.ModeOff {
+		// Left behind by a mode that was changed back in the policy only, the
+		// condition would keep out every pod.
+		text.WriteString("mode Off\n")
+	}
+	fmt.Fprintf(&text, "namespaceOptOut %s\n", p.Spec.NamespaceOptOut)
+	for _, namespace := range p.Spec.ExcludedNamespaces {
+		fmt.Fprintf(&text, "excludedNamespace %s\n", namespace)
+	}
+	for _, alias := range p.Spec.LabelAliases {
+		fmt.Fprintf(&text, "labelAlias %s %s %t\n", alias.Label, alias.Feature, alias.DisableOnly)
+	}
+	sum := sha256.Sum256([]byte(text.String()))
 	return hex.EncodeToString(sum[:6])
 }
 
@@ -112,6 +126,10 @@ func entry(p *policy.InjectionPolicy, o Options, name string, inject metav1.Labe
 			Key: metadataName, Operator: metav1.LabelSelectorOpNotIn, Values: excluded,
 		})
 	}
+	var conditions []admissionv1.MatchCondition
+	if p.Spec.Mode == policy.ModeOff {
+		conditions = append(conditions, admissionv1.MatchCondition{Name: ConditionMode, Expression: "false"})
+	}
 	return admissionv1.MutatingWebhook{
 		Name:         name,
 		ClientConfig: clientConfig(o),
@@ -120,10 +138,10 @@ func entry(p *policy.InjectionPolicy, o Options, name string, inject metav1.Labe
 			rule(admissionv1.Update, "pods/ephemeralcontainers"),
 		},
 		NamespaceSelector: selector,
-		MatchConditions: []admissionv1.MatchCondition{
-			{Name: "not-a-mirror-pod", Expression: "!('kubernetes.io/config.mirror' in object.metadata.?annotations.orValue({}))"},
-			{Name: "not-opted-out", Expression: labels},
-		},
+		MatchConditions: append(conditions,
+			admissionv1.MatchCondition{Name: "not-a-mirror-pod", Expression: "!('kubernetes.io/config.mirror' in object.metadata.?annotations.orValue({}))"},
+			admissionv1.MatchCondition{Name: "not-opted-out", Expression: labels},
+		),
 		MatchPolicy:             new(admissionv1.Equivalent),
 		FailurePolicy:           new(admissionv1.Ignore),
 		SideEffects:             new(admissionv1.SideEffectClassNone),

@@ -50,6 +50,7 @@ func TestGolden(t *testing.T) {
 	}{
 		"default": {options: inCluster},
 		"final":   {spec: "  namespaceOptOut: Final\n", options: inCluster},
+		"off":     {spec: "  mode: Off\n", options: inCluster},
 		"aliases": {
 			spec: `
   labelAliases:
@@ -105,7 +106,10 @@ func TestFilterHash(t *testing.T) {
 		t.Errorf("hash is %q, want 12 hex digits", base)
 	}
 	for spec, same := range map[string]bool{
+		"  mode: Enforce\n":                                           true,
 		"  mode: DryRun\n":                                            true,
+		"  mode: \"Off\"\n":                                           false,
+		"  disabledFeatures: [ServiceHost, DNS]\n":                    true,
 		"  rollout: {percent: 5}\n":                                   true,
 		"  rules: [{name: a, match: {namespaces: [b]}}]\n":            true,
 		"  namespaceOptOut: Overridable\n":                            true,
@@ -139,7 +143,7 @@ func randomPolicy(rng *rand.Rand) *policy.InjectionPolicy {
 		p.Spec.LabelAliases = []policy.LabelAlias{}
 		for _, label := range []string{"example.com/dns", "plain", "a.b/c_d.e"}[:rng.IntN(4)] {
 			p.Spec.LabelAliases = append(p.Spec.LabelAliases,
-				policy.LabelAlias{Label: label, Feature: policy.AliasDNS, DisableOnly: rng.IntN(2) == 0})
+				policy.LabelAlias{Label: label, Feature: policy.FeatureNameDNS, DisableOnly: rng.IntN(2) == 0})
 		}
 	}
 	if rng.IntN(2) == 0 {

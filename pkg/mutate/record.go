@@ -55,9 +55,9 @@ type Added struct {
 // annotations of an object together (TotalAnnotationSizeLimitB).
 const annotationLimit = 256 << 10
 
-// readRecord returns the pod's record if it is ours and describes the pod as
+// ReadRecord returns the pod's record if it is ours and describes the pod as
 // it is.
-func readRecord(pod *policy.Pod) (Record, bool) {
+func ReadRecord(pod *policy.Pod) (Record, bool) {
 	text, ok := pod.Metadata.Annotations[policy.AnnotationInjected]
 	if !ok {
 		return Record{}, false

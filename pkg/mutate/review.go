@@ -42,7 +42,7 @@ func Review(compiled *policy.Compiled, request policy.Request) Result {
 	if !d.ServiceHost.Injects() && !d.DNS.Injects() {
 		return result
 	}
-	earlier, _ := readRecord(actual)
+	earlier, _ := ReadRecord(actual)
 	record := Record{Rule: d.Rule, Policy: compiled.Hash()}
 	var ops []jsonpatch.Operation
 	if d.ServiceHost.Injects() {

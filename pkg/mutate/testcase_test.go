@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -57,6 +58,26 @@ type caseRequest struct {
 	// Padding is the length of an annotation that the pod gets.
 	Padding int         `json:"padding,omitzero"`
 	OldPod  *policy.Pod `json:"oldPod,omitzero"`
+	// Closed are the health gates that are closed: host:port of a service
+	// host, namespace/name of a DaemonSet. Left out: there are no gates.
+	Closed []string `json:"closed,omitzero"`
+	// Discovered is what the server found out. Left out: nothing.
+	Discovered *policy.Discovered `json:"discovered,omitzero"`
+}
+
+// gates has all gates of the policy open but those that are closed.
+func (r *caseRequest) gates(compiled *policy.Compiled) *policy.Gates {
+	if r.Closed == nil {
+		return nil
+	}
+	gates := &policy.Gates{ServiceHosts: map[policy.Endpoint]bool{}, Caches: map[policy.Cache]bool{}}
+	for _, probe := range compiled.HostProbes() {
+		gates.ServiceHosts[probe.Endpoint] = !slices.Contains(r.Closed, net.JoinHostPort(probe.Host, probe.Port))
+	}
+	for _, cache := range compiled.Caches() {
+		gates.Caches[cache] = !slices.Contains(r.Closed, cache.DaemonSet)
+	}
+	return gates
 }
 
 // caseNamespace is the section namespace.yaml.
@@ -196,6 +217,8 @@ func (c *testCase) review(t testing.TB, compiled *policy.Compiled, pod []byte) m
 		Pod:             decode(t, pod),
 		OldPod:          c.request.OldPod,
 		ObjectSize:      size,
+		Gates:           c.request.gates(compiled),
+		Discovered:      c.request.Discovered,
 	})
 }
 

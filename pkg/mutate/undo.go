@@ -23,7 +23,7 @@ func Undo(pod *policy.Pod) *policy.Pod {
 	original := *pod
 	original.Metadata.Annotations = without(pod.Metadata.Annotations, policy.AnnotationInjected)
 	original.Metadata.Labels = without(pod.Metadata.Labels, policy.LabelPinned)
-	record, ok := readRecord(pod)
+	record, ok := ReadRecord(pod)
 	if !ok {
 		return &original
 	}

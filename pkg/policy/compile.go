@@ -1,12 +1,14 @@
 package policy
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -16,20 +18,22 @@ import (
 // parsed and every rule is merged with the policy's own fields. It is
 // immutable and safe for concurrent use.
 type Compiled struct {
-	name         string
-	hash         string
-	mode         Mode
-	onError      OnError
-	final        bool
-	domain       string
-	excluded     map[string]struct{}
-	ownNamespace string
-	aliases      []alias
-	virtualNodes virtualNodeHints
-	overrides    overrides
-	base         settings
-	rules        ruleIndex
-	document     *InjectionPolicy
+	name    string
+	hash    string
+	mode    Mode
+	onError OnError
+	final   bool
+	// clusterDomain is empty where the policy leaves it to discovery.
+	clusterDomain string
+	excluded      map[string]struct{}
+	ownNamespace  string
+	aliases       []alias
+	virtualNodes  virtualNodeHints
+	overrides     overrides
+	base          settings
+	rules         ruleIndex
+	resolvers     []imageResolver
+	document      *InjectionPolicy
 }
 
 type alias struct {
@@ -51,6 +55,7 @@ type rule struct {
 // settings is what applies to a pod once its rule is known.
 type settings struct {
 	rule        string
+	mode        Mode
 	serviceHost serviceHostSettings
 	dns         dnsSettings
 	percent     int32
@@ -61,6 +66,10 @@ type serviceHostSettings struct {
 	host       string
 	fromNodeIP bool
 	port       string // empty: not injected
+	// endpoint is what pods get, and has a gate; empty with fromNodeIP.
+	endpoint         Endpoint
+	interval         time.Duration
+	failureThreshold int
 }
 
 type dnsSettings struct {
@@ -70,9 +79,14 @@ type dnsSettings struct {
 	searches  []string
 	servers   []string
 	fallbacks []string
+	// defaultFallbacks is true where fallbacks are the policy's default, to
+	// which discovery may know better.
+	defaultFallbacks bool
+	cache            Cache // without a DaemonSet: no gate
 }
 
 type featureSettings struct {
+	disabled   bool // for every pod
 	configured bool
 	enabled    bool
 	fromRule   bool // enabled is the rule's word, not the policy's
@@ -96,14 +110,14 @@ func Compile(p *InjectionPolicy, ownNamespace string) (*Compiled, error) {
 	sum := sha256.Sum256(canonical)
 	s := &p.Spec
 	c := &Compiled{
-		name:         p.Metadata.Name,
-		hash:         hex.EncodeToString(sum[:])[:hashLength],
-		mode:         s.Mode,
-		onError:      s.OnError,
-		final:        s.NamespaceOptOut == NamespaceOptOutFinal,
-		domain:       s.Cluster.Domain,
-		excluded:     make(map[string]struct{}, len(s.ExcludedNamespaces)+1),
-		ownNamespace: ownNamespace,
+		name:          p.Metadata.Name,
+		hash:          hex.EncodeToString(sum[:])[:hashLength],
+		mode:          s.Mode,
+		onError:       s.OnError,
+		final:         s.NamespaceOptOut == NamespaceOptOutFinal,
+		clusterDomain: s.Cluster.Domain,
+		excluded:      make(map[string]struct{}, len(s.ExcludedNamespaces)+1),
+		ownNamespace:  ownNamespace,
 		overrides: overrides{
 			ndots:    slices.Contains(s.PodOverrides.Allowed, OverrideNdots),
 			mode:     slices.Contains(s.PodOverrides.Allowed, OverrideMode),
@@ -121,7 +135,7 @@ func Compile(p *InjectionPolicy, ownNamespace string) (*Compiled, error) {
 	}
 	for _, a := range s.LabelAliases {
 		feature := FeatureDNS
-		if a.Feature == AliasServiceHost {
+		if a.Feature == FeatureNameServiceHost {
 			feature = FeatureServiceHost
 		}
 		c.aliases = append(c.aliases, alias{a.Label, feature, a.DisableOnly})
@@ -129,6 +143,7 @@ func Compile(p *InjectionPolicy, ownNamespace string) (*Compiled, error) {
 	if c.virtualNodes, err = compileVirtualNodes(&s.VirtualNodes); err != nil {
 		return nil, fmt.Errorf("compile spec.virtualNodes: %w", err)
 	}
+	c.resolvers = compileResolvers(s.Resolvers)
 	c.base = merge(s, &Rule{Name: DefaultRule})
 	rules, matches := make([]rule, len(s.Rules)), make([]*Match, len(s.Rules))
 	for i := range s.Rules {
@@ -146,6 +161,7 @@ func Compile(p *InjectionPolicy, ownNamespace string) (*Compiled, error) {
 func merge(s *Spec, r *Rule) settings {
 	merged := settings{
 		rule:        r.Name,
+		mode:        stricter(s.Mode, r.Mode),
 		serviceHost: mergeServiceHost(orEmpty(s.ServiceHost), orEmpty(r.ServiceHost)),
 		dns:         mergeDNS(s, r.DNS),
 		percent:     *s.Rollout.Percent,
@@ -153,7 +169,20 @@ func merge(s *Spec, r *Rule) settings {
 	if r.Rollout.Percent != nil {
 		merged.percent = *r.Rollout.Percent
 	}
+	merged.serviceHost.disabled = slices.Contains(s.DisabledFeatures, FeatureNameServiceHost)
+	merged.dns.disabled = slices.Contains(s.DisabledFeatures, FeatureNameDNS)
 	return merged
+}
+
+// stricter is the mode that does less, so that no rule weakens the policy's
+// word. A rule's is empty where it names none.
+func stricter(policy, rule Mode) Mode {
+	for _, mode := range []Mode{ModeOff, ModeDryRun} {
+		if policy == mode || rule == mode {
+			return mode
+		}
+	}
+	return ModeEnforce
 }
 
 func mergeServiceHost(base, over *ServiceHost) serviceHostSettings {
@@ -169,6 +198,16 @@ func mergeServiceHost(base, over *ServiceHost) serviceHostSettings {
 		merged.port = strconv.Itoa(int(*port))
 	}
 	merged.configured = host != "" || from != ""
+	if host != "" {
+		merged.endpoint = Endpoint{host, cmp.Or(merged.port, defaultPort)}
+	}
+	var probe Probe
+	for _, block := range []*Probe{orEmpty(base.Probe), orEmpty(over.Probe)} {
+		overridePointer(&probe.Interval, block.Interval)
+		overridePointer(&probe.FailureThreshold, block.FailureThreshold)
+	}
+	setDefaultProbe(&probe)
+	merged.interval, merged.failureThreshold = probe.Interval.Duration, int(*probe.FailureThreshold)
 	merged.enabled = true
 	merged.fromRule = base.Host == "" && base.HostFrom == ""
 	merged.applyEnabled(base.Enabled, over.Enabled)
@@ -200,8 +239,14 @@ func mergeDNS(s *Spec, over *DNS) dnsSettings {
 		overrideList(&merged.searches, block.ExtraSearches)
 		overrideList(&local.Servers, block.NodeLocal.Servers)
 		overrideList(&local.FallbackServers, block.NodeLocal.FallbackServers)
+		overridePointer(&local.DaemonSet, block.NodeLocal.DaemonSet)
+		overridePointer(&local.MaxUnavailable, block.NodeLocal.MaxUnavailable)
 	}
 	setDefaultNodeLocal(&local, merged.mode == DNSModeNodeLocal)
+	if daemonSet := *orEmpty(local.DaemonSet); daemonSet != "" && len(local.Servers) > 0 {
+		merged.cache = Cache{daemonSet, *local.MaxUnavailable}
+	}
+	merged.defaultFallbacks = local.FallbackServers == nil
 	setDefaultList(&local.FallbackServers, s.Cluster.DNSServers...)
 	merged.servers, merged.fallbacks = local.Servers, local.FallbackServers
 	merged.options = append([]Option{ndotsOption(ndots)}, options...)
@@ -222,6 +267,13 @@ func (f *featureSettings) applyEnabled(base, over *bool) {
 func overrideList[T any](list *[]T, over []T) {
 	if over != nil {
 		*list = over
+	}
+}
+
+// overridePointer does the same for a value.
+func overridePointer[T any](value **T, over *T) {
+	if over != nil {
+		*value = over
 	}
 }
 

@@ -33,6 +33,12 @@ type Request struct {
 	OldPod *Pod
 	// ObjectSize is the size of the pod in bytes of JSON, 0 if not known.
 	ObjectSize int
+	// Gates are the health gates; nil where nothing is probed, as offline: all
+	// are open.
+	Gates *Gates
+	// Discovered is what is known of the cluster's DNS besides the policy; nil
+	// where nothing is.
+	Discovered *Discovered
 }
 
 // Decision is what is done to a pod, and why.
@@ -88,8 +94,8 @@ type DNSDecision struct {
 // Decide says what is done to a pod. The order of the questions:
 //
 //  1. skip rules that cover the whole pod     skip.go
-//  2. the first rule that matches             match.go, ruleindex.go
-//     then for each feature
+//  2. the first rule that matches, its mode   match.go, ruleindex.go
+//     then for each feature, unless the policy disables it
 //  3. labels of pod and namespace, enabled    optout.go
 //  4. is the feature configured at all
 //  5. the rollout's share, where no label     rolledOut
@@ -97,6 +103,7 @@ type DNSDecision struct {
 //  6. skip rules of the feature               skip.go
 //  7. annotations of the developer            override.go
 //  8. what the pod says itself, API limits    below
+//  9. the health gate of what it would get    gate.go
 //
 // It never fails and, where no warning is due and no annotation tunes the pod,
 // does not allocate.
@@ -110,11 +117,16 @@ func (c *Compiled) Decide(r *Request) Decision {
 	}
 	s := c.settingsFor(r)
 	d := Decision{Rule: s.rule}
+	if s.mode == ModeOff {
+		d.ServiceHost.Outcome = Outcome{ActionSkip, ReasonModeOff}
+		d.DNS.Outcome = Outcome{ActionSkip, ReasonModeOff}
+		return d
+	}
 	d.Warnings = c.labelWarnings(d.Warnings, "pod", r.Pod.Metadata.Labels)
 	d.Warnings = c.labelWarnings(d.Warnings, "namespace", r.NamespaceLabels)
 	d.ServiceHost = c.decideServiceHost(r, s)
 	d.DNS, d.Warnings = c.decideDNS(r, s, d.Warnings)
-	if c.mode == ModeDryRun {
+	if s.mode == ModeDryRun {
 		d.ServiceHost.dryRun()
 		d.DNS.dryRun()
 	}
@@ -136,6 +148,9 @@ func (c *Compiled) settingsFor(r *Request) *settings {
 
 // decideFeature answers questions 3 to 5 of Decide.
 func (c *Compiled) decideFeature(f Feature, r *Request, s *settings, own featureSettings) Outcome {
+	if own.disabled {
+		return Outcome{ActionSkip, ReasonFeatureDisabled}
+	}
 	on, reason := c.enablement(f, r.Pod.Metadata.Labels, r.NamespaceLabels, own.enabled, own.fromRule)
 	switch {
 	case !on && (reason != ReasonDisabledByPolicy || own.configured):
@@ -179,6 +194,9 @@ func (c *Compiled) decideServiceHost(r *Request, s *settings) ServiceHostDecisio
 	if reason := r.noServiceHostTarget(); reason != "" {
 		return ServiceHostDecision{Outcome: Outcome{ActionSkip, reason}}
 	}
+	if !s.serviceHost.fromNodeIP && !r.Gates.opensServiceHost(s.serviceHost.endpoint) {
+		return ServiceHostDecision{Outcome: Outcome{ActionSkip, ReasonServiceHostUnhealthy}}
+	}
 	return ServiceHostDecision{
 		Outcome:    outcome,
 		Host:       s.serviceHost.host,
@@ -209,6 +227,9 @@ func (c *Compiled) decideDNS(r *Request, s *settings, warnings []string) (DNSDec
 	d := DNSDecision{Outcome: outcome, Mode: dns.mode, Options: dns.options}
 	if d.Mode == DNSModeNodeLocal {
 		reason := c.fitNodeLocal(&d, r, &dns)
+		if reason == "" && dns.cache.DaemonSet != "" && !r.Gates.opensCache(dns.cache) {
+			reason = ReasonNodeLocalUnhealthy
+		}
 		if reason == "" {
 			return d, warnings
 		}
@@ -241,7 +262,8 @@ const (
 // servers and extra searches as there is room for. It returns the reason why
 // the pod gets mode Options instead, or "".
 func (c *Compiled) fitNodeLocal(d *DNSDecision, r *Request, dns *dnsSettings) Reason {
-	if c.domain == "" {
+	domain := c.domain(r)
+	if domain == "" {
 		return ReasonClusterDomainUnknown
 	}
 	var userServers, userSearches []string
@@ -253,7 +275,7 @@ func (c *Compiled) fitNodeLocal(d *DNSDecision, r *Request, dns *dnsSettings) Re
 		return ReasonLimits
 	}
 	count := 3 + len(userSearches)
-	chars := 3*len(c.domain) + len(r.Namespace) + len(".svc.") + len("svc.") + 2
+	chars := 3*len(domain) + len(r.Namespace) + len(".svc.") + len("svc.") + 2
 	for _, search := range userSearches {
 		chars += 1 + len(search)
 	}
@@ -271,8 +293,9 @@ func (c *Compiled) fitNodeLocal(d *DNSDecision, r *Request, dns *dnsSettings) Re
 		extra++
 	}
 	d.Servers = dns.servers
-	d.FallbackServers = dns.fallbacks[:min(room, len(dns.fallbacks))]
-	d.Domain = c.domain
+	fallbacks := dns.fallbackServers(r)
+	d.FallbackServers = fallbacks[:min(room, len(fallbacks))]
+	d.Domain = domain
 	d.ExtraSearches = dns.searches[:extra]
 	return ""
 }

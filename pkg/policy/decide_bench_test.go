@@ -5,11 +5,13 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/util/intstr"
+
 	"github.com/shorthop/shorthop/pkg/policy"
 )
 
 // ordinaryRequest creates a pod of a Deployment, with two containers and the
-// labels that such pods have.
+// labels that such pods have, on a server whose gates are open.
 func ordinaryRequest() *policy.Request {
 	return &policy.Request{
 		Operation:       policy.OperationCreatePod,
@@ -17,6 +19,11 @@ func ordinaryRequest() *policy.Request {
 		NamespaceLabels: map[string]string{"kubernetes.io/metadata.name": "shop", "team": "checkout"},
 		NamespaceKnown:  true,
 		ObjectSize:      4400,
+		Gates: &policy.Gates{
+			ServiceHosts: map[policy.Endpoint]bool{{Host: "api.example.com", Port: "443"}: true},
+			Caches:       map[policy.Cache]bool{{DaemonSet: "kube-system/node-local-dns", MaxUnavailable: intstr.FromString("10%")}: true},
+		},
+		Discovered: &policy.Discovered{Domain: "cluster.local", DNSServers: []string{"10.0.0.10"}, UpstreamServers: []string{"10.0.0.11"}},
 		Pod: &policy.Pod{
 			Metadata: policy.PodMetadata{
 				GenerateName: "web-5d4f8c7b9-",
@@ -84,6 +91,7 @@ func TestDecideDoesNotAllocate(t *testing.T) {
 	documents := map[string]string{
 		"options":             header + "  serviceHost: {host: api.example.com, port: 443}\n  dns: {options: [{name: use-vc}]}\n",
 		"node-local":          header + "  cluster: {domain: cluster.local, dnsServers: [10.0.0.10]}\n  dns: {mode: NodeLocal, extraSearches: [corp.example.com]}\n",
+		"what is discovered":  header + "  dns: {mode: NodeLocal}\n",
 		"rollout":             header + "  serviceHost: {hostFrom: NodeIP}\n  dns: {}\n  rollout: {percent: 50}\n",
 		"a thousand rules":    manyRules(1000),
 		"nothing is injected": header + "  dns: {enabled: false}\n",

@@ -34,11 +34,11 @@ func SetDefaults(p *InjectionPolicy) {
 	setDefaultList(&s.ExcludedNamespaces, "kube-system", "kube-public", "kube-node-lease")
 	setDefaultList(&s.LabelAliases,
 		// Gardener's webhook knows only "disable".
-		LabelAlias{Label: "apiserver-proxy.networking.gardener.cloud/inject", Feature: AliasServiceHost, DisableOnly: true},
+		LabelAlias{Label: "apiserver-proxy.networking.gardener.cloud/inject", Feature: FeatureNameServiceHost, DisableOnly: true},
 		// Alibaba ACK, Huawei CCE, UCloud UK8S.
-		LabelAlias{Label: "node-local-dns-injection", Feature: AliasDNS},
+		LabelAlias{Label: "node-local-dns-injection", Feature: FeatureNameDNS},
 		// Tencent TKE.
-		LabelAlias{Label: "localdns-injector", Feature: AliasDNS},
+		LabelAlias{Label: "localdns-injector", Feature: FeatureNameDNS},
 	)
 
 	v := &s.VirtualNodes
@@ -66,9 +66,13 @@ func SetDefaults(p *InjectionPolicy) {
 		setDefaultPointer(&s.DNS.Ndots, DefaultNdots)
 		setDefaultNodeLocal(&s.DNS.NodeLocal, usesNodeLocal(s))
 	}
-	if s.ServiceHost != nil && s.ServiceHost.Probe != nil {
-		setDefaultPointer(&s.ServiceHost.Probe.Interval, metav1.Duration{Duration: 30 * time.Second})
-		setDefaultPointer(&s.ServiceHost.Probe.FailureThreshold, 3)
+	if s.ServiceHost != nil {
+		if s.ServiceHost.Host != "" {
+			setDefaultPointer(&s.ServiceHost.Probe, Probe{})
+		}
+		if s.ServiceHost.Probe != nil {
+			setDefaultProbe(s.ServiceHost.Probe)
+		}
 	}
 
 	setDefaultList(&s.PodOverrides.Allowed, OverrideNdots, OverrideMode, OverrideOptions)
@@ -90,6 +94,11 @@ func usesNodeLocal(s *Spec) bool {
 		}
 	}
 	return false
+}
+
+func setDefaultProbe(p *Probe) {
+	setDefaultPointer(&p.Interval, metav1.Duration{Duration: 30 * time.Second})
+	setDefaultPointer(&p.FailureThreshold, 3)
 }
 
 func setDefaultNodeLocal(n *NodeLocal, used bool) {

@@ -29,21 +29,22 @@ func (w Warning) String() string { return w.Field + ": " + w.Message }
 //
 //	rule after one that matches every pod, or the same pods   never reached
 //	no feature configured, neither here nor in a rule         nothing is ever injected
-//	mode NodeLocal, no cluster.domain                         pods get mode Options instead
 //	dns.ndots below 3                                         service.namespace.svc fails with musl
 //	fallback to the cluster DNS                               musl asks it for everything
 //	host with fewer dots than the pods' ndots                 every lookup of it tries the search domains first
-//	serviceHost.probe, nodeLocal.daemonSet, .maxUnavailable   not acted on yet
+//	probe without a host, which hostFrom NodeIP has not       nothing is probed
+//	image pattern after one that matches the same images      never reached
+//	rule's mode that does more than the policy's              without effect
 func Lint(p *InjectionPolicy) []Warning {
 	l := linter{written: &p.Spec, spec: defaulted(p)}
 	l.features()
-	l.clusterDomain()
 	at := field.NewPath("spec")
 	l.serviceHost(p.Spec.ServiceHost, mergeDNS(l.spec, nil), at.Child("serviceHost"))
 	l.dns(p.Spec.DNS, at.Child("dns"))
 	if p.Spec.DNS != nil && l.spec.DNS.Mode == DNSModeNodeLocal {
 		l.fallback(l.spec.DNS.NodeLocal.FallbackServers, at.Child("dns", "nodeLocal", "fallbackServers"))
 	}
+	l.resolvers(at.Child("resolvers"))
 	for i := range p.Spec.Rules {
 		l.rule(i, at.Child("rules").Index(i))
 	}
@@ -85,16 +86,6 @@ func (l *linter) features() {
 	l.warn(field.NewPath("spec"), "configures neither serviceHost nor dns, here or in a rule: nothing is ever injected")
 }
 
-func (l *linter) clusterDomain() {
-	if l.written.Cluster.Domain == "" && usesNodeLocal(l.spec) {
-		l.warn(field.NewPath("spec", "cluster", "domain"),
-			"is not set, but mode NodeLocal needs it: while it is not known, pods get mode Options instead (%s)", ReasonClusterDomainUnknown)
-	}
-}
-
-// notYet ends warnings about fields that no part of this version reads.
-const notYet = "accepted, but this version has no health gate yet: it has no effect"
-
 // kubeletNdots is what kubelet writes for pods whose dnsConfig names no ndots.
 const kubeletNdots = 5
 
@@ -104,8 +95,8 @@ func (l *linter) serviceHost(h *ServiceHost, dns dnsSettings, at *field.Path) {
 	if h == nil {
 		return
 	}
-	if h.Probe != nil {
-		l.warn(at.Child("probe"), notYet)
+	if h.Probe != nil && h.HostFrom == HostFromNodeIP {
+		l.warn(at.Child("probe"), "has no effect with hostFrom %s: there is no one host that could be probed", HostFromNodeIP)
 	}
 	ndots := kubeletNdots
 	if dns.configured && dns.enabled {
@@ -133,12 +124,6 @@ func (l *linter) dns(d *DNS, at *field.Path) {
 		l.warn(at.Child("ndots"), "%d is for every pod, but musl (Alpine images) never tries the search domains for a name with %d or more dots: names like %s no longer resolve there; keep %d and lower it in rules (musl, src/network/lookup_name.c, name_from_dns_search)",
 			*d.Ndots, *d.Ndots, names, DefaultNdots)
 	}
-	if n := &d.NodeLocal; n.DaemonSet != nil && *n.DaemonSet != "" {
-		l.warn(at.Child("nodeLocal", "daemonSet"), notYet)
-	}
-	if d.NodeLocal.MaxUnavailable != nil {
-		l.warn(at.Child("nodeLocal", "maxUnavailable"), notYet)
-	}
 }
 
 // fallback warns where the servers behind the cache are the cluster DNS, as
@@ -154,6 +139,21 @@ func (l *linter) fallback(servers []string, at *field.Path) {
 	}
 }
 
+func (l *linter) resolvers(at *field.Path) {
+	type earlierImage struct{ at, image string }
+	var earlier []earlierImage
+	for i := range l.written.Resolvers {
+		for j, image := range l.written.Resolvers[i].Images {
+			at := at.Index(i).Child("images").Index(j)
+			k := slices.IndexFunc(earlier, func(e earlierImage) bool { return covers(e.image, image) })
+			if k >= 0 {
+				l.warn(at, "is never reached: %s (%s) matches the same images", earlier[k].image, earlier[k].at)
+			}
+			earlier = append(earlier, earlierImage{at.String(), image})
+		}
+	}
+}
+
 func (l *linter) rule(i int, at *field.Path) {
 	rule := &l.written.Rules[i]
 	for j := range l.written.Rules[:i] {
@@ -166,6 +166,9 @@ func (l *linter) rule(i int, at *field.Path) {
 			l.warn(at, "is never reached: rule %s (spec.rules[%d]) matches the same pods", earlier.Name, j)
 			return
 		}
+	}
+	if rule.Mode != "" && stricter(l.spec.Mode, rule.Mode) != rule.Mode {
+		l.warn(at.Child("mode"), "%s has no effect: the policy's mode is %s", rule.Mode, l.spec.Mode)
 	}
 	l.serviceHost(rule.ServiceHost, mergeDNS(l.spec, rule.DNS), at.Child("serviceHost"))
 	l.dns(rule.DNS, at.Child("dns"))

@@ -12,9 +12,7 @@ import (
 func TestLint(t *testing.T) {
 	t.Parallel()
 	const (
-		notYet   = "accepted, but this version has no health gate yet: it has no effect"
 		fallback = "10.0.0.10 is the cluster DNS: musl (Alpine images) asks all nameservers at once, so it still gets every query of those pods; an empty list means no fallback"
-		domain   = "is not set, but mode NodeLocal needs it: while it is not known, pods get mode Options instead (cluster_domain_unknown)"
 		musl     = "; keep 3 and lower it in rules (musl, src/network/lookup_name.c, name_from_dns_search)"
 	)
 	for name, test := range map[string]struct {
@@ -67,13 +65,8 @@ func TestLint(t *testing.T) {
 			spec: `{dns: {}, rules: [{name: a, match: {namespaces: [shop]}}, {name: b, match: {serviceAccounts: [shop]}}, {name: c, match: {namespaces: [shop]}}]}`,
 			want: []policy.Warning{{"spec.rules[2]", "is never reached: rule a (spec.rules[0]) matches the same pods"}},
 		},
-		"node-local DNS without a cluster domain": {
-			spec: `{dns: {mode: NodeLocal}}`,
-			want: []policy.Warning{{"spec.cluster.domain", domain}},
-		},
-		"node-local DNS without a cluster domain in a rule": {
-			spec: `{rules: [{name: a, dns: {mode: NodeLocal}}]}`,
-			want: []policy.Warning{{"spec.cluster.domain", domain}},
+		"a cluster domain that is left to discovery": {
+			spec: `{dns: {mode: NodeLocal}, rules: [{name: a, dns: {mode: NodeLocal}}]}`,
 		},
 		"ndots 2 for every pod": {
 			spec: `{dns: {ndots: 2}}`,
@@ -110,17 +103,42 @@ func TestLint(t *testing.T) {
 				rules: [{name: a, match: {namespaces: [a]}, dns: {ndots: 1}}, {name: b, match: {namespaces: [b]}, dns: {mode: NodeLocal}}]}`,
 			want: []policy.Warning{{"spec.dns.nodeLocal.fallbackServers", fallback}},
 		},
-		"fields that nothing reads yet": {
-			spec: `{serviceHost: {host: api.prod.example.com, probe: {}}, dns: {nodeLocal: {servers: [169.254.20.10], daemonSet: kube-system/cache, maxUnavailable: 1}},
-				rules: [{name: a, serviceHost: {probe: {}}, dns: {nodeLocal: {daemonSet: kube-system/cache, maxUnavailable: 1}}}]}`,
+		"a probe of nothing": {
+			spec: `{serviceHost: {hostFrom: NodeIP, probe: {}}, dns: {}, rules: [{name: a, serviceHost: {hostFrom: NodeIP, probe: {interval: 5s}}}]}`,
 			want: []policy.Warning{
-				{"spec.serviceHost.probe", notYet},
-				{"spec.dns.nodeLocal.daemonSet", notYet},
-				{"spec.dns.nodeLocal.maxUnavailable", notYet},
-				{"spec.rules[0].serviceHost.probe", notYet},
-				{"spec.rules[0].dns.nodeLocal.daemonSet", notYet},
-				{"spec.rules[0].dns.nodeLocal.maxUnavailable", notYet},
+				{"spec.serviceHost.probe", "has no effect with hostFrom NodeIP: there is no one host that could be probed"},
+				{"spec.rules[0].serviceHost.probe", "has no effect with hostFrom NodeIP: there is no one host that could be probed"},
 			},
+		},
+		"a rule that would do more than the policy": {
+			spec: `{mode: DryRun, dns: {}, rules: [
+				{name: a, match: {namespaces: [a]}, mode: Enforce},
+				{name: b, match: {namespaces: [b]}, mode: DryRun},
+				{name: c, match: {namespaces: [c]}, mode: "Off"},
+				{name: d, match: {namespaces: [d]}}]}`,
+			want: []policy.Warning{{"spec.rules[0].mode", "Enforce has no effect: the policy's mode is DryRun"}},
+		},
+		"a rule that does less than the policy": {
+			spec: `{dns: {}, rules: [{name: a, match: {namespaces: [a]}, mode: DryRun}, {name: b, mode: Enforce}]}`,
+		},
+		"image patterns that are never reached": {
+			spec: `{dns: {}, resolvers: [
+				{images: ["*alpine*", "busybox", "*/alpine:3.22"], resolver: musl},
+				{images: ["busybox", "docker.io/library/alpine", "debian:?"], resolver: glibc},
+				{images: ["debian:1"], resolver: go}]}`,
+			want: []policy.Warning{
+				{"spec.resolvers[0].images[2]", "is never reached: *alpine* (spec.resolvers[0].images[0]) matches the same images"},
+				{"spec.resolvers[1].images[0]", "is never reached: busybox (spec.resolvers[0].images[1]) matches the same images"},
+				{"spec.resolvers[1].images[1]", "is never reached: *alpine* (spec.resolvers[0].images[0]) matches the same images"},
+				{"spec.resolvers[2].images[0]", "is never reached: debian:? (spec.resolvers[1].images[2]) matches the same images"},
+			},
+		},
+		"image patterns from the particular to the general": {
+			spec: `{dns: {}, resolvers: [{images: ["*/alpine:3.17", "*/alpine:?", "*/alpine:*"], resolver: musl}, {images: ["*"], resolver: glibc}]}`,
+		},
+		"gates are nobody's mistake": {
+			spec: `{serviceHost: {host: api.prod.example.com, probe: {interval: 5s}}, dns: {nodeLocal: {servers: [169.254.20.10], daemonSet: kube-system/cache, maxUnavailable: 1}},
+				rules: [{name: a, serviceHost: {probe: {}}, dns: {nodeLocal: {daemonSet: kube-system/cache, maxUnavailable: 1}}}]}`,
 		},
 		"no gate is what the empty DaemonSet asks for": {
 			spec: `{dns: {nodeLocal: {daemonSet: ""}}}`,

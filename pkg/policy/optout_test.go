@@ -255,6 +255,37 @@ func (f *feature) decide(compiled *policy.Compiled, pod, namespace *object) optO
 	return optOutDecision{outcome, len(d.Warnings)}
 }
 
+// A feature that the policy disables is given to nobody, and the other is not
+// affected: the same pods, namespaces and defaults.
+func TestDisabledFeaturesBeatEveryLabelAndRule(t *testing.T) {
+	t.Parallel()
+	for i, f := range optOutFeatures {
+		name, other := "ServiceHost", &optOutFeatures[1-i]
+		if f.name == policy.FeatureDNS {
+			name = "DNS"
+		}
+		objects := f.objects()
+		for byDefault, document := range f.policies {
+			t.Run(fmt.Sprintf("%s %s", f.name, byDefault), func(t *testing.T) {
+				t.Parallel()
+				disabled := compile(t, header+aliasDocument+"  disabledFeatures: ["+name+"]\n"+document)
+				as := compile(t, header+aliasDocument+document)
+				for i := range objects {
+					for j := range objects {
+						pod, namespace := &objects[i], &objects[j]
+						if got := f.decide(disabled, pod, namespace).outcome; got != (policy.Outcome{Action: policy.ActionSkip, Reason: policy.ReasonFeatureDisabled}) {
+							t.Fatalf("pod %v, namespace %v: %s, %s", pod.labels, namespace.labels, got.Action, got.Reason)
+						}
+						if got, want := other.decide(disabled, pod, namespace), other.decide(as, pod, namespace); got != want {
+							t.Fatalf("pod %v, namespace %v: %s is %v, want %v", pod.labels, namespace.labels, other.name, got, want)
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
 // A label of one feature never has an effect on the other.
 func TestFeaturesAreIndependent(t *testing.T) {
 	t.Parallel()

@@ -20,7 +20,8 @@ type Action string
 const (
 	// ActionInject patches the pod.
 	ActionInject Action = "inject"
-	// ActionDryRun would patch the pod if the policy's mode were Enforce.
+	// ActionDryRun would patch the pod if the mode, the policy's or the rule's,
+	// were Enforce.
 	ActionDryRun Action = "dry_run"
 	// ActionSkip leaves the pod as it is.
 	ActionSkip Action = "skip"
@@ -43,6 +44,7 @@ const (
 	ReasonDisabledByPodLabel       Reason = "disabled_by_pod_label"
 	ReasonDisabledByNamespaceLabel Reason = "disabled_by_namespace_label"
 	ReasonNamespaceClosed          Reason = "namespace_closed"
+	ReasonFeatureDisabled          Reason = "feature_disabled"
 	ReasonNotConfigured            Reason = "not_configured"
 	ReasonRollout                  Reason = "rollout"
 )
@@ -75,9 +77,13 @@ const (
 
 // Reasons to inject less than the policy asks for.
 const (
-	// ReasonLimits and ReasonClusterDomainUnknown turn NodeLocal into Options.
+	// ReasonLimits, ReasonClusterDomainUnknown and ReasonNodeLocalUnhealthy turn
+	// NodeLocal into Options.
 	ReasonLimits               Reason = "limits"
 	ReasonClusterDomainUnknown Reason = "cluster_domain_unknown"
+	ReasonNodeLocalUnhealthy   Reason = "node_local_unhealthy"
+	// ReasonServiceHostUnhealthy leaves out the service host.
+	ReasonServiceHostUnhealthy Reason = "service_host_unhealthy"
 	// ReasonAnnotationBudget leaves out the record.
 	ReasonAnnotationBudget Reason = "annotation_budget"
 )
@@ -91,16 +97,18 @@ var reasonTexts = []ReasonText{
 	{ReasonEnabledByNamespaceLabel, "A label of the namespace enables the feature.", features, injects},
 	{ReasonLimits, "The pod's own nameservers or searches leave no room within the API's limits for node-local DNS, so it gets options only.", dnsOnly, injects},
 	{ReasonClusterDomainUnknown, "The cluster domain is not known, so the pod gets options instead of node-local DNS.", dnsOnly, injects},
+	{ReasonNodeLocalUnhealthy, "The node-local cache is not rolled out, so the pod gets options instead of node-local DNS.", dnsOnly, injects},
 
 	{ReasonDisabledByPolicy, "The policy leaves the feature disabled unless a label enables it.", features, skips},
 	{ReasonDisabledByRule, "The rule that matches the pod leaves the feature disabled unless a label enables it.", features, skips},
 	{ReasonDisabledByPodLabel, "A label of the pod disables the feature.", features, skips},
 	{ReasonDisabledByNamespaceLabel, "A label of the namespace disables the feature.", features, skips},
 	{ReasonNamespaceClosed, "The namespace is labelled shorthop.dev/inject=disabled and nothing that may reopen it is set.", features, skips},
+	{ReasonFeatureDisabled, "The policy disables the feature for every pod (spec.disabledFeatures).", features, skips},
 	{ReasonNotConfigured, "Neither the policy nor the rule configures the feature.", features, skips},
 	{ReasonRollout, "The workload is not in the share of workloads that spec.rollout.percent selects.", features, skips},
 
-	{ReasonModeOff, "The policy's mode is Off.", features, skips},
+	{ReasonModeOff, "The mode of the policy, or of the rule that matches the pod, is Off.", features, skips},
 	{ReasonOperation, "Only the creation of pods and new ephemeral containers are patched.", features, skips},
 	{ReasonExcludedNamespace, "The namespace is excluded by the policy or is Shorthop's own.", features, skips},
 	{ReasonMirrorPod, "The pod mirrors a static pod, which a patch cannot reach.", features, skips},
@@ -113,6 +121,7 @@ var reasonTexts = []ReasonText{
 
 	{ReasonServiceHostSet, "The container sets KUBERNETES_SERVICE_HOST itself.", serviceHostOnly, skips},
 	{ReasonServicePortSet, "The container sets KUBERNETES_SERVICE_PORT itself, which belongs to another host.", serviceHostOnly, skips},
+	{ReasonServiceHostUnhealthy, "The API server does not answer at the host as itself, so the pod keeps the Service's address.", serviceHostOnly, skips},
 	{ReasonNoNewContainer, "The request brings no new container.", serviceHostOnly, skips},
 	{ReasonDNSPolicyNone, "dnsPolicy None belongs to the user.", dnsOnly, skips},
 	{ReasonDNSPolicyDefault, "With dnsPolicy Default the pod uses the node's DNS, not the cluster's.", dnsOnly, skips},

@@ -4,14 +4,14 @@ package policy
 // first that applies wins.
 //
 //	rule                                       service host   dns
-//	policy mode is Off                         skip           skip   mode_off
+//	policy mode is Off                         skip           skip   mode_off (a rule's: decide.go)
 //	not a creation, no new ephemeral           skip           skip   operation
 //	excluded or own namespace                  skip           skip   excluded_namespace
 //	mirror pod                                 skip           skip   mirror_pod
 //	pod that serves DNS                        skip           skip   dns_pod
 //	object near the API server's size limit    skip           skip   object_size
 //	namespace's labels unknown                 skip           skip   namespace_unknown
-//	(labels, rollout, configuration: see decide.go)
+//	(disabled features, labels, rollout, configuration: see decide.go)
 //	ephemeral container                                       skip   ephemeral_container
 //	Windows                                    NodeIP: skip   skip   windows_pod
 //	virtual node                               NodeIP: skip   skip   virtual_node

@@ -67,8 +67,12 @@ const (
 
 // Spec is the policy.
 type Spec struct {
-	// Mode defaults to Enforce.
+	// Mode defaults to Enforce. DryRun and Off hold for every pod: a rule can
+	// only do less than the policy.
 	Mode Mode `json:"mode,omitzero"`
+	// DisabledFeatures are given to no pod, whatever labels and rules say: a
+	// kill switch for each feature. Defaults to none.
+	DisabledFeatures []FeatureName `json:"disabledFeatures,omitzero"`
 	// OnError defaults to Allow.
 	OnError OnError `json:"onError,omitzero"`
 	// Cluster describes the cluster's DNS.
@@ -95,6 +99,10 @@ type Spec struct {
 	DNS *DNS `json:"dns,omitzero"`
 	// PodOverrides says what developers may tune with pod annotations.
 	PodOverrides PodOverrides `json:"podOverrides,omitzero"`
+	// Resolvers are hints at the resolver that images contain. They change no
+	// decision; explain uses them. The first pattern that matches wins. Defaults
+	// to none.
+	Resolvers []ImageResolver `json:"resolvers,omitzero"`
 	// Rollout limits injection to a share of the workloads.
 	Rollout Rollout `json:"rollout,omitzero"`
 	// Rules are asked in order. The first that matches wins; it overrides only
@@ -102,11 +110,12 @@ type Spec struct {
 	Rules []Rule `json:"rules,omitzero"`
 }
 
-// Cluster describes the cluster's DNS as kubelets are configured.
+// Cluster describes the cluster's DNS as kubelets are configured. What is left
+// out is discovered by the server.
 type Cluster struct {
 	// Domain is the cluster domain without a trailing dot, at most 185
 	// characters, so that "<namespace>.svc.<domain>" stays a DNS name.
-	// Needed by mode NodeLocal.
+	// Needed by mode NodeLocal: while it is not known, pods get mode Options.
 	Domain string `json:"domain,omitzero"`
 	// DNSServers are the addresses of the cluster DNS Service, at most 3.
 	DNSServers []string `json:"dnsServers,omitzero"`
@@ -117,19 +126,20 @@ type LabelAlias struct {
 	// Label is the key.
 	Label string `json:"label"`
 	// Feature is ServiceHost or DNS.
-	Feature AliasFeature `json:"feature"`
+	Feature FeatureName `json:"feature"`
 	// DisableOnly ignores enabling values, for products that know none.
 	DisableOnly bool `json:"disableOnly,omitzero"`
 }
 
-// AliasFeature names a feature in the policy document.
-type AliasFeature string
+// FeatureName names a feature in the policy document.
+type FeatureName string
 
 const (
-	// AliasServiceHost stands for the label shorthop.dev/service-host.
-	AliasServiceHost AliasFeature = "ServiceHost"
-	// AliasDNS stands for the label shorthop.dev/dns.
-	AliasDNS AliasFeature = "DNS"
+	// FeatureNameServiceHost is KUBERNETES_SERVICE_HOST, of the label
+	// shorthop.dev/service-host.
+	FeatureNameServiceHost FeatureName = "ServiceHost"
+	// FeatureNameDNS is dnsConfig, of the label shorthop.dev/dns.
+	FeatureNameDNS FeatureName = "DNS"
 )
 
 // VirtualNodes holds hints that a pod is meant for a virtual or serverless
@@ -171,16 +181,18 @@ type ServiceHost struct {
 	// Port, 1 to 65535, is injected as KUBERNETES_SERVICE_PORT. Left out, the
 	// variable keeps the Service's port, which kubelet sets.
 	Port *int32 `json:"port,omitzero"`
-	// Probe configures the health gate of Host.
+	// Probe configures the health gate of Host: a TLS handshake that verifies
+	// the name against the cluster's CA.
 	Probe *Probe `json:"probe,omitzero"`
 }
 
 // Probe configures a health gate.
 type Probe struct {
-	// Interval between two probes, at least 1s. Defaults to 30s.
+	// Interval between two probes, at least 1s. Defaults to 30s. A closed gate
+	// is probed every 5s at least, so that it opens soon.
 	Interval *metav1.Duration `json:"interval,omitzero"`
 	// FailureThreshold is how many failures in a row close the gate, at least
-	// 1. Defaults to 3.
+	// 1. Defaults to 3. One success opens it.
 	FailureThreshold *int32 `json:"failureThreshold,omitzero"`
 }
 
@@ -232,15 +244,17 @@ type NodeLocal struct {
 	// Servers are the addresses the cache listens on, IPv4 or IPv6. Defaults to
 	// 169.254.20.10 in a policy that uses mode NodeLocal.
 	Servers []string `json:"servers,omitzero"`
-	// FallbackServers follow the servers, at most 3 with them. Defaults to
-	// cluster.dnsServers. An empty list means none: musl asks every nameserver
+	// FallbackServers follow the servers, at most 3 with them. Defaults to the
+	// Service kube-dns-upstream, through which the cache itself reaches the
+	// cluster DNS, where there is one, else to cluster.dnsServers. An empty list means none: musl asks every nameserver
 	// at once, so there a fallback sees every query.
 	FallbackServers []string `json:"fallbackServers,omitzero"`
 	// DaemonSet of the cache, namespace/name; its status is the health gate.
 	// Defaults to kube-system/node-local-dns. An empty string means no gate.
+	// One that is missing or wants no node closes the gate.
 	DaemonSet *string `json:"daemonSet,omitzero"`
-	// MaxUnavailable nodes, a number or a percentage, before the gate closes.
-	// Defaults to 10%.
+	// MaxUnavailable nodes, a number or a percentage (rounded up), before the
+	// gate closes. Defaults to 10%.
 	MaxUnavailable *intstr.IntOrString `json:"maxUnavailable,omitzero"`
 }
 
@@ -272,6 +286,32 @@ type NdotsRange struct {
 	Max *int32 `json:"max,omitzero"`
 }
 
+// ImageResolver says which resolver the images of some containers contain.
+type ImageResolver struct {
+	// Images are patterns for a container's image as the pod names it. * stands
+	// for any characters, / among them, and ? for one. "alpine*" does not match
+	// "docker.io/library/alpine:3.22", "*/alpine:*" does. At least one.
+	Images []string `json:"images"`
+	// Resolver that looks up names there.
+	Resolver Resolver `json:"resolver"`
+}
+
+// Resolver names an implementation of name lookups that pkg/resolver models.
+type Resolver string
+
+const (
+	// ResolverGlibc is in Debian, Ubuntu, Red Hat and distroless/base images.
+	ResolverGlibc Resolver = "glibc"
+	// ResolverMusl is in Alpine 3.18 and later.
+	ResolverMusl Resolver = "musl"
+	// ResolverMuslBefore124 is in Alpine 3.15 to 3.17.
+	ResolverMuslBefore124 Resolver = "musl-1.2.3"
+	// ResolverGo is in static Go binaries.
+	ResolverGo Resolver = "go"
+	// ResolverCAres is in Envoy and some builds of curl.
+	ResolverCAres Resolver = "c-ares"
+)
+
 // Rollout limits injection to a share of the workloads, chosen by a stable
 // hash, so that all pods of a workload agree and raising the share never takes
 // a workload out. Labels that enable a feature are not subject to it.
@@ -287,10 +327,16 @@ type Rule struct {
 	Name string `json:"name"`
 	// Match: all conditions that are named must hold. An empty match holds for
 	// every pod.
-	Match       Match        `json:"match,omitzero"`
+	Match Match `json:"match,omitzero"`
+	// Mode defaults to the policy's. Of the two the one that does less holds: Off,
+	// DryRun, Enforce.
+	Mode Mode `json:"mode,omitzero"`
+	// ServiceHost overrides the fields of spec.serviceHost that it names.
 	ServiceHost *ServiceHost `json:"serviceHost,omitzero"`
-	DNS         *DNS         `json:"dns,omitzero"`
-	Rollout     Rollout      `json:"rollout,omitzero"`
+	// DNS overrides the fields of spec.dns that it names.
+	DNS *DNS `json:"dns,omitzero"`
+	// Rollout overrides spec.rollout.
+	Rollout Rollout `json:"rollout,omitzero"`
 }
 
 // Match selects pods. Of a list one entry must hold, of the fields all.

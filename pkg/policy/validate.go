@@ -37,6 +37,7 @@ func Validate(p *InjectionPolicy) field.ErrorList {
 	}
 	s, at := &p.Spec, field.NewPath("spec")
 	errs = append(errs, oneOf(at.Child("mode"), s.Mode, ModeEnforce, ModeDryRun, ModeOff)...)
+	errs = append(errs, validateDisabledFeatures(s.DisabledFeatures, at.Child("disabledFeatures"))...)
 	errs = append(errs, oneOf(at.Child("onError"), s.OnError, OnErrorAllow, OnErrorDeny)...)
 	errs = append(errs, oneOf(at.Child("namespaceOptOut"), s.NamespaceOptOut, NamespaceOptOutOverridable, NamespaceOptOutFinal)...)
 	errs = append(errs, validateCluster(&s.Cluster, at.Child("cluster"))...)
@@ -50,8 +51,20 @@ func Validate(p *InjectionPolicy) field.ErrorList {
 	errs = append(errs, validateServiceHost(s.ServiceHost, nil, at.Child("serviceHost"))...)
 	errs = append(errs, validateDNS(s.DNS, nil, at.Child("dns"))...)
 	errs = append(errs, validatePodOverrides(&s.PodOverrides, at.Child("podOverrides"))...)
+	errs = append(errs, validateResolvers(s.Resolvers, at.Child("resolvers"))...)
 	errs = append(errs, validatePercent(s.Rollout.Percent, at.Child("rollout", "percent"))...)
 	errs = append(errs, validateRules(s, at.Child("rules"))...)
+	return errs
+}
+
+func validateDisabledFeatures(disabled []FeatureName, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for i, feature := range disabled {
+		errs = append(errs, oneOf(at.Index(i), feature, FeatureNameServiceHost, FeatureNameDNS)...)
+		if slices.Contains(disabled[:i], feature) {
+			errs = append(errs, field.Duplicate(at.Index(i), feature))
+		}
+	}
 	return errs
 }
 
@@ -82,7 +95,7 @@ func validateAliases(aliases []LabelAlias, at *field.Path) field.ErrorList {
 			errs = append(errs, field.Duplicate(at.Child("label"), alias.Label))
 		}
 		seen[alias.Label] = true
-		errs = append(errs, oneOf(at.Child("feature"), alias.Feature, AliasServiceHost, AliasDNS)...)
+		errs = append(errs, oneOf(at.Child("feature"), alias.Feature, FeatureNameServiceHost, FeatureNameDNS)...)
 	}
 	return errs
 }
@@ -272,6 +285,9 @@ func validateRules(s *Spec, at *field.Path) field.ErrorList {
 			}
 		}
 		seen[rule.Name] = true
+		if rule.Mode != "" {
+			errs = append(errs, oneOf(at.Child("mode"), rule.Mode, ModeEnforce, ModeDryRun, ModeOff)...)
+		}
 		errs = append(errs, validateMatch(&rule.Match, s.ExcludedNamespaces, at.Child("match"))...)
 		errs = append(errs, validateServiceHost(rule.ServiceHost, orEmpty(s.ServiceHost), at.Child("serviceHost"))...)
 		errs = append(errs, validateDNS(rule.DNS, orEmpty(s.DNS), at.Child("dns"))...)

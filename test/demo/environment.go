@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -12,10 +13,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
@@ -31,14 +34,15 @@ type environment struct {
 	// version is the API server's, for example v1.36.3.
 	version string
 
-	dir     string // the audit log and the serving certificate
+	dir     string // the audit log, the policy and the serving certificate
 	cluster *cluster.Cluster
 	client  kubernetes.Interface
 	webhook *cluster.Webhook
 	creates int // requests so far, which numbers their audit ids
 }
 
-func (e *environment) auditLog() string { return filepath.Join(e.dir, "audit.log") }
+func (e *environment) auditLog() string   { return filepath.Join(e.dir, "audit.log") }
+func (e *environment) policyFile() string { return filepath.Join(e.dir, "policy.yaml") }
 
 // startControlPlane starts etcd and kube-apiserver.
 func (e *environment) startControlPlane(ctx context.Context) (err error) {
@@ -78,16 +82,50 @@ func (e *environment) createNamespaces(ctx context.Context, samples []sample) er
 	return nil
 }
 
+// adaptPolicy writes a copy of the policy that works here: the hosts of policies do not exist on this machine, so they
+// become the API server's address, and the caches get a DaemonSet that is rolled out. Nothing that does not work is
+// injected.
+func (e *environment) adaptPolicy(ctx context.Context, document *policy.InjectionPolicy) (*policy.Compiled, error) {
+	if err := e.cluster.PointAtAPIServer(document); err != nil {
+		return nil, err
+	}
+	compiled, err := policy.Compile(document, "")
+	if err != nil {
+		return nil, fmt.Errorf("the policy with the API server's address: %w", err)
+	}
+	text, err := yaml.Marshal(document)
+	if err != nil {
+		return nil, fmt.Errorf("encoding the policy: %w", err)
+	}
+	if err := os.WriteFile(e.policyFile(), text, 0o600); err != nil {
+		return nil, fmt.Errorf("writing the policy: %w", err)
+	}
+	for _, probe := range compiled.HostProbes() {
+		e.progress.step("The service host is this API server, %s", net.JoinHostPort(probe.Host, probe.Port))
+	}
+	for _, cache := range compiled.Caches() {
+		e.progress.step("Creating DaemonSet %s, with the status of one that is rolled out", cache.DaemonSet)
+		namespace, _, _ := strings.Cut(cache.DaemonSet, "/")
+		if err := e.cluster.CreateNamespace(ctx, namespace, nil); err != nil && !apierrors.IsAlreadyExists(err) {
+			return nil, err
+		}
+		if err := e.cluster.SetDaemonSet(ctx, cache.DaemonSet, 5, 5); err != nil {
+			return nil, err
+		}
+	}
+	return compiled, nil
+}
+
 // startWebhook runs bin/webhook, registers it, and returns once the API server calls it.
-func (e *environment) startWebhook(ctx context.Context, policyFile string, compiled *policy.Compiled, samples []sample) error {
+func (e *environment) startWebhook(ctx context.Context, compiled *policy.Compiled, samples []sample) error {
 	certDir := filepath.Join(e.dir, "certs")
 	caBundle, err := cluster.ServingCert(certDir, "127.0.0.1")
 	if err != nil {
 		return err
 	}
-	e.progress.step("Starting the webhook with %s", policyFile)
+	e.progress.step("Starting the webhook")
 	if e.webhook, err = cluster.StartProcess(ctx, cluster.WebhookOptions{
-		Policy:     policyFile,
+		Policy:     e.policyFile(),
 		CertDir:    certDir,
 		Kubeconfig: e.cluster.Kubeconfig(),
 		Args:       []string{"--shutdown-delay=0s"}, // no load balancer has to notice that it stops
@@ -185,6 +223,7 @@ func (e *environment) createSamples(ctx context.Context, samples []sample) ([]cr
 // running tells the user how to reach what runs.
 type running struct {
 	Kubeconfig string `json:"kubeconfig"`
+	PolicyFile string `json:"policyFile"`
 	Webhook    string `json:"webhook"`
 	Metrics    string `json:"metrics"`
 	Health     string `json:"health"`
@@ -195,6 +234,7 @@ type running struct {
 func (e *environment) describe() *running {
 	return &running{
 		Kubeconfig: e.cluster.Kubeconfig(),
+		PolicyFile: e.policyFile(),
 		Webhook:    e.webhook.URL,
 		Metrics:    e.webhook.MetricsURL,
 		Health:     e.webhook.HealthURL + "/readyz",

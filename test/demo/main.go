@@ -146,7 +146,7 @@ func endWithParent(ctx context.Context) (context.Context, context.CancelFunc) {
 // demo does everything but cleaning up. An interruption makes it return an error until the environment is kept running,
 // and nil from then on.
 func demo(ctx context.Context, opts options, env *environment, stdout io.Writer) error {
-	compiled, err := loadPolicy(opts.policyFile)
+	document, err := loadPolicy(opts.policyFile)
 	if err != nil {
 		return err
 	}
@@ -159,6 +159,10 @@ func demo(ctx context.Context, opts options, env *environment, stdout io.Writer)
 	if err := env.startControlPlane(ctx); err != nil {
 		return err
 	}
+	compiled, err := env.adaptPolicy(ctx, document)
+	if err != nil {
+		return err
+	}
 	if err := env.createNamespaces(ctx, samples); err != nil {
 		return err
 	}
@@ -167,7 +171,7 @@ func demo(ctx context.Context, opts options, env *environment, stdout io.Writer)
 	if err != nil {
 		return err
 	}
-	if err := env.startWebhook(ctx, opts.policyFile, compiled, samples); err != nil {
+	if err := env.startWebhook(ctx, compiled, samples); err != nil {
 		return err
 	}
 	p.step("Creating them for real")
@@ -203,7 +207,7 @@ func demo(ctx context.Context, opts options, env *environment, stdout io.Writer)
 	return nil
 }
 
-func loadPolicy(path string) (*policy.Compiled, error) {
+func loadPolicy(path string) (*policy.InjectionPolicy, error) {
 	data, err := os.ReadFile(filepath.Clean(path))
 	if err != nil {
 		return nil, fmt.Errorf("reading the policy: %w", err)
@@ -212,11 +216,7 @@ func loadPolicy(path string) (*policy.Compiled, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	compiled, err := policy.Compile(document, "")
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	return compiled, nil
+	return document, nil
 }
 
 // progress says what is going on, and since when.

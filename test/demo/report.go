@@ -202,7 +202,7 @@ Try, in another terminal:
   bin/kubectl-shorthop explain -f %s/shop.yaml --policy %s
   curl -s %s | grep '^shorthop_decisions_total.* [1-9]'
 `, e.Kubeconfig, e.Webhook, e.Metrics, e.Health, e.Debug, e.AuditLog,
-		e.Kubeconfig, policy.LabelPinned, policy.PinnedNodeLocal, samplesDir, r.Policy.File, e.Metrics)
+		e.Kubeconfig, policy.LabelPinned, policy.PinnedNodeLocal, samplesDir, e.PolicyFile, e.Metrics)
 }
 
 // alignColumns pads the cells of a table and joins them to lines.

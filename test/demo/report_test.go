@@ -151,7 +151,7 @@ func exampleReport() *report {
 			},
 		},
 		Environment: &running{
-			Kubeconfig: "/tmp/cluster/kubeconfig", Webhook: "https://127.0.0.1:1/mutate-v1-pod",
+			Kubeconfig: "/tmp/cluster/kubeconfig", PolicyFile: "/tmp/demo/policy.yaml", Webhook: "https://127.0.0.1:1/mutate-v1-pod",
 			Metrics: "http://127.0.0.1:2/metrics", Health: "http://127.0.0.1:3/readyz",
 			Debug: "http://127.0.0.1:3/debug/policy", AuditLog: "/tmp/demo/audit.log",
 		},

@@ -21,14 +21,13 @@ import (
 	"github.com/shorthop/shorthop/pkg/policy"
 )
 
-var update = flag.Bool("update", false, "rewrite docs/reference.md")
+var update = flag.Bool("update", false, "rewrite docs/reference.md and docs/policy.md")
 
 const referencePage = "../../docs/reference.md"
 
 const introduction = `# Reference
 
-Generated from the code: ` + "`go test ./test/docs -update`" + `. The policy document is described in
-[pkg/policy/types.go](../pkg/policy/types.go).
+Generated from the code: ` + "`go test ./test/docs -update`" + `. The policy document has [a page of its own](policy.md).
 `
 
 func TestReferencePageIsUpToDate(t *testing.T) {
@@ -75,7 +74,7 @@ func writeKeys(page *strings.Builder) {
 }
 
 func writeReasons(page *strings.Builder) {
-	page.WriteString("\n## Reasons\n\nThe same codes are in metrics, logs (`--log-level debug`), the API server's audit annotations and the output of `explain`.\n\n| reason | features | actions | meaning |\n|---|---|---|---|\n")
+	page.WriteString("\n## Reasons\n\nThe same codes are in metrics, logs (`--log-level debug`; what mode DryRun decides also at `info`), the API server's audit annotations and the output of `explain`.\n\n| reason | features | actions | meaning |\n|---|---|---|---|\n")
 	for _, reason := range policy.Reasons() {
 		fmt.Fprintf(page, "| `%s` | %s | %s | %s |\n", reason.Reason, join(reason.Features), join(reason.Actions), reason.Sentence)
 	}
@@ -84,7 +83,9 @@ func writeReasons(page *strings.Builder) {
 func writeMetrics(t *testing.T, page *strings.Builder) {
 	registry := prometheus.NewRegistry()
 	// Series that appear with the first event need one to be seen.
-	metrics.New(registry).PolicyReloaded("", time.Unix(0, 0))
+	m := metrics.New(registry)
+	m.PolicyReloaded("", time.Unix(0, 0))
+	m.Scanned(nil, time.Unix(0, 0))
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)

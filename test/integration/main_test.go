@@ -10,7 +10,10 @@
 //	reload_test.go     a new policy, a broken policy, a new certificate
 //	promises_test.go   random pods: nothing breaks, nothing of the user's changes, twice is once
 //	filter_test.go     what the webhook configuration keeps from us is nothing that we would change
+//	optout_test.go     every opt-out and kill switch, through the API server
 //	shutdown_test.go   SIGTERM under load
+//	gates_test.go      hosts and caches that do not work are not injected, until they do
+//	discovery_test.go  the cluster DNS is found
 //	audit_test.go      what operators find in the audit log, and developers on their terminal
 package integration_test
 
@@ -30,6 +33,8 @@ import (
 // What TestMain sets up for all tests.
 var (
 	shared *cluster.Cluster
+	// second is what the API server serves under its second name.
+	second *secondIdentity
 	// auditLog is the API server's audit log.
 	auditLog string
 	// programs is where the programs are built.
@@ -57,15 +62,24 @@ func run(m *testing.M) (code int, err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	auditLog, programs = filepath.Join(dir, "audit.log"), dir
 
+	if second, err = newSecondIdentity(dir); err != nil {
+		return 0, err
+	}
 	shared, err = cluster.Start(ctx, cluster.Options{
-		AuditLog:      auditLog,
-		APIServerArgs: map[string][]string{"audit-log-maxsize": {"4096"}}, // MB; without it the file would be replaced at 100
+		AuditLog: auditLog,
+		APIServerArgs: map[string][]string{
+			"audit-log-maxsize": {"4096"}, // MB; without it the file would be replaced at 100
+			"tls-sni-cert-key":  {second.flag()},
+		},
 	})
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, shared.Stop()) }()
 	defer killProcesses()
+	if err := copyExamplePolicy(ctx, dir); err != nil {
+		return 0, err
+	}
 
 	done := make(chan int, 1)
 	go func() { done <- m.Run() }()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,14 +17,22 @@ import (
 
 const reloadGauge = "shorthop_policy_last_reload_successful"
 
-// policyWithHost is a policy that shows on a pod which one it is.
-const policyWithHost = `
+// policyWithNdots is a policy that shows on a pod which one it is.
+func policyWithNdots(t *testing.T, ndots int) string {
+	t.Helper()
+	host, port, err := shared.Endpoint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf(`
 apiVersion: shorthop.dev/v1alpha1
 kind: InjectionPolicy
 metadata: {name: reload}
 spec:
-  serviceHost: {host: %s}
-`
+  serviceHost: {host: %s, port: %d}
+  dns: {ndots: %d}
+`, host, port, ndots)
+}
 
 // replaceFile replaces a file's content at once, as people's editors and kubelet do.
 func replaceFile(t *testing.T, path, content string) {
@@ -37,9 +46,11 @@ func replaceFile(t *testing.T, path, content string) {
 	}
 }
 
-// hasHost says of a pod whether it has this service host.
-func hasHost(host string) func(*corev1.Pod) bool {
-	return func(pod *corev1.Pod) bool { return serviceHostOf(&pod.Spec.Containers[0]) == host }
+// hasNdots says of a pod whether it has this ndots.
+func hasNdots(ndots int) func(*corev1.Pod) bool {
+	return func(pod *corev1.Pod) bool {
+		return slices.Contains(injectionOf(pod).Options, fmt.Sprintf("ndots:%d", ndots))
+	}
 }
 
 func TestABrokenPolicyLeavesTheLastGoodOneInForce(t *testing.T) {
@@ -47,10 +58,10 @@ func TestABrokenPolicyLeavesTheLastGoodOneInForce(t *testing.T) {
 	s := newScope(t)
 	namespace := s.namespace("reload", nil)
 	file := filepath.Join(t.TempDir(), "policy.yaml")
-	good := fmt.Sprintf(policyWithHost, "one.example.com")
+	good := policyWithNdots(t, 1)
 	replaceFile(t, file, good)
 	webhook := s.startWebhook(file)
-	s.registerAndWait(configuration(s.name, parse(t, good), webhook.endpoint), namespace, hasHost("one.example.com"))
+	s.registerAndWait(configuration(s.name, parse(t, good), webhook.endpoint), namespace, hasNdots(1))
 	if got := webhook.metric(t, reloadGauge); got != 1 {
 		t.Errorf("before the first reload: %s is %v, want 1", reloadGauge, got)
 	}
@@ -58,13 +69,13 @@ func TestABrokenPolicyLeavesTheLastGoodOneInForce(t *testing.T) {
 	for name, content := range map[string]string{
 		"not YAML":              "spec: [",
 		"a field nobody knows":  good + "  color: blue\n",
-		"a value out of bounds": good + "  dns: {ndots: 99}\n",
+		"a value out of bounds": good + "  rollout: {percent: 101}\n",
 		"empty":                 "",
 	} {
 		replaceFile(t, file, content)
 		webhook.waitGauge(t, 0)
-		if pod := s.create(namespace, plainPod("broken-"+objectName(name))); !hasHost("one.example.com")(pod) {
-			t.Errorf("%s: the pod has the service host %q, want that of the last good policy", name, serviceHostOf(&pod.Spec.Containers[0]))
+		if pod := s.create(namespace, plainPod("broken-"+objectName(name))); !hasNdots(1)(pod) {
+			t.Errorf("%s: the pod has the options %v, want those of the last good policy", name, injectionOf(pod).Options)
 		}
 		if !webhook.isReady(t) {
 			t.Errorf("%s: the server is not ready", name)
@@ -73,9 +84,9 @@ func TestABrokenPolicyLeavesTheLastGoodOneInForce(t *testing.T) {
 		webhook.waitGauge(t, 1)
 	}
 
-	replaceFile(t, file, fmt.Sprintf(policyWithHost, "two.example.com"))
-	s.wait(namespace, hasHost("two.example.com"))
-	compiled := compile(t, fmt.Sprintf(policyWithHost, "two.example.com"))
+	replaceFile(t, file, policyWithNdots(t, 2))
+	s.wait(namespace, hasNdots(2))
+	compiled := compile(t, policyWithNdots(t, 2))
 	if got := webhook.metric(t, fmt.Sprintf("shorthop_policy_info{hash=%q}", compiled.Hash())); got != 1 {
 		t.Errorf("shorthop_policy_info does not name the new policy")
 	}
@@ -98,7 +109,7 @@ func TestAReloadedPolicyCanSwitchEverythingOff(t *testing.T) {
 	s := newScope(t)
 	namespace := s.namespace("switch", nil)
 	file := filepath.Join(t.TempDir(), "policy.yaml")
-	good := fmt.Sprintf(policyWithHost, "one.example.com")
+	good := policyWithNdots(t, 1)
 	replaceFile(t, file, good)
 	webhook := s.startWebhook(file)
 	s.registerAndWait(configuration(s.name, parse(t, good), webhook.endpoint), namespace, isPatched)
@@ -116,9 +127,9 @@ func TestANewCertificateIsServedWithoutARestart(t *testing.T) {
 	t.Parallel()
 	s := newScope(t)
 	namespace := s.namespace("rotation", nil)
-	document := parse(t, fmt.Sprintf(policyWithHost, "api.example.com"))
+	document := parse(t, policyWithNdots(t, 3))
 	file := filepath.Join(t.TempDir(), "policy.yaml")
-	replaceFile(t, file, fmt.Sprintf(policyWithHost, "api.example.com"))
+	replaceFile(t, file, policyWithNdots(t, 3))
 	webhook := s.startWebhook(file)
 	s.registerAndWait(configuration(s.name, document, webhook.endpoint), namespace, isPatched)
 
@@ -145,9 +156,9 @@ func TestALeafOfTheSameCAIsReplacedWithoutALoss(t *testing.T) {
 	t.Parallel()
 	s := newScope(t)
 	namespace := s.namespace("renewal", nil)
-	document := parse(t, fmt.Sprintf(policyWithHost, "api.example.com"))
+	document := parse(t, policyWithNdots(t, 3))
 	file := filepath.Join(t.TempDir(), "policy.yaml")
-	replaceFile(t, file, fmt.Sprintf(policyWithHost, "api.example.com"))
+	replaceFile(t, file, policyWithNdots(t, 3))
 	webhook := s.startWebhook(file)
 	s.registerAndWait(configuration(s.name, document, webhook.endpoint), namespace, isPatched)
 

@@ -25,10 +25,33 @@ import (
 	"github.com/shorthop/shorthop/pkg/policy"
 )
 
-const (
-	examplePolicy = "../../examples/policy.yaml"
-	examplePods   = "../../examples/pods"
-)
+const examplePods = "../../examples/pods"
+
+// examplePolicy is a copy of examples/policy.yaml whose host is that of our API server.
+var examplePolicy string
+
+// copyExamplePolicy writes examplePolicy, and rolls out the cache that it names.
+func copyExamplePolicy(ctx context.Context, dir string) error {
+	text, err := os.ReadFile("../../examples/policy.yaml")
+	if err != nil {
+		return err
+	}
+	document, err := policy.Parse(text)
+	if err != nil {
+		return err
+	}
+	if err := shared.PointAtAPIServer(document); err != nil {
+		return err
+	}
+	if text, err = yaml.Marshal(document); err != nil {
+		return err
+	}
+	examplePolicy = filepath.Join(dir, "policy.yaml")
+	if err := os.WriteFile(examplePolicy, text, 0o600); err != nil {
+		return err
+	}
+	return shared.SetDaemonSet(ctx, "kube-system/node-local-dns", 5, 5)
+}
 
 // sampleNamespaces are the namespaces of the sample pods, with the labels that their comments ask for.
 var sampleNamespaces = map[string]map[string]string{
@@ -88,54 +111,61 @@ func envOf(container string, env []corev1.EnvVar) string {
 
 // injected is a container's environment with the example policy's host, before what the container has itself.
 func injected(container string, own ...string) string {
-	return strings.Join(append([]string{container + ":", "KUBERNETES_SERVICE_HOST=api.prod.example.com"}, own...), " ")
+	host, port, err := shared.Endpoint()
+	if err != nil {
+		panic(err) // examplePolicy could not have been written
+	}
+	ours := fmt.Sprintf("KUBERNETES_SERVICE_HOST=%s KUBERNETES_SERVICE_PORT=%d", host, port)
+	return strings.Join(append([]string{container + ":", ours}, own...), " ")
 }
 
-// sampleWants says, for every file in examples/pods, what becomes of its pod under examples/policy.yaml.
-var sampleWants = map[string]injection{
-	"plain.yaml": {
-		Env:       []string{injected("web")},
-		DNSPolicy: corev1.DNSClusterFirst, Options: []string{"ndots:3", "timeout:1", "attempts:2"}, Rule: "default",
-	},
-	"init-and-sidecar.yaml": {
-		Env: []string{
-			injected("migrate"), injected("log-shipper"), // an init container and a sidecar
-			injected("web", "API=https://$(KUBERNETES_SERVICE_HOST)"), // before the entry that refers to it
-			"other-cluster: KUBERNETES_SERVICE_HOST=api.other.example.com",
+// sampleWants says, for every file in examples/pods, what becomes of its pod under examplePolicy.
+func sampleWants() map[string]injection {
+	return map[string]injection{
+		"plain.yaml": {
+			Env:       []string{injected("web")},
+			DNSPolicy: corev1.DNSClusterFirst, Options: []string{"ndots:3", "timeout:1", "attempts:2"}, Rule: "default",
 		},
-		DNSPolicy: corev1.DNSClusterFirst, Options: []string{"ndots:3", "timeout:1", "attempts:2"}, Rule: "default",
-	},
-	"own-dns-config.yaml": {
-		Env:       []string{injected("web")},
-		DNSPolicy: corev1.DNSClusterFirst, Searches: []string{"corp.example.com"},
-		Options: []string{"ndots:2", "single-request-reopen", "timeout:1", "attempts:2"}, Rule: "default",
-	},
-	"crawler.yaml": {
-		Env:       []string{injected("fetch")},
-		DNSPolicy: corev1.DNSClusterFirst, Options: []string{"ndots:1", "timeout:1", "attempts:2"}, Rule: "crawlers",
-	},
-	"shop.yaml": {
-		Env:       []string{injected("cart")},
-		DNSPolicy: corev1.DNSNone, Nameservers: []string{"169.254.20.10", "10.0.0.10"},
-		Searches: []string{"default.svc.cluster.local", "svc.cluster.local", "cluster.local"},
-		Options:  []string{"ndots:2", "timeout:1", "attempts:2"}, Rule: "shop", Pinned: "node-local",
-	},
-	"host-network.yaml": {
-		Env:       []string{injected("agent")},
-		DNSPolicy: corev1.DNSClusterFirst, Rule: "default",
-	},
-	"gardener-opt-out.yaml": {
-		Env:       []string{"controller:"},
-		DNSPolicy: corev1.DNSClusterFirst, Options: []string{"ndots:3", "timeout:1", "attempts:2"}, Rule: "default",
-	},
-	"in-opted-out-namespace.yaml": {
-		Env:       []string{"web:"},
-		DNSPolicy: corev1.DNSClusterFirst,
-	},
-	"overrides-its-namespace.yaml": {
-		Env:       []string{injected("web")},
-		DNSPolicy: corev1.DNSClusterFirst, Options: []string{"ndots:3", "timeout:1", "attempts:2"}, Rule: "default",
-	},
+		"init-and-sidecar.yaml": {
+			Env: []string{
+				injected("migrate"), injected("log-shipper"), // an init container and a sidecar
+				injected("web", "API=https://$(KUBERNETES_SERVICE_HOST)"), // before the entry that refers to it
+				"other-cluster: KUBERNETES_SERVICE_HOST=api.other.example.com",
+			},
+			DNSPolicy: corev1.DNSClusterFirst, Options: []string{"ndots:3", "timeout:1", "attempts:2"}, Rule: "default",
+		},
+		"own-dns-config.yaml": {
+			Env:       []string{injected("web")},
+			DNSPolicy: corev1.DNSClusterFirst, Searches: []string{"corp.example.com"},
+			Options: []string{"ndots:2", "single-request-reopen", "timeout:1", "attempts:2"}, Rule: "default",
+		},
+		"crawler.yaml": {
+			Env:       []string{injected("fetch")},
+			DNSPolicy: corev1.DNSClusterFirst, Options: []string{"ndots:1", "timeout:1", "attempts:2"}, Rule: "crawlers",
+		},
+		"shop.yaml": {
+			Env:       []string{injected("cart")},
+			DNSPolicy: corev1.DNSNone, Nameservers: []string{"169.254.20.10", "10.0.0.10"},
+			Searches: []string{"default.svc.cluster.local", "svc.cluster.local", "cluster.local"},
+			Options:  []string{"ndots:2", "timeout:1", "attempts:2"}, Rule: "shop", Pinned: "node-local",
+		},
+		"host-network.yaml": {
+			Env:       []string{injected("agent")},
+			DNSPolicy: corev1.DNSClusterFirst, Rule: "default",
+		},
+		"gardener-opt-out.yaml": {
+			Env:       []string{"controller:"},
+			DNSPolicy: corev1.DNSClusterFirst, Options: []string{"ndots:3", "timeout:1", "attempts:2"}, Rule: "default",
+		},
+		"in-opted-out-namespace.yaml": {
+			Env:       []string{"web:"},
+			DNSPolicy: corev1.DNSClusterFirst,
+		},
+		"overrides-its-namespace.yaml": {
+			Env:       []string{injected("web")},
+			DNSPolicy: corev1.DNSClusterFirst, Options: []string{"ndots:3", "timeout:1", "attempts:2"}, Rule: "default",
+		},
+	}
 }
 
 // TestTheProgramAtARealAPIServer has everything that operators see on their first day: the real program, the example
@@ -200,7 +230,8 @@ func (s *scope) checkSamples() {
 	for _, entry := range entries {
 		files = append(files, entry.Name())
 	}
-	for file := range sampleWants {
+	wants := sampleWants()
+	for file := range wants {
 		if !slices.Contains(files, file) {
 			s.t.Errorf("%s is expected but is not there", file)
 		}
@@ -208,7 +239,7 @@ func (s *scope) checkSamples() {
 	bare := newScope(s.t).namespace("bare", nil) // in another scope, and so without any webhook
 	for _, file := range files {
 		s.t.Run(file, func(t *testing.T) {
-			want, known := sampleWants[file]
+			want, known := wants[file]
 			if !known {
 				t.Fatal("nothing is expected of this file: add it to sampleWants")
 			}

@@ -19,7 +19,7 @@ func TestNoPodIsLostWhenTheServerIsAskedToStop(t *testing.T) {
 	t.Parallel()
 	s := newScope(t)
 	namespace := s.namespace("shutdown", nil)
-	document := fmt.Sprintf(policyWithHost, "api.example.com")
+	document := policyWithNdots(t, 3)
 	file := filepath.Join(t.TempDir(), "policy.yaml")
 	replaceFile(t, file, document)
 	webhook := s.startWebhook(file, "--shutdown-delay", "2s")

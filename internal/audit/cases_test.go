@@ -1,0 +1,250 @@
+package audit_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	"sigs.k8s.io/yaml"
+
+	"github.com/shorthop/shorthop/internal/audit"
+	"github.com/shorthop/shorthop/pkg/mutate"
+	"github.com/shorthop/shorthop/pkg/policy"
+)
+
+// Case files: testdata/cases/<what happens, in words>.txtar. The text before
+// the first section says what the case is about. The sections:
+//
+//	policy.yaml        the policy in force
+//	now.yaml           what is known now: see conditions; left out: everything is open
+//	pod.yaml           the pod as the user wrote it, in namespace "shop"
+//	reviewed-by.yaml   the policy of the review at its creation; left out: none
+//	reviewed-at.yaml   what was known then
+//	between.yaml       JSON Patch that somebody applied after that review
+//	verdict.yaml       expected
+//
+// `go test ./internal/audit -run TestCases -update` rewrites what is expected.
+var update = flag.Bool("update", false, "rewrite what the case files expect")
+
+const caseDirectory = "testdata/cases"
+
+// conditions are the sections now.yaml and reviewed-at.yaml.
+type conditions struct {
+	NamespaceLabels  map[string]string `json:"namespaceLabels,omitzero"`
+	NamespaceUnknown bool              `json:"namespaceUnknown,omitzero"`
+	// Closed are the gates that are: host:port, or namespace/name.
+	Closed []string `json:"closed,omitzero"`
+	// GatesUnknown: nobody could be asked about the gates.
+	GatesUnknown bool               `json:"gatesUnknown,omitzero"`
+	Discovered   *policy.Discovered `json:"discovered,omitzero"`
+	Installed    time.Time          `json:"installed,omitzero"`
+}
+
+func (c *conditions) gates(compiled *policy.Compiled) *policy.Gates {
+	if c.GatesUnknown {
+		return nil
+	}
+	gates := &policy.Gates{ServiceHosts: map[policy.Endpoint]bool{}, Caches: map[policy.Cache]bool{}}
+	for _, probe := range compiled.HostProbes() {
+		gates.ServiceHosts[probe.Endpoint] = !slices.Contains(c.Closed, net.JoinHostPort(probe.Host, probe.Port))
+	}
+	for _, cache := range compiled.Caches() {
+		gates.Caches[cache] = !slices.Contains(c.Closed, cache.DaemonSet)
+	}
+	return gates
+}
+
+// verdict is the section verdict.yaml.
+type verdict struct {
+	Class       audit.Class `json:"class"`
+	ServiceHost string      `json:"serviceHost"`
+	DNS         string      `json:"dns"`
+}
+
+func TestCases(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(caseDirectory + "/*")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no case files: %v", err)
+	}
+	var (
+		mu      sync.Mutex
+		ran     int
+		reached = map[string]bool{}
+	)
+	t.Run("file", func(t *testing.T) {
+		for _, file := range files {
+			t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+				t.Parallel()
+				v := runCase(t, file)
+				mu.Lock()
+				defer mu.Unlock()
+				ran++
+				for _, f := range []audit.Finding{v.ServiceHost, v.DNS} {
+					reached[string(f.Class)], reached[string(f.Reason)] = true, true
+				}
+			})
+		}
+	})
+	if ran < len(files) {
+		return // -run chose some
+	}
+	for _, class := range audit.Classes() {
+		if !reached[string(class)] {
+			t.Errorf("no case reaches class %s", class)
+		}
+	}
+	for _, reason := range []audit.Reason{
+		audit.ReasonNotInjected, audit.ReasonBeforeInstall, audit.ReasonOlderPolicy, audit.ReasonChangedSince, audit.ReasonGateClosed,
+		audit.ReasonGateWasClosed, audit.ReasonDiscovery, audit.ReasonRolloutInProgress, audit.ReasonDryRun, audit.ReasonRecordEdited,
+	} {
+		if !reached[string(reason)] {
+			t.Errorf("no case reaches reason %s", reason)
+		}
+		if reason.Sentence() == "" {
+			t.Errorf("reason %s has no sentence", reason)
+		}
+	}
+}
+
+func runCase(t *testing.T, file string) audit.Verdict {
+	t.Helper()
+	archive, err := txtar.ParseFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(bytes.TrimSpace(archive.Comment)) == 0 {
+		t.Error("no comment says what the case is about")
+	}
+	known := []string{"policy.yaml", "now.yaml", "pod.yaml", "reviewed-by.yaml", "reviewed-at.yaml", "between.yaml", "verdict.yaml"}
+	section := func(name string) []byte {
+		for _, f := range archive.Files {
+			if f.Name == name {
+				return f.Data
+			}
+		}
+		return nil
+	}
+	for _, f := range archive.Files {
+		if !slices.Contains(known, f.Name) {
+			t.Errorf("unknown section %s", f.Name)
+		}
+	}
+	toJSON := func(name string) []byte {
+		converted, err := yaml.YAMLToJSONStrict(section(name))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		return converted
+	}
+	var now, then conditions
+	for name, into := range map[string]*conditions{"now.yaml": &now, "reviewed-at.yaml": &then} {
+		if err := yaml.UnmarshalStrict(section(name), into); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+	}
+
+	pod := toJSON("pod.yaml")
+	if document := section("reviewed-by.yaml"); document != nil {
+		pod = review(t, compile(t, document), &then, pod)
+	}
+	if section("between.yaml") != nil {
+		pod = apply(t, pod, toJSON("between.yaml"))
+	}
+	compiled := compile(t, section("policy.yaml"))
+	classifier := audit.NewClassifier(audit.Conditions{
+		Policy: compiled, Gates: now.gates(compiled), Discovered: now.Discovered, Installed: now.Installed,
+	})
+	got := classifier.Classify(decode(t, pod), now.NamespaceLabels, !now.NamespaceUnknown)
+
+	text, err := yaml.Marshal(verdict{
+		Class:       got.Class(),
+		ServiceHost: fmt.Sprintf("%s, %s", got.ServiceHost.Class, got.ServiceHost.Reason),
+		DNS:         fmt.Sprintf("%s, %s", got.DNS.Class, got.DNS.Reason),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if *update {
+		archive.Files = slices.DeleteFunc(archive.Files, func(f txtar.File) bool { return f.Name == "verdict.yaml" })
+		archive.Files = append(archive.Files, txtar.File{Name: "verdict.yaml", Data: text})
+		if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	if diff := cmp.Diff(string(section("verdict.yaml")), string(text)); diff != "" {
+		t.Errorf("verdict (-want +got):\n%s", diff)
+	}
+	return got
+}
+
+func compile(t testing.TB, document []byte) *policy.Compiled {
+	t.Helper()
+	parsed, err := policy.Parse(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := policy.Compile(parsed, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return compiled
+}
+
+// decode reads a pod as it comes in a list.
+func decode(t testing.TB, pod []byte) *audit.Pod {
+	t.Helper()
+	decoded := &audit.Pod{}
+	if err := json.Unmarshal(pod, decoded); err != nil {
+		t.Fatal(err)
+	}
+	decoded.Pod.Metadata = decoded.Metadata.PodMetadata
+	decoded.Size = len(pod)
+	return decoded
+}
+
+// review creates the pod through the server's own code.
+func review(t testing.TB, compiled *policy.Compiled, at *conditions, pod []byte) []byte {
+	t.Helper()
+	result := mutate.Review(compiled, policy.Request{
+		Operation: policy.OperationCreatePod, Namespace: "shop",
+		NamespaceLabels: at.NamespaceLabels, NamespaceKnown: !at.NamespaceUnknown,
+		Pod: &decode(t, pod).Pod, ObjectSize: len(pod),
+		Gates: at.gates(compiled), Discovered: at.Discovered,
+	})
+	if len(result.Operations) == 0 {
+		t.Error("the review does nothing")
+		return pod
+	}
+	patch, err := mutate.AppendJSON(nil, result.Operations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return apply(t, pod, patch)
+}
+
+func apply(t testing.TB, pod, operations []byte) []byte {
+	t.Helper()
+	patch, err := jsonpatch.DecodePatch(operations)
+	if err != nil {
+		t.Fatal(err)
+	}
+	patched, err := patch.Apply(pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return patched
+}

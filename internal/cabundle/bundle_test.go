@@ -1,0 +1,176 @@
+package cabundle
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+)
+
+// authority is a CA that signs leaves.
+type authority struct {
+	*x509.Certificate
+	key *ecdsa.PrivateKey
+}
+
+// newAuthority makes a CA. All have the same name, as those that follow each
+// other in a Secret.
+func newAuthority(t *testing.T, notAfter time.Time) authority {
+	t.Helper()
+	return newAuthorityFor(t, notAfter, "shorthop-ca")
+}
+
+func newAuthorityFor(t *testing.T, notAfter time.Time, name string) authority {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: notAfter.Add(-24 * time.Hour), NotAfter: notAfter,
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	return authority{sign(t, template, template, key, key), key}
+}
+
+func (a authority) pem() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: a.Raw})
+}
+
+func (a authority) leaf(t *testing.T) *x509.Certificate {
+	t.Helper()
+	return sign(t, &x509.Certificate{
+		SerialNumber: big.NewInt(2), DNSNames: []string{"shorthop.shorthop.svc"}, NotBefore: a.NotBefore, NotAfter: a.NotAfter,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}, a.Certificate, a.key, a.key)
+}
+
+func sign(t *testing.T, template, parent *x509.Certificate, key, parentKey *ecdsa.PrivateKey) *x509.Certificate {
+	t.Helper()
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), parentKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert
+}
+
+func TestMerge(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	old, current, foreign := newAuthority(t, now.Add(time.Minute)), newAuthority(t, now.Add(time.Hour)), newAuthorityFor(t, now.Add(time.Hour), "somebody")
+	expired, lately := newAuthority(t, now.Add(-grace-time.Second)), newAuthority(t, now.Add(-grace+time.Second))
+	cas := []*x509.Certificate{old.Certificate, current.Certificate}
+	only := []*x509.Certificate{current.Certificate}
+	key := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("key")})
+	withHeader := pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Headers: map[string]string{"a": "b"}, Bytes: foreign.Raw})
+	join := slices.Concat[[]byte]
+
+	for name, test := range map[string]struct {
+		bundle []byte
+		cas    []*x509.Certificate
+		want   []byte // nil: unchanged
+	}{
+		"an empty bundle gets all":                            {nil, cas, join(old.pem(), current.pem())},
+		"the new one comes behind the old one":                {old.pem(), cas, join(old.pem(), current.pem())},
+		"an old one that is not ours to know stays":           {old.pem(), only, join(old.pem(), current.pem())},
+		"a foreign one stays":                                 {foreign.pem(), only, join(foreign.pem(), current.pem())},
+		"one that has all is left alone":                      {join(current.pem(), old.pem()), cas, nil},
+		"more white space is no reason to write":              {join([]byte("\n\n"), current.pem(), []byte("\n \n")), only, nil},
+		"a comment is no reason to write":                     {join([]byte("# ours\n"), current.pem()), only, nil},
+		"an expired one is dropped":                           {join(expired.pem(), current.pem()), only, current.pem()},
+		"one that has just expired stays":                     {join(lately.pem(), current.pem()), only, nil},
+		"one that has just expired is not added":              {current.pem(), []*x509.Certificate{lately.Certificate, current.Certificate}, nil},
+		"text alone is replaced":                              {[]byte("garbage"), only, current.pem()},
+		"text behind is dropped":                              {join(current.pem(), []byte("garbage")), only, current.pem()},
+		"a key is dropped":                                    {join(key, current.pem()), only, current.pem()},
+		"what API servers do not read is dropped":             {join(withHeader, current.pem()), only, current.pem()},
+		"a block that is no certificate is dropped":           {join(pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: []byte("x")}), current.pem()), only, current.pem()},
+		"the same one twice is there once":                    {join(current.pem(), current.pem()), only, current.pem()},
+		"several replicas with other knowledge agree, first":  {join(old.pem(), current.pem()), only, nil},
+		"several replicas with other knowledge agree, second": {join(old.pem(), current.pem()), cas, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, changed := merge(test.bundle, test.cas, now)
+			if changed != (test.want != nil) {
+				t.Fatalf("changed is %t", changed)
+			}
+			if !changed {
+				if !bytes.Equal(got, test.bundle) {
+					t.Error("unchanged, and not the same")
+				}
+				return
+			}
+			if diff := cmp.Diff(string(test.want), string(got)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if _, again := merge(got, test.cas, now); again {
+				t.Error("a second merge changes it again")
+			}
+		})
+	}
+}
+
+func TestTrust(t *testing.T) {
+	t.Parallel()
+	start := time.Now()
+	at := func(seconds int) time.Time { return start.Add(time.Duration(seconds) * time.Second) }
+	old, next := newAuthority(t, start.Add(time.Hour)), newAuthority(t, start.Add(time.Hour))
+	oldLeaf, nextLeaf := old.leaf(t), next.leaf(t)
+	config := func(bundles ...[]byte) *admissionv1.MutatingWebhookConfiguration {
+		c := &admissionv1.MutatingWebhookConfiguration{}
+		for _, bundle := range bundles {
+			c.Webhooks = append(c.Webhooks, admissionv1.MutatingWebhook{ClientConfig: admissionv1.WebhookClientConfig{CABundle: bundle}})
+		}
+		return c
+	}
+	both := slices.Concat(old.pem(), next.pem())
+
+	var trusted trust
+	check := func(what string, leaf *x509.Certificate, now, forSeconds int, want bool) {
+		t.Helper()
+		if got := trusted.verifies(leaf, at(now-forSeconds), at(now)); got != want {
+			t.Errorf("%s: trusted for %d s at %d: %t", what, forSeconds, now, got)
+		}
+	}
+	check("nothing is known", oldLeaf, 0, 0, false)
+	trusted.observe(config(old.pem(), old.pem()), at(0))
+	check("the only CA, at once", oldLeaf, 0, 0, true)
+	check("the only CA, too early", oldLeaf, 9, 10, false)
+	check("the only CA, in time", oldLeaf, 10, 10, true)
+	check("a CA of the same name", nextLeaf, 10, 10, false)
+
+	trusted.observe(config(both, old.pem()), at(20))
+	check("in one of two entries", nextLeaf, 40, 10, false)
+	check("the old one stays", oldLeaf, 40, 40, true)
+	trusted.observe(config(both, both), at(40))
+	check("in both, too early", nextLeaf, 49, 10, false)
+	check("in both, in time", nextLeaf, 50, 10, true)
+
+	trusted.observe(config(old.pem(), old.pem()), at(60))
+	check("taken out", nextLeaf, 60, 0, false)
+	trusted.observe(config(both, both), at(61))
+	check("back again, too early", nextLeaf, 70, 10, false)
+	check("back again, in time", nextLeaf, 71, 10, true)
+
+	trusted.observe(nil, at(80))
+	check("the configuration is gone", oldLeaf, 80, 0, false)
+	trusted.observe(config(), at(81))
+	check("a configuration without entries", oldLeaf, 90, 0, false)
+	trusted.observe(config(both, both), at(90))
+	check("expired", oldLeaf, 3601, 10, false)
+}

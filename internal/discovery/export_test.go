@@ -1,0 +1,4 @@
+package discovery
+
+// Read is tested with the manifests of real clusters.
+var Read = read

@@ -1,0 +1,92 @@
+package policy_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/shorthop/shorthop/pkg/policy"
+)
+
+func TestCacheIsOpenWhileFewNodesLackIt(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		maxUnavailable     intstr.IntOrString
+		desired, available int
+		want               bool
+	}{
+		"available everywhere":                          {intstr.FromInt32(0), 5, 5, true},
+		"one too many":                                  {intstr.FromInt32(0), 5, 4, false},
+		"as many as allowed":                            {intstr.FromInt32(2), 5, 3, true},
+		"one more than allowed":                         {intstr.FromInt32(2), 5, 2, false},
+		"a percentage of five nodes is rounded up":      {intstr.FromString("10%"), 5, 4, true},
+		"one more than the rounded percentage":          {intstr.FromString("10%"), 5, 3, false},
+		"a percentage that needs no rounding":           {intstr.FromString("10%"), 30, 27, true},
+		"one more than that":                            {intstr.FromString("10%"), 30, 26, false},
+		"no percent at all":                             {intstr.FromString("0%"), 5, 4, false},
+		"all may be unavailable":                        {intstr.FromString("100%"), 5, 0, true},
+		"a DaemonSet that wants no node is not a cache": {intstr.FromString("100%"), 0, 0, false},
+		"more available than wanted, while nodes leave": {intstr.FromInt32(0), 3, 4, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cache := policy.Cache{DaemonSet: "kube-system/cache", MaxUnavailable: test.maxUnavailable}
+			if got := cache.Open(test.desired, test.available); got != test.want {
+				t.Errorf("open: %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
+func TestEveryEndpointHasOneProbe(t *testing.T) {
+	t.Parallel()
+	compiled := compile(t, header+`
+  serviceHost: {host: api.example.com, probe: {interval: 20s, failureThreshold: 4}}
+  rules:
+  - {name: port, match: {namespaces: [a]}, serviceHost: {port: 6443}}
+  - {name: the-same-port, match: {namespaces: [b]}, serviceHost: {port: 443, probe: {interval: 5s, failureThreshold: 9}}}
+  - {name: another-host, match: {namespaces: [c]}, serviceHost: {host: "fd00::1", probe: {failureThreshold: 1}}}
+  - {name: the-node, match: {namespaces: [d]}, serviceHost: {hostFrom: NodeIP}}
+  - {name: none, match: {namespaces: [e]}, dns: {}}
+`)
+	want := []policy.HostProbe{
+		{Endpoint: policy.Endpoint{Host: "api.example.com", Port: "443"}, Interval: 5 * time.Second, FailureThreshold: 4},
+		{Endpoint: policy.Endpoint{Host: "api.example.com", Port: "6443"}, Interval: 20 * time.Second, FailureThreshold: 4},
+		{Endpoint: policy.Endpoint{Host: "fd00::1", Port: "443"}, Interval: 20 * time.Second, FailureThreshold: 1},
+	}
+	if diff := cmp.Diff(want, compiled.HostProbes()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestEveryCacheThatPodsCanGetHasAGate(t *testing.T) {
+	t.Parallel()
+	cache := func(daemonSet, maxUnavailable string) policy.Cache {
+		return policy.Cache{DaemonSet: daemonSet, MaxUnavailable: intstr.Parse(maxUnavailable)}
+	}
+	for name, test := range map[string]struct {
+		spec string
+		want []policy.Cache
+	}{
+		"the default":                         {"  dns: {mode: NodeLocal}\n", []policy.Cache{cache("kube-system/node-local-dns", "10%")}},
+		"options only":                        {"  dns: {}\n", nil},
+		"an annotation may choose it":         {"  dns: {nodeLocal: {servers: [169.254.20.10]}}\n", []policy.Cache{cache("kube-system/node-local-dns", "10%")}},
+		"an annotation may not choose it":     {"  dns: {nodeLocal: {servers: [169.254.20.10]}}\n  podOverrides: {allowed: [ndots]}\n", nil},
+		"no gate":                             {"  dns: {mode: NodeLocal, nodeLocal: {daemonSet: \"\"}}\n", nil},
+		"a rule without a gate":               {"  dns: {mode: NodeLocal}\n  rules: [{name: a, dns: {nodeLocal: {daemonSet: \"\"}}}]\n", []policy.Cache{cache("kube-system/node-local-dns", "10%")}},
+		"a rule that only configures another": {"  rules: [{name: a, dns: {mode: NodeLocal, nodeLocal: {daemonSet: kube-system/cache, maxUnavailable: 2}}}]\n", []policy.Cache{cache("kube-system/cache", "2")}},
+		"a rule with a limit of its own": {
+			"  dns: {mode: NodeLocal}\n  rules: [{name: a, dns: {nodeLocal: {maxUnavailable: 0}}}]\n",
+			[]policy.Cache{cache("kube-system/node-local-dns", "0"), cache("kube-system/node-local-dns", "10%")},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if diff := cmp.Diff(test.want, compile(t, header+test.spec).Caches()); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}

@@ -1,0 +1,811 @@
+package integration_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
+
+	"github.com/shorthop/shorthop/internal/audit"
+	"github.com/shorthop/shorthop/internal/webhookconfig"
+	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/cluster"
+)
+
+// auditPods is 20,000 in 200 namespaces where figures are wanted:
+// go test ./test/integration -run TestAuditOfManyPods -v -args -audit-pods 20000
+var auditPods = flag.Int("audit-pods", 2000, "how many pods TestAuditOfManyPods creates")
+
+// auditMemory is what kubectl-shorthop may take for 20,000 pods.
+const auditMemory = 150 << 20
+
+const (
+	auditCache = "kube-system/node-local-dns"
+	edgeCache  = "kube-system/edge-cache"
+)
+
+// podsAuditPolicy is the policy in force; an older one has another ndots. The host is the API server's own.
+const podsAuditPolicy = `apiVersion: shorthop.dev/v1alpha1
+kind: InjectionPolicy
+metadata: {name: audit}
+spec:
+  cluster: {domain: cluster.local, dnsServers: [10.0.0.10]}
+  serviceHost: {host: %s, port: %d}
+  dns:
+    mode: NodeLocal
+    ndots: %d
+    nodeLocal: {servers: [169.254.20.10]}
+  rules:
+  - name: edge
+    match: {podSelector: {matchLabels: {edge: "true"}}}
+    dns: {nodeLocal: {servers: [169.254.20.11], daemonSet: kube-system/edge-cache}}
+  - name: slow
+    match: {podSelector: {matchLabels: {slow: "true"}}}
+    rollout: {percent: 0}
+`
+
+// seed is a kind of pods that audit should find.
+type seed struct {
+	// class, or leftOut.
+	class   audit.Class
+	leftOut audit.LeftOut
+	// labels of the pods.
+	labels map[string]string
+	// of 100 pods.
+	of int
+}
+
+// seeds in the order in which they are created: under the older policy, under the policy in force, without a webhook.
+func seeds() (older, reviewed, missed []seed) {
+	return []seed{{class: audit.Stale, of: 5}},
+		[]seed{
+			{class: audit.OK, of: 68},
+			{class: audit.Pinned, labels: map[string]string{"edge": "true"}, of: 4},
+			{class: audit.Unknown, labels: map[string]string{"slow": "true"}, of: 3},
+			{class: audit.OptedOut, labels: map[string]string{policy.LabelInject: "disabled"}, of: 6},
+			{class: audit.Skipped, labels: map[string]string{"k8s-app": "kube-dns"}, of: 2},
+		},
+		[]seed{
+			{class: audit.Missed, of: 7},
+			{leftOut: audit.LeftOutFinished, of: 5},
+		}
+}
+
+// auditedCluster is a control plane with pods of every kind.
+type auditedCluster struct {
+	*cluster.Cluster
+	t          *testing.T
+	document   string
+	namespaces []string
+	kubelet    *forwardingKubelet
+	port       int32
+	ca         *cluster.CA
+	certDir    string
+	policyFile string
+}
+
+func newAuditedCluster(t *testing.T, args map[string][]string) *auditedCluster {
+	t.Helper()
+	c, err := cluster.Start(t.Context(), cluster.Options{APIServerArgs: args})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	a := &auditedCluster{Cluster: c, t: t, kubelet: &forwardingKubelet{}, certDir: t.TempDir(), policyFile: filepath.Join(t.TempDir(), "policy.yaml")}
+	a.port = a.kubelet.start(t)
+	if a.ca, err = cluster.NewCA(); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.ca.WriteServingCert(a.certDir, "127.0.0.1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.CreateNamespace(t.Context(), doctorNamespace, nil); err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func (a *auditedCluster) policy(ndots int) string {
+	a.t.Helper()
+	host, port, err := a.Endpoint()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	return fmt.Sprintf(podsAuditPolicy, host, port, ndots)
+}
+
+// install creates what the chart would, so far as audit reads it. The webhook configuration is there, but selects nothing.
+func (a *auditedCluster) install() {
+	t, ctx := a.t, a.t.Context()
+	config := webhookconfig.New(parse(t, a.document), webhookconfig.Options{OwnNamespace: doctorNamespace, Service: "shorthop", CABundle: a.ca.Bundle()})
+	for i := range config.Webhooks {
+		config.Webhooks[i].NamespaceSelector.MatchLabels = map[string]string{scopeLabel: "none"}
+	}
+	if err := cluster.RegisterWebhook(ctx, a.Client, config); err != nil {
+		t.Fatal(err)
+	}
+	labels := map[string]string{"app.kubernetes.io/name": "shorthop"}
+	must[*corev1.Service](t)(a.Client.CoreV1().Services(doctorNamespace).Create(ctx, &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: "shorthop"},
+		Spec:       corev1.ServiceSpec{Selector: labels, Ports: []corev1.ServicePort{{Port: 443, TargetPort: intstr.FromInt32(9443)}}},
+	}, metav1.CreateOptions{}))
+	must[*corev1.ConfigMap](t)(a.Client.CoreV1().ConfigMaps(doctorNamespace).Create(ctx, &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Name: "shorthop", Labels: labels}, Data: map[string]string{"policy.yaml": a.document},
+	}, metav1.CreateOptions{}))
+}
+
+// start runs a replica.
+func (a *auditedCluster) start(kubeconfig string, args ...string) *process {
+	a.t.Helper()
+	program, err := webhookProgram()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	webhook, err := cluster.StartProcess(a.t.Context(), cluster.WebhookOptions{
+		Binary: program, Policy: a.policyFile, CertDir: a.certDir, Kubeconfig: kubeconfig,
+		Args: append([]string{"--own-namespace", doctorNamespace, "--shutdown-delay", "0s"}, args...),
+	})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	processes.Store(webhook, nil)
+	a.t.Cleanup(func() {
+		webhook.Kill()
+		processes.Delete(webhook)
+		if a.t.Failed() {
+			a.t.Logf("the webhook's output:\n%s", webhook.Logs())
+		}
+	})
+	return &process{Webhook: webhook, endpoint: endpoint{strings.TrimSuffix(webhook.URL, webhookconfig.Path), a.ca.Bundle()}}
+}
+
+// becomes makes the process one of the cluster's pods, so that it can be asked through the API server.
+func (a *auditedCluster) becomes(p *process, name string) {
+	t, ctx, core := a.t, a.t.Context(), a.Client.CoreV1()
+	a.kubelet.addresses.Store(name+":9443", strings.TrimPrefix(p.url, "https://"))
+	a.kubelet.addresses.Store(name+":8081", strings.TrimPrefix(p.HealthURL, "http://"))
+	node, err := core.Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-of-" + name}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "127.0.0.1"}}
+	node.Status.DaemonEndpoints.KubeletEndpoint.Port = a.port
+	must[*corev1.Node](t)(core.Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{}))
+	pod := plainPod(name)
+	pod.Labels, pod.Spec.NodeName = map[string]string{"app.kubernetes.io/name": "shorthop"}, node.Name
+	if pod, err = core.Pods(doctorNamespace).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	pod.Status.Phase = corev1.PodRunning
+	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	must[*corev1.Pod](t)(core.Pods(doctorNamespace).UpdateStatus(ctx, pod, metav1.UpdateOptions{}))
+}
+
+// waitReviewed waits until pods are reviewed under a policy, or not at all (nil).
+func (a *auditedCluster) waitReviewed(compiled *policy.Compiled) {
+	a.t.Helper()
+	err := cluster.WaitEffective(a.t.Context(), func(ctx context.Context) (bool, error) {
+		pod, err := a.Client.CoreV1().Pods(a.namespaces[0]).Create(ctx, plainPod("trial"), dryRun)
+		if err != nil {
+			return false, err
+		}
+		record := pod.Annotations[policy.AnnotationInjected]
+		if compiled == nil {
+			return record == "", nil
+		}
+		return strings.Contains(record, compiled.Hash()), nil
+	})
+	if err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// parallel calls do for 0 to n-1.
+func (a *auditedCluster) parallel(n int, do func(context.Context, int) error) {
+	a.t.Helper()
+	group, ctx := errgroup.WithContext(a.t.Context())
+	group.SetLimit(24)
+	for i := range n {
+		group.Go(func() error { return do(ctx, i) })
+	}
+	if err := group.Wait(); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// plant creates the pods of a seed, five to a Deployment.
+func (a *auditedCluster) plant(s seed, total int) {
+	a.t.Helper()
+	name := strings.ReplaceAll(string(s.class)+string(s.leftOut), "_", "-")
+	a.parallel(total*s.of/100, func(ctx context.Context, i int) error {
+		workload := fmt.Sprintf("%s-%d", name, i/5)
+		pod := plainPod(fmt.Sprintf("%s-abc123-%d", workload, i))
+		pod.Labels = map[string]string{"pod-template-hash": "abc123"}
+		maps.Copy(pod.Labels, s.labels)
+		pod.OwnerReferences = []metav1.OwnerReference{{
+			APIVersion: "apps/v1", Kind: "ReplicaSet", Name: workload + "-abc123", UID: "0", Controller: new(true),
+		}}
+		// As large as pods are.
+		for n := range 20 {
+			pod.Spec.Containers[0].Env = append(pod.Spec.Containers[0].Env, corev1.EnvVar{Name: fmt.Sprintf("SETTING_%d", n), Value: strings.Repeat("v", 40)})
+		}
+		namespace := a.namespaces[i/5%len(a.namespaces)]
+		created, err := a.Client.CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{})
+		if err != nil || s.leftOut == "" {
+			return err
+		}
+		created.Status.Phase = corev1.PodSucceeded
+		_, err = a.Client.CoreV1().Pods(namespace).UpdateStatus(ctx, created, metav1.UpdateOptions{})
+		return err
+	})
+}
+
+// sow creates all pods, through the real webhook and past it, and leaves one cache broken.
+func (a *auditedCluster) sow(total int) {
+	t, ctx := a.t, a.t.Context()
+	t.Helper()
+	for i := range max(1, min(200, total/10)) {
+		a.namespaces = append(a.namespaces, fmt.Sprintf("audited-%d", i))
+	}
+	a.parallel(len(a.namespaces), func(ctx context.Context, i int) error {
+		return a.CreateNamespace(ctx, a.namespaces[i], nil)
+	})
+	for _, cache := range []string{auditCache, edgeCache} {
+		if err := a.SetDaemonSet(ctx, cache, 3, 3); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := a.policy(2)
+	a.document = a.policy(3)
+	a.install()
+
+	replaceFile(t, a.policyFile, before)
+	webhook := a.start(a.Kubeconfig(), "--detect-interval", "0")
+	config := configuration("seeding", parse(t, before), webhook.endpoint)
+	if err := cluster.RegisterWebhook(ctx, a.Client, config); err != nil {
+		t.Fatal(err)
+	}
+	older, reviewed, missed := seeds()
+	a.waitReviewed(compile(t, before))
+	for _, s := range older {
+		a.plant(s, total)
+	}
+	replaceFile(t, a.policyFile, a.document)
+	a.waitReviewed(compile(t, a.document))
+	for _, s := range reviewed {
+		a.plant(s, total)
+	}
+	if err := a.Client.AdmissionregistrationV1().MutatingWebhookConfigurations().Delete(ctx, "seeding", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	a.waitReviewed(nil)
+	webhook.Kill()
+	for _, s := range missed {
+		a.plant(s, total)
+	}
+	a.plantByHand()
+	if err := a.SetDaemonSet(ctx, edgeCache, 3, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// byHand is a namespace with one pod of each workload of plantByHand.
+const byHand = "by-hand"
+
+// plantByHand creates pods that were missed, of workloads that are restarted in other ways.
+func (a *auditedCluster) plantByHand() {
+	t := a.t
+	if err := a.CreateNamespace(t.Context(), byHand, nil); err != nil {
+		t.Fatal(err)
+	}
+	for _, owner := range []policy.Workload{{Kind: "DaemonSet", Name: "agent"}, {Kind: "Job", Name: "import"}, {Kind: "Job", Name: "report-29000000"}, {}} {
+		pod := plainPod("shell" + owner.Name)
+		if owner.Kind != "" {
+			pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: owner.Kind, Name: owner.Name, UID: "0", Controller: new(true)}}
+		}
+		must[*corev1.Pod](t)(a.Client.CoreV1().Pods(byHand).Create(t.Context(), pod, metav1.CreateOptions{}))
+	}
+}
+
+// tableByHand is what audit prints for that namespace.
+const tableByHand = `NAMESPACE  WORKLOAD         PODS  CLASS   FEATURES          REASON
+by-hand    cronjob/report   1/1   missed  service_host,dns  not_injected
+by-hand    daemonset/agent  1/1   missed  service_host,dns  not_injected
+by-hand    job/import       1/1   missed  service_host,dns  not_injected
+by-hand    pod/shell        1/1   missed  service_host,dns  not_injected
+
+policy audit, hash HASH, mode Enforce, from pod shorthop-0
+pods in namespace by-hand: 4 missed
+  service_host: 4 missed
+  dns:          4 missed
+
+not_injected: A new pod would be injected, and this one carries nothing: the webhook was not asked,
+              or the settings of that time left the pod alone.
+
+To have these pods created again:
+  kubectl -n by-hand rollout restart daemonset/agent
+
+For these there is no such command:
+  cronjob/report in by-hand: its next run gets new pods; one that never ends must be deleted
+  job/import in by-hand: let it end, or delete the Job and create it again
+  pod/shell in by-hand: nobody creates it again: delete it and create it from its manifest
+`
+
+// planted are the pods of each class.
+func planted(total int) map[audit.Class]int {
+	want := audit.NewCounts().Classes
+	want[audit.Missed] = 4 // by hand
+	older, reviewed, missed := seeds()
+	for _, s := range slices.Concat(older, reviewed, missed) {
+		if s.leftOut == "" {
+			want[s.class] += total * s.of / 100
+		}
+	}
+	return want
+}
+
+// frontDoor is a way to the API server on which single requests can be held up.
+type frontDoor struct {
+	kubeconfig string
+	// hold is called before a page of pods other than the first is asked for.
+	hold func(request *http.Request)
+}
+
+func (a *auditedCluster) openFrontDoor(hold func(*http.Request)) *frontDoor {
+	t := a.t
+	t.Helper()
+	config := rest.CopyConfig(a.Config)
+	config.NextProtos = []string{"http/1.1"} // port forwarding upgrades the connection
+	transport, err := rest.TransportFor(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	target, err := url.Parse(config.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.Transport = transport
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/api/v1/pods" && r.URL.Query().Get("continue") != "" {
+			hold(r)
+		}
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(server.Close)
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	text := fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c, user: u}}],
+clusters: [{name: c, cluster: {server: %q}}], users: [{name: u, user: {}}]}`, server.URL)
+	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return &frontDoor{kubeconfig, hold}
+}
+
+// auditReport is what audit -o json prints, so far as tests look at it.
+type auditReport struct {
+	Policy struct {
+		Hash           string `json:"hash"`
+		From           string `json:"from"`
+		GatesKnown     bool   `json:"gatesKnown"`
+		DiscoveryKnown bool   `json:"discoveryKnown"`
+	} `json:"policy"`
+	Consistent bool `json:"consistent"`
+	audit.Counts
+	Workloads []audit.Workload `json:"workloads"`
+}
+
+// written is output that can be read while it grows.
+type written struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (w *written) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.Write(p)
+}
+
+func (w *written) String() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.text.String()
+}
+
+// auditRun is a run of the real program.
+type auditRun struct {
+	stdout, stderr string
+	code           int
+	// maxrss is what the kernel says at its end, peak what /proc said last; in bytes.
+	maxrss, peak int64
+}
+
+// run runs kubectl-shorthop audit. stderr is written to as it comes.
+func (a *auditedCluster) run(kubeconfig string, stderr *written, args ...string) *auditRun {
+	a.t.Helper()
+	program, err := kubectlProgram()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	command := exec.CommandContext(a.t.Context(), program, append([]string{"audit", "--kubeconfig", kubeconfig}, args...)...)
+	var stdout bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, stderr
+	if err := command.Start(); err != nil {
+		a.t.Fatal(err)
+	}
+	ended, sampled := make(chan struct{}), make(chan int64)
+	go func() {
+		peak := int64(0)
+		for {
+			if n := memoryOf(command.Process.Pid, "VmHWM"); n > 0 {
+				peak = n
+			}
+			select {
+			case <-ended:
+				sampled <- peak
+				return
+			case <-time.After(10 * time.Millisecond):
+			}
+		}
+	}()
+	err = command.Wait()
+	close(ended)
+	if exit, failed := errors.AsType[*exec.ExitError](err); err != nil && !failed {
+		a.t.Fatal(exit)
+	}
+	usage := command.ProcessState.SysUsage().(*syscall.Rusage)
+	return &auditRun{stdout.String(), stderr.String(), command.ProcessState.ExitCode(), usage.Maxrss << 10, <-sampled}
+}
+
+// memoryOf reads a field of /proc/PID/status, in bytes: VmHWM is the most resident memory that the process has had,
+// RssAnon what it has now without mapped files. 0 where the process has ended.
+func memoryOf(pid int, field string) int64 {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	match := regexp.MustCompile(field + `:\s+(\d+) kB`).FindSubmatch(status)
+	if match == nil {
+		return 0
+	}
+	kilobytes, _ := strconv.ParseInt(string(match[1]), 10, 64)
+	return kilobytes << 10
+}
+
+func (r *auditRun) report(t *testing.T) *auditReport {
+	t.Helper()
+	report := &auditReport{}
+	if err := json.Unmarshal([]byte(r.stdout), report); err != nil {
+		t.Fatalf("%v: %s\n%s", err, r.stdout, r.stderr)
+	}
+	return report
+}
+
+// What an operator asks after an outage, on a cluster of some size: which pods missed injection, which carry an old
+// decision, and what to do. And what the server itself makes of the same pods.
+func TestAuditOfManyPods(t *testing.T) {
+	t.Parallel()
+	a := newAuditedCluster(t, nil)
+	total := *auditPods
+	began := time.Now()
+	a.sow(total)
+	t.Logf("%d pods in %d namespaces created in %s", total, len(a.namespaces), time.Since(began).Round(time.Second))
+
+	// What the chart must allow the server for everything that it does here.
+	grant(t, a.Client, "detector",
+		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"namespaces", "services"}, Verbs: []string{"get", "list", "watch"}},
+		rbacv1.PolicyRule{APIGroups: []string{"apps"}, Resources: []string{"daemonsets"}, Verbs: []string{"get", "list", "watch"}},
+		rbacv1.PolicyRule{APIGroups: []string{""}, Resources: []string{"pods"}, Verbs: []string{"list"}},
+		rbacv1.PolicyRule{APIGroups: []string{"coordination.k8s.io"}, Resources: []string{"leases"}, ResourceNames: []string{"shorthop-detector"}, Verbs: []string{"get", "update"}},
+	)
+	a.createLease()
+	kubeconfig := kubeconfigAs(t, a.Cluster, "detector")
+	replica := a.start(kubeconfig, "--detect-interval", "1s")
+	a.becomes(replica, "shorthop-0")
+
+	want := planted(total)
+	// Shorthop's own pod is there too.
+	want[audit.Skipped]++
+	t.Run("the command", func(t *testing.T) { a.checkCommand(t, total, want) })
+	t.Run("the table", func(t *testing.T) { a.checkTable(t) })
+	t.Run("the policy of the ConfigMap", func(t *testing.T) { a.checkWithoutReplica(t, want) })
+	t.Run("the detector", func(t *testing.T) { a.checkDetector(t, replica, kubeconfig, want) })
+}
+
+// createLease does what the chart does.
+func (a *auditedCluster) createLease() {
+	lease := map[string]any{
+		"apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+		"metadata": map[string]any{"name": "shorthop-detector", "namespace": doctorNamespace},
+	}
+	body, err := json.Marshal(lease)
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	err = a.Client.CoordinationV1().RESTClient().Post().Namespace(doctorNamespace).Resource("leases").
+		SetHeader("Content-Type", "application/json").Body(body).Do(a.t.Context()).Error()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+func (a *auditedCluster) checkCommand(t *testing.T, total int, want map[audit.Class]int) {
+	stderr := &written{}
+	// A page is held up until the command says what takes so long, as it does on slow clusters.
+	pages := 0
+	door := a.openFrontDoor(func(*http.Request) {
+		if pages++; pages != 2 {
+			return
+		}
+		_ = cluster.WaitEffective(t.Context(), func(context.Context) (bool, error) {
+			return strings.Contains(stderr.String(), "looking at pods"), nil
+		})
+	})
+	run := a.run(door.kubeconfig, stderr, "-A", "-o", "json")
+	report := run.report(t)
+	t.Logf("kubectl-shorthop audit: %d pods, peak resident memory %.1f MiB (rusage %.1f MiB), output %d bytes",
+		report.Pods, float64(run.peak)/(1<<20), float64(run.maxrss)/(1<<20), len(run.stdout))
+	if run.code != 1 {
+		t.Errorf("exit code %d, want 1: %s", run.code, run.stderr)
+	}
+	if run.peak == 0 || run.peak > auditMemory {
+		t.Errorf("peak resident memory is %d bytes, want at most %d", run.peak, auditMemory)
+	}
+	if progress := regexp.MustCompile(`\d+ of about \d+ pods`); !progress.MatchString(run.stderr) {
+		t.Errorf("no progress is shown: %s", run.stderr)
+	}
+	if diff := cmp.Diff(want, report.Classes); diff != "" {
+		t.Errorf("classes (-want +got):\n%s", diff)
+	}
+	if p := report.Policy; !p.GatesKnown || !p.DiscoveryKnown || p.From != "pod shorthop-0" || p.Hash != compile(t, a.document).Hash() || !report.Consistent {
+		t.Errorf("the policy is %+v, consistent is %t", p, report.Consistent)
+	}
+	if got, want := report.LeftOut[audit.LeftOutFinished], total*5/100; got != want {
+		t.Errorf("%d finished pods are left out, want %d", got, want)
+	}
+	// Of stale and pinned pods, only DNS is.
+	hosts := maps.Clone(want)
+	hosts[audit.OK] += hosts[audit.Stale] + hosts[audit.Pinned]
+	hosts[audit.Stale], hosts[audit.Pinned] = 0, 0
+	if diff := cmp.Diff(hosts, report.Features[policy.FeatureServiceHost]); diff != "" {
+		t.Errorf("classes of service_host (-want +got):\n%s", diff)
+	}
+
+	listed := map[audit.Class]int{}
+	for _, w := range report.Workloads {
+		class := w.Findings[0].Class
+		listed[class] += w.Pods
+		if w.Namespace == byHand {
+			continue // see checkTable
+		}
+		command := ""
+		if class.Actionable() {
+			command = "kubectl -n " + w.Namespace + " rollout restart deployment/" + w.Name
+		}
+		if w.Kind != "Deployment" || !strings.HasPrefix(w.Name, string(class)+"-") || w.Restart == nil != (command == "") || w.Restart != nil && w.Restart.Command != command {
+			t.Errorf("workload %+v with %+v", w, w.Restart)
+		}
+	}
+	for _, class := range audit.Classes() {
+		n := 0
+		if class.Actionable() || class == audit.Unknown {
+			n = want[class]
+		}
+		if listed[class] != n {
+			t.Errorf("workloads of class %s with %d pods are listed, want %d", class, listed[class], n)
+		}
+	}
+}
+
+func (a *auditedCluster) checkTable(t *testing.T) {
+	namespace := a.namespaces[0]
+	run := a.run(a.Kubeconfig(), &written{}, "-n", namespace)
+	for _, line := range []string{
+		`audited-0  deployment/missed-0   5/5   missed   service_host,dns  not_injected`,
+		`audited-0  deployment/stale-0    5/5   stale    dns               older_policy`,
+		`audited-0  deployment/pinned-0   5/5   pinned   dns               gate_closed`,
+		`audited-0  deployment/unknown-0  5/5   unknown  service_host,dns  rollout`,
+		"  kubectl -n audited-0 rollout restart deployment/missed-0",
+	} {
+		pattern := strings.Join(strings.Fields(regexp.QuoteMeta(line)), `\s+`)
+		if !regexp.MustCompile(`(?m)^\s*` + pattern + `$`).MatchString(run.stdout) {
+			t.Errorf("there is no line %q in\n%s", line, run.stdout)
+		}
+	}
+	if strings.Contains(run.stdout, "audited-1") || strings.Contains(run.stdout, "deployment/ok-0") {
+		t.Errorf("more is listed than asked for:\n%s", run.stdout)
+	}
+	if run.code != 1 || run.stderr != "" {
+		t.Errorf("exit code %d, want 1; on standard error: %s", run.code, run.stderr)
+	}
+	run = a.run(a.Kubeconfig(), &written{}, "-n", namespace, "--all")
+	if !strings.Contains(run.stdout, "deployment/ok-0") || !strings.Contains(run.stdout, "deployment/opted-out-0") {
+		t.Errorf("--all does not list everything:\n%s", run.stdout)
+	}
+
+	run = a.run(a.Kubeconfig(), &written{}, "-n", byHand)
+	if diff := cmp.Diff(strings.Replace(tableByHand, "HASH", compile(t, a.document).Hash(), 1), run.stdout); diff != "" {
+		t.Errorf("the table of a namespace (-want +got):\n%s", diff)
+	}
+
+	// Of another cache, the replica knows nothing.
+	file := filepath.Join(t.TempDir(), "policy.yaml")
+	replaceFile(t, file, strings.Replace(a.document, edgeCache, "kube-system/other", 1))
+	run = a.run(a.Kubeconfig(), &written{}, "-n", namespace, "--policy", file)
+	if !strings.Contains(run.stderr, "the replicas have other health gates than this policy") || strings.Contains(run.stdout, "pinned") ||
+		!strings.Contains(run.stdout, "from --policy\n") {
+		t.Errorf("under another policy:\n%s%s", run.stdout, run.stderr)
+	}
+
+	run = a.run(a.Kubeconfig(), &written{}, "-n", "kube-public")
+	if run.code != 0 {
+		t.Errorf("nothing to act on: exit code %d, want 0: %s", run.code, run.stdout)
+	}
+	run = a.run(a.Kubeconfig(), &written{}, "-n", "nowhere")
+	if run.code != 2 || run.stdout != "" {
+		t.Errorf("no such namespace: exit code %d, want 2: %s", run.code, run.stdout)
+	}
+}
+
+// checkWithoutReplica asks while no replica is ready: the gates are not known, so nothing is pinned for sure.
+func (a *auditedCluster) checkWithoutReplica(t *testing.T, want map[audit.Class]int) {
+	pods := a.Client.CoreV1().Pods(doctorNamespace)
+	pod, err := pods.Get(t.Context(), "shorthop-0", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	setReady := func(status corev1.ConditionStatus) {
+		pod.Status.Conditions[0].Status = status
+		if pod, err = pods.UpdateStatus(t.Context(), pod, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	setReady(corev1.ConditionFalse)
+	defer setReady(corev1.ConditionTrue)
+	run := a.run(a.Kubeconfig(), &written{}, "-A", "-o", "json")
+	report := run.report(t)
+	want = maps.Clone(want)
+	want[audit.OK] += want[audit.Pinned]
+	want[audit.Pinned] = 0
+	if diff := cmp.Diff(want, report.Classes); diff != "" {
+		t.Errorf("classes (-want +got):\n%s", diff)
+	}
+	if report.Policy.From != "ConfigMap "+doctorNamespace+"/shorthop" || report.Policy.GatesKnown || !strings.Contains(run.stderr, "no replica could be asked (no replica is ready)") {
+		t.Errorf("the policy is %+v; on standard error: %s", report.Policy, run.stderr)
+	}
+
+	// What another policy would mean.
+	file := filepath.Join(t.TempDir(), "policy.yaml")
+	replaceFile(t, file, a.policy(4))
+	report = a.run(a.Kubeconfig(), &written{}, "-A", "-o", "json", "--policy", file).report(t)
+	want[audit.Stale] += want[audit.OK]
+	want[audit.OK] = 0
+	if diff := cmp.Diff(want, report.Classes); diff != "" {
+		t.Errorf("classes under another policy (-want +got):\n%s", diff)
+	}
+}
+
+// checkDetector compares the gauges of the replica that scans, and of the next one.
+func (a *auditedCluster) checkDetector(t *testing.T, first *process, kubeconfig string, want map[audit.Class]int) {
+	shows := func(p *process) func(context.Context) (bool, error) {
+		return func(ctx context.Context) (bool, error) {
+			text, err := httpGet(ctx, p.MetricsURL)
+			if err != nil {
+				return false, err
+			}
+			for name, class := range map[string]audit.Class{"missed": audit.Missed, "stale": audit.Stale, "pinned": audit.Pinned} {
+				if !strings.Contains(text, fmt.Sprintf("\nshorthop_pods_%s %d\n", name, want[class])) {
+					return false, nil
+				}
+			}
+			return strings.Contains(text, "\nshorthop_detector_last_success_timestamp_seconds "), nil
+		}
+	}
+	wait := func(p *process, why string) {
+		t.Helper()
+		if err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, 5*time.Minute, true, shows(p)); err != nil {
+			text, _ := httpGet(t.Context(), p.MetricsURL)
+			t.Fatalf("%s: %v; want %v in\n%s", why, err, want, regexp.MustCompile(`(?m)^shorthop_(pods|detector).*$`).FindAllString(text, -1))
+		}
+	}
+	wait(first, "the first replica scans")
+	t.Logf("the webhook that scans all the time: resident memory at most %.1f MiB, anonymous now %.1f MiB",
+		float64(memoryOf(first.PID(), "VmHWM"))/(1<<20), float64(memoryOf(first.PID(), "RssAnon"))/(1<<20))
+	if n := first.metric(t, `shorthop_errors_total{stage="detector"}`); n != 0 {
+		t.Errorf("%v scans failed", n)
+	}
+	if !strings.Contains(first.Logs(), fmt.Sprintf(`"missed":%d,"stale":%d`, want[audit.Missed], want[audit.Stale])) {
+		t.Error("no log line sums up a scan")
+	}
+
+	second := a.start(kubeconfig, "--detect-interval", "1s")
+	text, err := httpGet(t.Context(), second.MetricsURL)
+	if err != nil || strings.Contains(text, "\nshorthop_pods_missed ") {
+		t.Errorf("a replica that does not scan has values (%v)", err)
+	}
+	stopping, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if code, err := first.Stop(stopping); err != nil || code != 0 {
+		t.Errorf("the first replica ended with %d, %v", code, err)
+	}
+	wait(second, "the second replica takes over")
+}
+
+// The API server forgets a list after some minutes. Audit goes on with what it has now, and says so.
+func TestAuditOfAListThatExpires(t *testing.T) {
+	t.Parallel()
+	a := newAuditedCluster(t, map[string][]string{"etcd-compaction-interval": {"2s"}})
+	const total = 1100
+	a.sow(total)
+	held := 0
+	door := a.openFrontDoor(func(request *http.Request) {
+		if held++; held > 1 {
+			return
+		}
+		// Until the API server refuses just this page.
+		err := wait.PollUntilContextTimeout(t.Context(), time.Second, time.Minute, true, func(ctx context.Context) (bool, error) {
+			// Compaction needs something to compact.
+			must[*corev1.Pod](t)(a.Client.CoreV1().Pods(a.namespaces[0]).Create(ctx, plainPod(fmt.Sprintf("later-%d", time.Now().UnixNano())), metav1.CreateOptions{}))
+			body, err := a.Client.CoreV1().RESTClient().Get().RequestURI(request.URL.RequestURI()).Stream(ctx)
+			if err != nil {
+				if apierrors.IsResourceExpired(err) {
+					return true, nil
+				}
+				return false, err
+			}
+			_, err = io.Copy(io.Discard, body)
+			body.Close()
+			return false, err
+		})
+		if err != nil {
+			t.Errorf("the list does not expire: %v", err)
+		}
+	})
+	run := a.run(door.kubeconfig, &written{}, "-A", "-o", "json")
+	report := run.report(t)
+	if report.Consistent || !strings.Contains(run.stderr, "not of one moment") {
+		t.Errorf("consistent is %t; on standard error: %s", report.Consistent, run.stderr)
+	}
+	want := planted(total)
+	// No replica could be asked about the gates. What came meanwhile may or may not be seen, and nothing else counts twice.
+	want[audit.OK] += want[audit.Pinned]
+	want[audit.Pinned] = 0
+	if report.Classes[audit.Missed] < want[audit.Missed] {
+		t.Errorf("%d pods are missed, want at least %d", report.Classes[audit.Missed], want[audit.Missed])
+	}
+	want[audit.Missed] = report.Classes[audit.Missed]
+	if diff := cmp.Diff(want, report.Classes); diff != "" {
+		t.Errorf("classes (-want +got):\n%s", diff)
+	}
+}
