@@ -1,0 +1,202 @@
+// Package chart_test holds the Helm chart to the code and to real tools.
+//
+//	generated_test.go, schema_test.go   what is generated or copied is up to date; run by `make test`
+//	the others                          real helm, helm-unittest, promtool and API servers; run by `make test-chart`
+package chart_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.yaml.in/yaml/v3"
+	sigsyaml "sigs.k8s.io/yaml"
+
+	"github.com/shorthop/shorthop/pkg/policy"
+)
+
+var update = flag.Bool("update", false, "rewrite the table of values in the chart's README and the policy part of its schema")
+
+const (
+	root     = "../.."
+	chartDir = root + "/charts/shorthop"
+)
+
+func TestVersionIsTheRepositorys(t *testing.T) {
+	t.Parallel()
+	var chart struct{ Version, AppVersion string }
+	if err := sigsyaml.Unmarshal(read(t, chartDir+"/Chart.yaml"), &chart); err != nil {
+		t.Fatal(err)
+	}
+	want := strings.TrimSpace(string(read(t, root+"/VERSION")))
+	if chart.Version != want || chart.AppVersion != want {
+		t.Errorf("Chart.yaml has version %s and appVersion %s, the file VERSION says %s", chart.Version, chart.AppVersion, want)
+	}
+}
+
+// The template needs these three to be there, so values.yaml repeats what the code has.
+func TestDefaultsOfTheFilterAreThePolicys(t *testing.T) {
+	t.Parallel()
+	var values struct{ Policy policy.Spec }
+	if err := sigsyaml.UnmarshalStrict(subtree(t, "policy"), &values.Policy); err != nil {
+		t.Fatal(err)
+	}
+	want := new(policy.InjectionPolicy)
+	policy.SetDefaults(want)
+	if diff := cmp.Diff(want.Spec.ExcludedNamespaces, values.Policy.ExcludedNamespaces); diff != "" {
+		t.Errorf("policy.excludedNamespaces (-code +values.yaml):\n%s", diff)
+	}
+	if diff := cmp.Diff(want.Spec.LabelAliases, values.Policy.LabelAliases); diff != "" {
+		t.Errorf("policy.labelAliases (-code +values.yaml):\n%s", diff)
+	}
+	if want.Spec.NamespaceOptOut != values.Policy.NamespaceOptOut {
+		t.Errorf("policy.namespaceOptOut is %s, in the code %s", values.Policy.NamespaceOptOut, want.Spec.NamespaceOptOut)
+	}
+}
+
+// Every preset is a policy without errors, has the cache's address, and is listed.
+func TestPresets(t *testing.T) {
+	t.Parallel()
+	readme := string(read(t, chartDir+"/README.md"))
+	for _, file := range presets(t) {
+		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			content := read(t, file)
+			if !bytes.HasPrefix(content, []byte("# ")) || !bytes.Contains(content, []byte("Assumes: ")) {
+				t.Error("does not begin with a comment about what it assumes")
+			}
+			if !strings.Contains(readme, "["+name+"](presets/"+name+".yaml)") {
+				t.Error("README.md does not list it")
+			}
+			var values struct{ Policy policy.Spec }
+			if err := sigsyaml.UnmarshalStrict(content, &values); err != nil {
+				t.Fatal(err)
+			}
+			document := &policy.InjectionPolicy{Spec: values.Policy}
+			policy.SetDefaults(document)
+			if errs := policy.Validate(document); len(errs) > 0 {
+				t.Error(errs.ToAggregate())
+			}
+			if dns := values.Policy.DNS; dns == nil || !slices.Equal(dns.NodeLocal.Servers, []string{policy.DefaultNodeLocalServer}) {
+				t.Errorf("does not set dns.nodeLocal.servers to %s", policy.DefaultNodeLocalServer)
+			}
+		})
+	}
+}
+
+func presets(t *testing.T) []string {
+	t.Helper()
+	files, err := filepath.Glob(chartDir + "/presets/*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no presets (%v)", err)
+	}
+	return files
+}
+
+// The README ends with a table that is made from the comments of values.yaml.
+func TestREADMEHasEveryValue(t *testing.T) {
+	t.Parallel()
+	const heading = "\n## Values\n"
+	file := chartDir + "/README.md"
+	stored := string(read(t, file))
+	before, _, found := strings.Cut(stored, heading)
+	if !found {
+		t.Fatal("README.md has no section Values")
+	}
+	var page strings.Builder
+	page.WriteString(before + heading + "\nGenerated from [values.yaml](values.yaml): `go test ./test/chart -update`.\n\n| value | default | meaning |\n|---|---|---|\n")
+	var document yaml.Node
+	if err := yaml.Unmarshal(read(t, chartDir+"/values.yaml"), &document); err != nil {
+		t.Fatal(err)
+	}
+	writeValues(t, &page, "", document.Content[0])
+	if *update {
+		write(t, file, []byte(page.String()))
+		return
+	}
+	if diff := cmp.Diff(stored, page.String()); diff != "" {
+		t.Errorf("charts/shorthop/README.md is stale; run go test ./test/chart -update (-stored +generated):\n%s", diff)
+	}
+}
+
+// writeValues writes a row for every value that has a comment. A value without one belongs to what it is part of.
+func writeValues(t *testing.T, page *strings.Builder, prefix string, mapping *yaml.Node) {
+	t.Helper()
+	for i := 0; i < len(mapping.Content); i += 2 {
+		key, value := mapping.Content[i], mapping.Content[i+1]
+		path := prefix + key.Value
+		comment := strings.ReplaceAll(strings.ReplaceAll(key.HeadComment, "\n# ", " "), "# ", "")
+		deeper := value.Kind == yaml.MappingNode && hasComments(value)
+		if comment == "" && !deeper {
+			t.Errorf("values.yaml: %s has no comment", path)
+		}
+		if comment != "" {
+			fallback := ""
+			if !deeper {
+				fallback = "`" + compact(t, value) + "`"
+			}
+			fmt.Fprintf(page, "| `%s` | %s | %s |\n", path, fallback, strings.ReplaceAll(comment, "|", "\\|"))
+		}
+		if deeper {
+			writeValues(t, page, path+".", value)
+		}
+	}
+}
+
+func hasComments(mapping *yaml.Node) bool {
+	for i := 0; i < len(mapping.Content); i += 2 {
+		value := mapping.Content[i+1]
+		if mapping.Content[i].HeadComment != "" || value.Kind == yaml.MappingNode && hasComments(value) {
+			return true
+		}
+	}
+	return false
+}
+
+// compact returns a value as JSON on one line.
+func compact(t *testing.T, node *yaml.Node) string {
+	t.Helper()
+	var value any
+	if err := node.Decode(&value); err != nil {
+		t.Fatal(err)
+	}
+	encoded, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(encoded)
+}
+
+// subtree returns one top-level value of values.yaml.
+func subtree(t *testing.T, key string) []byte {
+	t.Helper()
+	var values map[string]json.RawMessage
+	if err := sigsyaml.Unmarshal(read(t, chartDir+"/values.yaml"), &values); err != nil {
+		t.Fatal(err)
+	}
+	return values[key]
+}
+
+func read(t *testing.T, file string) []byte {
+	t.Helper()
+	content, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return content
+}
+
+func write(t *testing.T, file string, content []byte) {
+	t.Helper()
+	if err := os.WriteFile(file, content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

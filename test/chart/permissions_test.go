@@ -1,0 +1,351 @@
+//go:build chart
+
+package chart_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	admissionreviewv1 "k8s.io/api/admission/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/cluster"
+)
+
+// The server runs with the token of its service account. It is forbidden nothing, and asks for everything that it is
+// granted: whatever it does not need is not granted.
+func TestPermissionsAreLeast(t *testing.T) {
+	for name, test := range map[string]struct{ mode, values string }{
+		"everything":            {"self-managed", "{policy: {dns: {mode: NodeLocal}}}"},
+		"as little as possible": {"provided", "{detector: {enabled: false}}"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			mode, flags := test.mode, append(modeFlags(t, test.mode), values(t, test.values))
+			newest.helm(t, append([]string{"install", release, chartDir}, flags...)...)
+			t.Cleanup(func() { newest.uninstall(t) })
+			began := time.Now()
+			kubeconfig := kubeconfigOf(t, release)
+			// By a streaming watch, as API servers offer it by default, and by a list and a watch.
+			for _, stream := range []string{"true", "false"} {
+				t.Setenv("KUBE_FEATURE_WatchListClient", stream)
+				var webhook *cluster.Webhook
+				if mode == "self-managed" {
+					webhook = startSelfManaged(t, kubeconfig)
+				} else {
+					webhook = startProvided(t, kubeconfig)
+				}
+				// A namespace that it has never heard of: the one case in which it reads a single one.
+				review(t, webhook.URL, "never-heard-of")
+			}
+			granted := granted(t, flags...)
+			var used, forbidden map[string]bool
+			err := cluster.WaitEffective(t.Context(), func(context.Context) (bool, error) {
+				used, forbidden = requests(t, "system:serviceaccount:"+namespace+":"+release, began)
+				return len(used) >= len(granted), nil
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			// Whether this is OpenShift, the server finds out by asking.
+			delete(forbidden, "list services openshift-dns/")
+			delete(forbidden, "watch services openshift-dns/")
+			if len(forbidden) > 0 {
+				t.Errorf("forbidden: %q", slices.Sorted(maps.Keys(forbidden)))
+			}
+			if diff := cmp.Diff(granted, used); diff != "" {
+				t.Errorf("permissions (-granted +used):\n%s", diff)
+			}
+		})
+	}
+}
+
+// The roles for the health gates name the DaemonSets that the server watches under the same policy.
+func TestPermissionsForGatesFollowThePolicy(t *testing.T) {
+	cases := map[string]string{
+		"options only":                     `{dns: {}}`,
+		"no dns at all":                    `{dns: null}`,
+		"node-local":                       `{dns: {mode: NodeLocal}}`,
+		"by annotation":                    `{dns: {nodeLocal: {servers: [169.254.20.10]}}}`,
+		"not by annotation":                `{dns: {nodeLocal: {servers: [169.254.20.10]}}, podOverrides: {allowed: [ndots]}}`,
+		"no gate":                          `{dns: {mode: NodeLocal, nodeLocal: {daemonSet: ""}}}`,
+		"a rule without a gate":            `{dns: {mode: NodeLocal}, rules: [{name: a, dns: {nodeLocal: {daemonSet: ""}}}]}`,
+		"a rule with a gate":               `{dns: {mode: NodeLocal, nodeLocal: {daemonSet: ""}}, rules: [{name: a, dns: {nodeLocal: {daemonSet: dns/cache}}}]}`,
+		"a rule alone":                     `{dns: null, rules: [{name: a, dns: {mode: NodeLocal, nodeLocal: {daemonSet: kube-system/cache}}}, {name: b}]}`,
+		"a rule alone, and the annotation": `{rules: [{name: a, dns: {mode: NodeLocal, nodeLocal: {daemonSet: kube-system/cache}}}, {name: b, dns: {ndots: 1}}]}`,
+		"a rule in mode Options":           `{dns: {mode: NodeLocal}, podOverrides: {allowed: []}, rules: [{name: a, dns: {mode: Options, nodeLocal: {daemonSet: dns/cache}}}]}`,
+		"two in one namespace":             `{dns: {mode: NodeLocal}, rules: [{name: a, dns: {nodeLocal: {daemonSet: kube-system/other}}}, {name: b, dns: {nodeLocal: {daemonSet: a/b}}}]}`,
+		"no servers":                       `{dns: {nodeLocal: {servers: [], daemonSet: a/b}}}`,
+		"a service host":                   `{serviceHost: {host: api.example.com}, rules: [{name: a, serviceHost: {enabled: false}}]}`,
+	}
+	flags := map[string]string{}
+	for name, spec := range cases {
+		flags[name] = values(t, "policy: "+spec)
+	}
+	for _, preset := range presets(t) {
+		flags[filepath.Base(preset)] = "--values=" + preset
+	}
+	for name, flag := range flags {
+		t.Run(name, func(t *testing.T) {
+			objects := render(t, flag)
+			var policies corev1.ConfigMap
+			convert(t, objects["ConfigMap "+namespace+"/"+release].Object, &policies)
+			parsed, err := policy.Parse([]byte(policies.Data["policy.yaml"]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			compiled, err := policy.Compile(parsed, namespace)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want, got := map[string]bool{}, map[string]bool{}
+			for _, c := range compiled.Caches() {
+				want[c.DaemonSet] = true
+			}
+			for _, o := range objects {
+				if o.GetKind() != "Role" || o.GetName() != release+"-gate" {
+					continue
+				}
+				var role rbacv1.Role
+				convert(t, o.Object, &role)
+				for _, name := range role.Rules[0].ResourceNames {
+					got[role.Namespace+"/"+name] = true
+				}
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("DaemonSets (-watched +granted):\n%s", diff)
+			}
+		})
+	}
+}
+
+// `helm test` succeeds while the webhook works, fails when it does not, and leaves nothing behind. Its pod may do nothing but
+// ask for pods.
+func TestHelmTest(t *testing.T) {
+	newest.helm(t, append([]string{"install", release, chartDir}, modeFlags(t, "provided")...)...)
+	t.Cleanup(func() { newest.uninstall(t) })
+	before := inventory(t, newest)
+	began := time.Now()
+
+	verdict, err := helmTest(t)
+	if err == nil || !strings.Contains(verdict, "exit status 1\n") || !strings.Contains(verdict, "is created as it is") {
+		t.Errorf("without a webhook: helm says %v, its pod %s", err, verdict)
+	}
+	webhook := startProvided(t, newest.Kubeconfig())
+	verdict, err = helmTest(t)
+	if err != nil || !strings.Contains(verdict, "a pod in namespace default is injected: {") {
+		t.Errorf("with the webhook: helm says %v, its pod %s\n%s", err, verdict, webhook.Logs())
+	}
+	used, forbidden := requests(t, "system:serviceaccount:"+namespace+":"+release+"-test", began)
+	if len(forbidden) > 0 || !maps.Equal(used, map[string]bool{"create pods": true}) {
+		t.Errorf("used %v, forbidden %v; want create pods only", used, forbidden)
+	}
+	if diff := cmp.Diff(before, inventory(t, newest)); diff != "" {
+		t.Errorf("objects (-before +after):\n%s", diff)
+	}
+
+	// The server's own account may not create pods.
+	_, err = output(t, webhookBinary, "check", "--namespace=default", "--timeout=3s", "--kubeconfig", kubeconfigOf(t, release))
+	if err == nil || !strings.Contains(err.Error(), "exit status 2\n") || !strings.Contains(err.Error(), "pods is forbidden") {
+		t.Errorf("without permission: %v", err)
+	}
+}
+
+// helmTest runs `helm test`, and its pod as kubelet would: the container's arguments, the service account's token, and the
+// exit code as the pod's phase. It returns what the container wrote, and what helm made of it.
+func helmTest(t *testing.T) (verdict string, err error) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() {
+		_, err := output(t, os.Getenv("HELM"), "--kubeconfig", newest.Kubeconfig(), "--namespace", namespace, "test", release, "--timeout=2m")
+		done <- err
+	}()
+	pods := newest.Client.CoreV1().Pods(namespace)
+	var pod *corev1.Pod
+	waited := cluster.WaitEffective(t.Context(), func(ctx context.Context) (bool, error) {
+		var err error
+		pod, err = pods.Get(ctx, release+"-test", metav1.GetOptions{})
+		return err == nil, nil
+	})
+	if waited != nil {
+		t.Fatal(waited)
+	}
+	command := append([]string{webhookBinary}, pod.Spec.Containers[0].Args...)
+	verdict, err = output(t, append(command, "--timeout=3s", "--kubeconfig", kubeconfigOf(t, pod.Spec.ServiceAccountName))...)
+	pod.Status.Phase = corev1.PodSucceeded
+	if err != nil {
+		verdict += err.Error()
+		pod.Status.Phase = corev1.PodFailed
+	}
+	if _, err := pods.UpdateStatus(t.Context(), pod, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return verdict, <-done
+}
+
+// startProvided runs the webhook with the installed policy and a certificate for this machine, and points the installed
+// webhook configuration at it: there is nothing here that would make the Service's address work.
+func startProvided(t *testing.T, kubeconfig string) *cluster.Webhook {
+	t.Helper()
+	dir := t.TempDir()
+	bundle, err := cluster.ServingCert(dir, "127.0.0.1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	webhook, err := cluster.StartProcess(t.Context(), cluster.WebhookOptions{
+		Binary: webhookBinary, Policy: installedPolicy(t), CertDir: dir, Kubeconfig: kubeconfig,
+		Args: deployedArguments(t),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(webhook.Kill)
+	_, config := webhookConfiguration(t)
+	for i := range config.Webhooks {
+		config.Webhooks[i].ClientConfig.Service = nil
+		config.Webhooks[i].ClientConfig.URL = &webhook.URL
+		config.Webhooks[i].ClientConfig.CABundle = bundle
+		config.Webhooks[i].TimeoutSeconds = new(int32(10)) // tests share their machine with compilers
+	}
+	if _, err := newest.Client.AdmissionregistrationV1().MutatingWebhookConfigurations().Update(t.Context(), config, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return webhook
+}
+
+// kubeconfigOf returns a kubeconfig with a token of a service account of the release, as a pod has one.
+func kubeconfigOf(t *testing.T, account string) string {
+	t.Helper()
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: new(int64(3600))}}
+	token, err := newest.Client.CoreV1().ServiceAccounts(namespace).CreateToken(t.Context(), account, request, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := clientcmdapi.NewConfig()
+	config.Clusters["c"] = &clientcmdapi.Cluster{Server: newest.Config.Host, CertificateAuthorityData: newest.Config.CAData}
+	config.AuthInfos["u"] = &clientcmdapi.AuthInfo{Token: token.Status.Token}
+	config.Contexts["x"] = &clientcmdapi.Context{Cluster: "c", AuthInfo: "u"}
+	config.CurrentContext = "x"
+	file := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := clientcmd.WriteToFile(*config, file); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// granted returns the permissions of the rendered roles, as "verb resource".
+func granted(t *testing.T, flags ...string) map[string]bool {
+	t.Helper()
+	permissions := map[string]bool{}
+	for _, o := range render(t, flags...) {
+		if o.GetKind() != "Role" && o.GetKind() != "ClusterRole" || !strings.HasPrefix(o.GetName(), release) || o.GetName() == release+"-test" {
+			continue
+		}
+		var role rbacv1.Role
+		convert(t, o.Object, &role)
+		for _, rule := range role.Rules {
+			if slices.Contains(rule.APIGroups, "*") || slices.Contains(rule.Resources, "*") || slices.Contains(rule.Verbs, "*") {
+				t.Errorf("%s %s: a wildcard: %v", o.GetKind(), o.GetName(), rule)
+			}
+			for _, verb := range rule.Verbs {
+				for _, resource := range rule.Resources {
+					// Which of these there are is not known before.
+					if len(rule.ResourceNames) == 0 && !slices.Contains([]string{"namespaces", "services", "pods"}, resource) {
+						t.Errorf("%s %s: names could limit %s %s", o.GetKind(), o.GetName(), verb, resource)
+					}
+					permissions[verb+" "+resource] = true
+				}
+			}
+		}
+	}
+	return permissions
+}
+
+// requests returns what a user has asked the API server for, as "verb resource", and what it was refused.
+func requests(t *testing.T, user string, since time.Time) (allowed, forbidden map[string]bool) {
+	t.Helper()
+	allowed, forbidden = map[string]bool{}, map[string]bool{}
+	file, err := os.Open(auditLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		var event struct {
+			Verb                     string
+			User                     struct{ Username string }
+			ObjectRef                *struct{ Resource, Namespace, Name string }
+			RequestReceivedTimestamp time.Time
+			Annotations              map[string]string
+		}
+		if err := json.Unmarshal(lines.Bytes(), &event); err != nil {
+			continue // the line that is being written
+		}
+		if event.User.Username != user || event.ObjectRef == nil || event.RequestReceivedTimestamp.Before(since) {
+			continue
+		}
+		if event.Annotations["authorization.k8s.io/decision"] == "allow" {
+			allowed[event.Verb+" "+event.ObjectRef.Resource] = true
+		} else {
+			forbidden[fmt.Sprintf("%s %s %s/%s", event.Verb, event.ObjectRef.Resource, event.ObjectRef.Namespace, event.ObjectRef.Name)] = true
+		}
+	}
+	if err := lines.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return allowed, forbidden
+}
+
+// review sends a review of a new pod in a namespace straight to the webhook.
+func review(t *testing.T, url, namespace string) {
+	t.Helper()
+	body, err := json.Marshal(&admissionreviewv1.AdmissionReview{
+		TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"},
+		Request: &admissionreviewv1.AdmissionRequest{
+			UID: "1", Operation: admissionreviewv1.Create, Namespace: namespace,
+			Kind:     metav1.GroupVersionKind{Version: "v1", Kind: "Pod"},
+			Resource: metav1.GroupVersionResource{Version: "v1", Resource: "pods"},
+			Object:   runtime.RawExtension{Raw: []byte(`{"apiVersion":"v1","kind":"Pod","spec":{"containers":[{"name":"a","image":"b"}]}}`)},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	// Which certificate it has is not what this is about.
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	defer client.CloseIdleConnections()
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		t.Fatalf("a review is answered with status %s", response.Status)
+	}
+}
