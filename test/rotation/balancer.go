@@ -1,0 +1,216 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/shorthop/shorthop/test/cluster"
+)
+
+// pollInterval is how often a server is asked whether it is ready.
+const pollInterval = 200 * time.Millisecond
+
+// Balancer does for webhook processes what a Service does: a new connection
+// goes to a ready server, in turn; one that is open stays where it is. It does
+// not look into connections.
+type Balancer struct {
+	// Port on the loopback interface.
+	Port int
+
+	listener net.Listener
+	stop     context.CancelFunc
+	running  sync.WaitGroup
+
+	mu       sync.Mutex
+	servers  []*server
+	turn     int
+	accepted int
+	open     map[*link]struct{}
+}
+
+type server struct {
+	webhook *cluster.Webhook
+	address string
+	ready   bool
+}
+
+// link is a connection through the balancer.
+type link struct {
+	client, server net.Conn
+	ended          chan struct{}
+}
+
+// NewBalancer listens; Close ends it.
+func NewBalancer(ctx context.Context) (*Balancer, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("starting the balancer: %w", err)
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	b := &Balancer{Port: listener.Addr().(*net.TCPAddr).Port, listener: listener, stop: stop, open: map[*link]struct{}{}}
+	b.running.Go(func() { b.poll(ctx) })
+	b.running.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			b.running.Go(func() { b.serve(ctx, conn) })
+		}
+	})
+	return b, nil
+}
+
+// Add lets a server take part, which is ready.
+func (b *Balancer) Add(webhook *cluster.Webhook) error {
+	at, err := url.Parse(webhook.URL)
+	if err != nil {
+		return fmt.Errorf("adding a server: %w", err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.servers = append(b.servers, &server{webhook: webhook, address: at.Host, ready: true})
+	return nil
+}
+
+// Remove forgets a server that has ended.
+func (b *Balancer) Remove(webhook *cluster.Webhook) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.servers = slices.DeleteFunc(b.servers, func(s *server) bool { return s.webhook == webhook })
+}
+
+// Accepted is the number of connections so far.
+func (b *Balancer) Accepted() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.accepted
+}
+
+// Cut closes all connections, which must be idle, and returns once the clients
+// have closed their end: until then they could still send on it.
+func (b *Balancer) Cut() {
+	b.mu.Lock()
+	links := make([]*link, 0, len(b.open))
+	for l := range b.open {
+		links = append(links, l)
+	}
+	b.mu.Unlock()
+	for _, l := range links {
+		_ = l.client.(*net.TCPConn).CloseWrite() // fails where the client was first
+	}
+	for _, l := range links {
+		<-l.ended
+	}
+}
+
+// Close ends the balancer and its connections.
+func (b *Balancer) Close() error {
+	b.stop()
+	err := b.listener.Close()
+	b.mu.Lock()
+	for l := range b.open {
+		hangUp(l.client)
+		hangUp(l.server)
+	}
+	b.mu.Unlock()
+	b.running.Wait()
+	return err
+}
+
+func (b *Balancer) serve(ctx context.Context, client net.Conn) {
+	defer hangUp(client)
+	upstream, err := b.dial(ctx)
+	if err != nil {
+		return
+	}
+	defer hangUp(upstream)
+	l := &link{client: client, server: upstream, ended: make(chan struct{})}
+	b.mu.Lock()
+	b.accepted++
+	b.open[l] = struct{}{}
+	b.mu.Unlock()
+	defer func() {
+		b.mu.Lock()
+		delete(b.open, l)
+		b.mu.Unlock()
+		close(l.ended)
+	}()
+
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		_, _ = io.Copy(client, upstream) // ends with either of them
+		_ = client.(*net.TCPConn).CloseWrite()
+	}()
+	_, _ = io.Copy(upstream, client)
+	hangUp(upstream)
+	<-answered
+}
+
+// hangUp closes a connection that may be closed already.
+func hangUp(conn io.Closer) { conn.Close() }
+
+// dial connects to the next ready server, or fails as a Service without
+// endpoints does.
+func (b *Balancer) dial(ctx context.Context) (net.Conn, error) {
+	b.mu.Lock()
+	var ready []string
+	for _, s := range b.servers {
+		if s.ready {
+			ready = append(ready, s.address)
+		}
+	}
+	b.turn++
+	turn := b.turn
+	b.mu.Unlock()
+	if len(ready) == 0 {
+		return nil, errors.New("no server is ready")
+	}
+	return (&net.Dialer{Timeout: 5 * time.Second}).DialContext(ctx, "tcp", ready[turn%len(ready)])
+}
+
+// poll does what kubelet's readiness probe does.
+func (b *Balancer) poll(ctx context.Context) {
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		b.mu.Lock()
+		servers := slices.Clone(b.servers)
+		b.mu.Unlock()
+		for _, s := range servers {
+			ready := isReady(ctx, s.webhook)
+			b.mu.Lock()
+			s.ready = ready
+			b.mu.Unlock()
+		}
+	}
+}
+
+func isReady(ctx context.Context, webhook *cluster.Webhook) bool {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, webhook.HealthURL+"/readyz", http.NoBody)
+	if err != nil {
+		return false
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return false
+	}
+	response.Body.Close()
+	return response.StatusCode == http.StatusOK
+}

@@ -1,0 +1,86 @@
+package rotation_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/rotation"
+)
+
+var (
+	duration = flag.Duration("duration", 0, "how long to create pods in each test; it ends with a whole cycle, of which there is at least one")
+	rate     = flag.Int("rate", 50, "pods per second")
+)
+
+// What TestMain sets up for all tests, which run one after the other: each has
+// the machine for its load.
+var (
+	shared  *cluster.Cluster
+	program string
+	// processes are the webhooks that run, so that none is left behind when the
+	// tests are interrupted.
+	processes sync.Map // of *cluster.Webhook to nothing
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "rotation tests:", err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (code int, err error) {
+	// Interrupted tests must not leave a control plane behind.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	dir, err := os.MkdirTemp("", "shorthop-rotation-")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if program, err = rotation.Build(ctx, dir); err != nil {
+		return 0, err
+	}
+	if shared, err = cluster.Start(ctx, cluster.Options{}); err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, shared.Stop()) }()
+	defer processes.Range(func(process, _ any) bool {
+		process.(*cluster.Webhook).Kill()
+		return true
+	})
+
+	done := make(chan int, 1)
+	go func() { done <- m.Run() }()
+	select {
+	case code = <-done:
+		return code, nil
+	case <-ctx.Done():
+		return 0, errors.New("interrupted")
+	}
+}
+
+// hang guards against tests that never end.
+const hang = 2 * time.Minute
+
+// eventually waits until holds is true.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(hang); !holds(); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not after %s: %s", hang, what)
+		}
+	}
+}

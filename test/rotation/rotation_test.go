@@ -1,0 +1,157 @@
+package rotation_test
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"slices"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/rotation"
+)
+
+// settle is short, for many rotations in a test; it is what makes up for the
+// injector being late.
+const settle = 2 * time.Second
+
+// selfManaged creates the empty Secret, as the chart does, and returns how to
+// start a server that has its certificate from there.
+func (s *site) selfManaged(delay time.Duration) cluster.WebhookOptions {
+	s.Helper()
+	_, err := shared.Client.CoreV1().Secrets(s.name).Create(s.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: s.name}}, metav1.CreateOptions{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	return cluster.WebhookOptions{Kubeconfig: s.connection(delay), Args: []string{
+		"--cert-source", "self-managed", "--ca-secret", s.name, "--service", s.name, "--webhook-configuration", s.name,
+		"--ca-duration", "1h", "--leaf-duration", "24s", "--ca-settle", settle.String(),
+	}}
+}
+
+// ca returns the CA in the Secret, nil while there is none.
+func (s *site) ca() *x509.Certificate {
+	s.Helper()
+	secret, err := shared.Client.CoreV1().Secrets(s.name).Get(s.Context(), s.name, metav1.GetOptions{})
+	if err != nil {
+		s.Fatal(err)
+	}
+	block, _ := pem.Decode(secret.Data["ca.crt"])
+	if block == nil {
+		return nil
+	}
+	ca, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return ca
+}
+
+// discardCA empties the Secret, so that the servers make a new CA.
+func (s *site) discardCA() {
+	s.Helper()
+	patch := []byte(`[{"op": "remove", "path": "/data"}]`)
+	if _, err := shared.Client.CoreV1().Secrets(s.name).Patch(s.Context(), s.name, "application/json-patch+json", patch, metav1.PatchOptions{}); err != nil {
+		s.Fatal(err)
+	}
+}
+
+// TestSelfManaged renews leaf and CA of two servers while everything that they
+// write to the webhook configuration arrives two seconds late.
+func TestSelfManaged(t *testing.T) {
+	s := newSite(t, "self-managed")
+	s.register(nil)
+	options := s.selfManaged(2 * time.Second)
+	for range 2 {
+		s.start(options)
+	}
+	s.underLoad(func() {
+		old := s.ca()
+		s.renewed(s.served())
+		for _, leaf := range s.served() {
+			if err := leaf.CheckSignatureFrom(old); err != nil {
+				t.Errorf("a leaf was renewed by another CA: %v", err)
+			}
+		}
+
+		before := s.served()
+		s.discardCA()
+		after := s.renewed(before)
+		eventually(t, "the servers have the new CA's certificates", func() bool {
+			ca := s.ca()
+			after = s.served()
+			return ca != nil && !ca.Equal(old) && !slices.ContainsFunc(after, func(leaf *x509.Certificate) bool { return leaf.CheckSignatureFrom(ca) != nil })
+		})
+		for _, webhook := range s.configuration().Webhooks {
+			for what, ca := range map[string]*x509.Certificate{"old": old, "new": s.ca()} {
+				if !bytes.Contains(webhook.ClientConfig.CABundle, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})) {
+					t.Errorf("entry %s does not have the %s CA", webhook.Name, what)
+				}
+			}
+		}
+	})
+}
+
+// TestProvided replaces the files of two servers as kubelet does: a leaf of
+// the same CA, then one of a new CA after the bundle has both.
+func TestProvided(t *testing.T) {
+	s := newSite(t, "provided")
+	ca := s.newCA()
+	s.register(ca.Bundle())
+	folder := &rotation.Folder{Dir: t.TempDir()}
+	publish := func() {
+		t.Helper()
+		if err := folder.Publish(func(dir string) error { return ca.WriteServingCert(dir, s.hostname()) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	publish()
+	for range 2 {
+		s.start(cluster.WebhookOptions{CertDir: folder.Dir, Kubeconfig: shared.Kubeconfig()})
+	}
+	s.underLoad(func() {
+		before := s.served()
+		publish()
+		before = s.renewed(before)
+
+		next := s.newCA()
+		s.register(slices.Concat(ca.Bundle(), next.Bundle()))
+		time.Sleep(settle) // as who replaces a CA has to
+		ca = next
+		publish()
+		s.renewed(before)
+		s.register(ca.Bundle())
+	})
+}
+
+func (s *site) newCA() *cluster.CA {
+	s.Helper()
+	ca, err := cluster.NewCA()
+	if err != nil {
+		s.Fatal(err)
+	}
+	return ca
+}
+
+// TestRollingRestart ends each of two servers in turn and replaces it, three
+// times.
+func TestRollingRestart(t *testing.T) {
+	s := newSite(t, "restart")
+	s.register(nil)
+	options := s.selfManaged(0)
+	for range 2 {
+		s.start(options)
+	}
+	s.underLoad(func() {
+		for range 3 {
+			for _, webhook := range slices.Clone(s.servers) {
+				s.stop(webhook)
+				s.start(options)
+			}
+		}
+	})
+}
