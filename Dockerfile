@@ -1,10 +1,13 @@
-# The image holds one static binary and the CA certificates. Both stages' images
-# are arguments, so that a build needs no particular registry:
+# The image holds one static binary and the CA certificates. Where they come from and what is under them are arguments,
+# so that a build needs no particular registry:
 #
-#   docker build --build-arg VERSION="$(git describe --tags --always)" -t shorthop/webhook .
+#   docker build --build-arg VERSION="$(make -s version)" -t shorthop/webhook .      compile in a stage
+#   make image                                                                       package bin/webhook (see hack/image.sh)
 #   docker build --build-arg BASE=<a distroless static image> ...
 ARG BUILDER=golang:1.26-bookworm
 ARG BASE=scratch
+# The stage that has the files: build compiles them, prebuilt takes what is in bin/.
+ARG FILES=build
 
 FROM ${BUILDER} AS build
 WORKDIR /src
@@ -14,11 +17,17 @@ COPY . .
 ARG VERSION=dev
 RUN CGO_ENABLED=0 go build -trimpath -buildvcs=false \
       -ldflags "-s -w -X github.com/shorthop/shorthop/internal/buildinfo.Version=${VERSION}" \
-      -o /out/webhook ./cmd/webhook
+      -o /files/webhook ./cmd/webhook \
+ && cp /etc/ssl/certs/ca-certificates.crt /files/
+
+FROM scratch AS prebuilt
+COPY bin/webhook bin/ca-certificates.crt /files/
+
+FROM ${FILES} AS files
 
 FROM ${BASE}
-COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY --from=build /out/webhook /webhook
+COPY --from=files /files/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=files /files/webhook /webhook
 # A numeric user, so that runAsNonRoot can be checked without a passwd file.
 USER 65532:65532
 EXPOSE 9443 8080 8081

@@ -5,8 +5,13 @@ FUZZTIME    ?= 60s
 
 GOLANGCI_LINT_VERSION := v2.15.0
 
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+# The version of binary, image and chart is what the file VERSION says (a test holds the chart to it). A binary that is not
+# built from the release's tag says so; a release is `git tag v$(cat VERSION)`.
+RELEASE := $(shell cat VERSION)
+VERSION := $(RELEASE)$(shell hack/version-suffix.sh v$(RELEASE))
 LDFLAGS := -s -w -X github.com/shorthop/shorthop/internal/buildinfo.Version=$(VERSION)
+# Nothing of the machine, the folder or the time gets into a binary: see verify-build.
+GO_BUILD := CGO_ENABLED=0 go build -trimpath -buildvcs=false -ldflags "$(LDFLAGS)"
 
 # Tools are built once per version: another version is another folder.
 GOLANGCI_LINT := $(CURDIR)/.cache/tools/golangci-lint-$(GOLANGCI_LINT_VERSION)/golangci-lint
@@ -44,18 +49,19 @@ test-race: build control-plane ## Run the same tests with the race detector (nee
 
 # The models of pkg/resolver are held to the real things: kubelet's own code, the real resolvers, real pods.
 NODE    := K8S_VERSION=$(K8S_VERSION) hack/node.sh
-RUN_E2E := eval "$$($(NODE) --print-env)"; export E2E_K8S_BIN E2E_COREDNS; cd test/e2e && go test -tags e2e -count=1 -timeout 20m -v
+RUN_E2E := eval "$$($(NODE) --print-env; hack/tools.sh --print-env)"; export E2E_K8S_BIN E2E_COREDNS HELM; cd test/e2e && go test -tags e2e -count=1 -timeout 20m -v
 
 .PHONY: node
 node: ## Build and install what a real node needs (root for missing packages)
 	@$(NODE)
+	@hack/tools.sh
 
 .PHONY: e2e
-e2e: build $(if $(E2E_EXISTING),,node) ## Run the tests in real pods on a real node (root, Linux)
+e2e: build $(if $(E2E_EXISTING),,node image) ## Run the tests in real pods on a real node (root, Linux)
 	@$(RUN_E2E) ./...
 
 .PHONY: e2e-results
-e2e-results: build node ## The same, and write the figures to docs/results
+e2e-results: build node image ## The same, and write the figures to docs/results
 	@$(RUN_E2E) . -write-results
 
 .PHONY: test-kubelet
@@ -65,6 +71,33 @@ test-kubelet: ## Compare the resolv.conf model with kubelet's own code over 20,0
 .PHONY: test-resolvers
 test-resolvers: ## Compare the query models with the real glibc, musl and Go over 2,000 cases each (Linux, gcc, musl-gcc)
 	go test -tags e2e ./test/resolver -count=1 -cases 2000 -timeout 60m -v
+
+# The chart is tried on the oldest and on the newest Kubernetes that it supports.
+OLDEST_K8S_VERSION ?= v1.32.13
+OLDEST_CONTROL_PLANE := KUBEBUILDER_ASSETS= K8S_VERSION=$(OLDEST_K8S_VERSION) hack/control-plane.sh
+
+.PHONY: tools
+tools: ## Build helm, helm-unittest and promtool, once
+	@hack/tools.sh
+
+.PHONY: test-chart
+test-chart: build tools control-plane ## Test the Helm chart with the real helm, promtool and API servers of the oldest and the newest version
+	@$(OLDEST_CONTROL_PLANE)
+	@eval "$$(hack/tools.sh --print-env)"; export HELM HELM_UNITTEST PROMTOOL CRDS; \
+	OLDEST_ASSETS="$$($(OLDEST_CONTROL_PLANE) --print-dir)" NEWEST_ASSETS="$$($(CONTROL_PLANE) --print-dir)" \
+		go test -tags chart -count=1 -timeout 20m -v ./test/chart
+
+# Both print pods created, mutated and missed; the certificates and servers change as often as fits into ROTATION_TIME.
+ROTATION_TIME ?= 60s
+
+.PHONY: test-rotation
+test-rotation: control-plane ## Renew certificates and restart servers while pods are created, ROTATION_TIME each (default 60s)
+	$(WITH_ASSETS) go test ./test/rotation -count=1 -timeout 30m -v -duration $(ROTATION_TIME)
+
+.PHONY: test-certmanager
+test-certmanager: tools control-plane ## The same with the real cert-manager's controllers and the chart's objects
+	@eval "$$(hack/tools.sh --print-env)"; export HELM; $(WITH_ASSETS) CGO_ENABLED=0 \
+		go -C test/certmanager test -trimpath -count=1 -timeout 30m -v . -duration $(ROTATION_TIME)
 
 # go test runs one fuzzer of one package at a time, so they are listed first.
 .PHONY: fuzz
@@ -86,15 +119,38 @@ lint: $(GOLANGCI_LINT) ## Check formatting, run go vet and golangci-lint
 	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	$(GOLANGCI_LINT) run ./...
-	cd test/e2e && $(GOLANGCI_LINT) run --build-tags e2e ./...
+	cd test/e2e && $(GOLANGCI_LINT) run ./...
 	cd test/kubeletdns && CGO_ENABLED=0 $(GOLANGCI_LINT) run ./...
+	cd test/certmanager && $(GOLANGCI_LINT) run ./...
+	cd hack/sbom && go test ./... && $(GOLANGCI_LINT) run ./...
 
 ##@ Build it
 
 .PHONY: build
 build: ## Build bin/webhook and bin/kubectl-shorthop
-	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/webhook ./cmd/webhook
-	CGO_ENABLED=0 go build -trimpath -ldflags "$(LDFLAGS)" -o bin/kubectl-shorthop ./cmd/kubectl-shorthop
+	$(GO_BUILD) -o bin/webhook ./cmd/webhook
+	$(GO_BUILD) -o bin/kubectl-shorthop ./cmd/kubectl-shorthop
+
+.PHONY: image
+image: build ## Package bin/webhook as an image, in bin/webhook.tar (docker-archive; needs buildah)
+	@hack/image.sh $(RELEASE)
+
+.PHONY: sbom
+sbom: build ## Write the bill of materials of both binaries to bin/*.cdx.json (CycloneDX)
+	@cd hack/sbom && for name in webhook kubectl-shorthop; do \
+		CGO_ENABLED=0 go run . ../../bin/$$name $(VERSION) >../../bin/$$name.cdx.json; echo bin/$$name.cdx.json; done
+
+.PHONY: chart
+chart: tools ## Package the Helm chart, in bin/shorthop-VERSION.tgz
+	@eval "$$(hack/tools.sh --print-env)"; "$$HELM" package charts/shorthop --destination bin
+
+.PHONY: version
+version: ## Print the version that a build here gets
+	@echo $(VERSION)
+
+.PHONY: verify-build
+verify-build: build ## Build again in another folder with an empty build cache, and compare
+	@hack/verify-build.sh $(VERSION)
 
 .PHONY: control-plane
 control-plane: ## Build etcd and kube-apiserver K8S_VERSION (default v1.36.3), once

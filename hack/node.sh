@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 #
-# Gets what a real node needs beyond the control plane: kubelet, kube-controller-manager, kube-scheduler and CoreDNS,
-# built from Go modules, and containerd, runc, the CNI plugins, conntrack and the compilers for the probes
-# as Debian packages.
+# Gets what a real node needs beyond the control plane: kubelet, kube-controller-manager, kube-scheduler, kubectl and CoreDNS,
+# built from Go modules, and containerd, runc, the CNI plugins, conntrack, the compilers for the probes and buildah for
+# the image as Debian packages.
 #
 #   hack/node.sh               build and install what is missing; progress goes to stderr
 #   hack/node.sh --print-env   print the folders as shell assignments (E2E_K8S_BIN, E2E_COREDNS), and do nothing else
@@ -22,7 +22,7 @@ program=node
 # shellcheck source=hack/lib.sh
 source "$root/hack/lib.sh"
 
-readonly kubernetes_binaries=(kubelet kube-controller-manager kube-scheduler)
+readonly kubernetes_binaries=(kubelet kube-controller-manager kube-scheduler kubectl)
 
 # file package: the package is needed where the file does not exist (a name without a slash is looked up in PATH).
 readonly packages=(
@@ -35,6 +35,7 @@ readonly packages=(
   "/usr/include/stdio.h libc6-dev"
   "musl-gcc musl-tools"
   "conntrack conntrack"
+  "buildah buildah"
 )
 
 present() {
