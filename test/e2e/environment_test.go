@@ -40,11 +40,12 @@ type environment struct {
 	// serviceHost and servicePort are the Service kubernetes: what kubelet puts into the environment.
 	serviceHost, servicePort string
 
-	webhook *cluster.Webhook
-	dir     string
+	dir   string
+	chart *chart // nil with E2E_EXISTING=1
 }
 
-// policyFile is the policy of all tests; what differs between them are its rules, which go by namespace.
+// policyFile is the policy of all tests; what differs between them are its rules, which go by namespace. Once the chart is
+// installed, it is the policy that the chart has made of it.
 var policyFile = "testdata/policy.yaml"
 
 // namespaces of the policy's rules, with their labels.
@@ -88,47 +89,6 @@ func newEnvironment(ctx context.Context, config *rest.Config) (_ *environment, e
 		}
 	}
 	return e, nil
-}
-
-// startWebhook starts the webhook next to us and registers it.
-func (e *environment) startWebhook(ctx context.Context, kubeconfig string) error {
-	document, err := os.ReadFile(policyFile)
-	if err != nil {
-		return fmt.Errorf("reading the policy: %w", err)
-	}
-	parsed, err := policy.Parse(document)
-	if err != nil {
-		return fmt.Errorf("parsing the policy: %w", err)
-	}
-	caBundle, err := cluster.ServingCert(e.dir, "127.0.0.1")
-	if err != nil {
-		return err
-	}
-	if e.webhook, err = cluster.StartProcess(ctx, cluster.WebhookOptions{
-		Binary: filepath.Join(repository, "bin", "webhook"), Policy: policyFile, CertDir: e.dir, Kubeconfig: kubeconfig,
-	}); err != nil {
-		return err
-	}
-	registered := webhookconfig.New(parsed, webhookconfig.Options{
-		URL: strings.TrimSuffix(e.webhook.URL, webhookconfig.Path), CABundle: caBundle,
-	})
-	// The longest that the API allows. These tests are about what a review answers: with the product's 2 s, a machine that
-	// compiles something else meanwhile fails open now and then, and the pod is not as explained. How long reviews take,
-	// reviewMetrics tells, and also whether one was missed all the same.
-	for i := range registered.Webhooks {
-		registered.Webhooks[i].TimeoutSeconds = new(int32(30))
-	}
-	if err := cluster.RegisterWebhook(ctx, e.client, registered); err != nil {
-		return err
-	}
-	return cluster.WaitEffective(ctx, func(ctx context.Context) (bool, error) {
-		pod, err := e.client.CoreV1().Pods("options-2").Create(ctx, e.pod("options-2", images.Musl, "pause"),
-			metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		if err != nil {
-			return false, err
-		}
-		return pod.Annotations[policy.AnnotationInjected] != "", nil
-	})
 }
 
 // reviewMetrics returns what the API server has measured of the webhook's reviews: the lines of how long they took
@@ -197,11 +157,6 @@ func (e *environment) createNamespace(ctx context.Context, name string, labels m
 }
 
 func (e *environment) stop() {
-	if e.webhook != nil {
-		e.webhook.Kill()
-		// Next to the other logs, where there is such a folder.
-		_ = os.WriteFile(filepath.Join(repository, ".cache", "e2e", "logs", "webhook.log"), []byte(e.webhook.Logs()), 0o600)
-	}
 	_ = os.RemoveAll(e.dir) // in the sandbox it is in memory anyway
 }
 

@@ -59,7 +59,7 @@ func TestMain(m *testing.M) {
 // run runs the tests in a sandbox of their own:
 //
 //	outside   build the probes, create the sandbox and wait for its end
-//	inside    bring up the node and the webhook, run the tests
+//	inside    bring up the node, install the chart, run the tests
 func run(m *testing.M) (int, error) {
 	if os.Getenv("E2E_EXISTING") != "" {
 		return runExisting(m)
@@ -77,6 +77,7 @@ func run(m *testing.M) (int, error) {
 	for i, probe := range images.All {
 		archives[i] = filepath.Join(built, probe+".tar")
 	}
+	archives = append(archives, filepath.Join(root, "bin", "webhook.tar"))
 	if os.Getenv(sandboxed) == "" {
 		if _, err := images.Build(context.Background(), "probe", built, images.DefaultPrefix); err != nil {
 			return 2, err
@@ -118,9 +119,10 @@ func run(m *testing.M) (int, error) {
 	}
 	defer suite.stop()
 	suite.hostResolvConf = suite.node.HostResolvConf()
-	if err := suite.startWebhook(ctx, suite.node.Kubeconfig); err != nil {
-		return 2, err
+	if err := suite.install(ctx); err != nil {
+		return 2, fmt.Errorf("installing the chart (logs in %s): %w", logs, err)
 	}
+	fmt.Printf("e2e: the chart is installed after %s\n", time.Since(start).Round(100*time.Millisecond))
 	if *hold {
 		fmt.Printf("e2e: everything is up; KUBECONFIG=%s in the sandbox (see above for nsenter); Ctrl-C ends it\n", suite.node.Kubeconfig)
 		<-ctx.Done()

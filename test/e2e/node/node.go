@@ -97,6 +97,9 @@ func Start(ctx context.Context, assets Assets, logs string) (*Node, error) {
 	return n, nil
 }
 
+// Binaries is the folder with kubectl among others.
+func (n *Node) Binaries() string { return n.assets.Kubernetes }
+
 // LogPath is the log file of a component.
 func (n *Node) LogPath(component string) string { return filepath.Join(n.logs, component+".log") }
 
@@ -199,6 +202,8 @@ func (n *Node) startAPIServer() (*process, error) {
 		"--kubelet-client-key="+n.pki.path("kubelet-client.key"),
 		"--kubelet-preferred-address-types=InternalIP",
 		"--allow-privileged=true",
+		// There is no kube-proxy: webhook Services are resolved to the addresses behind them.
+		"--enable-aggregator-routing=true",
 		"--cert-dir="+filepath.Join(n.dir, "kube-apiserver"),
 	)
 }
@@ -307,6 +312,8 @@ registerNode: true
 resolvConf: ` + n.HostResolvConf() + `
 rotateCertificates: false
 serializeImagePulls: false
+# How soon pods see a changed ConfigMap: sooner than by default.
+syncFrequency: 10s
 `
 	path := filepath.Join(root, "config.yaml")
 	if err := writeFile(path, config); err != nil {
