@@ -115,6 +115,7 @@ Exit codes: 0 done, 1 findings or invalid input, 2 could not run.`,
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
 	root.AddCommand(
+		newAdvise(s),
 		newAudit(s),
 		newDoctor(s),
 		newExplain(s),
