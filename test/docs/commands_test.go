@@ -54,7 +54,7 @@ func TestLinksLeadSomewhere(t *testing.T) {
 	}
 }
 
-var shellBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```")
+var shellBlock = regexp.MustCompile("(?s)\n```sh\n(.*?)\n```\n")
 
 // TestCommandsExist looks at every command of every page: the target of make, the subcommand and the flags of
 // kubectl-shorthop, the files and values of helm. Those of docs/operations.md are also run, by test/e2e.
