@@ -68,9 +68,26 @@ e2e-results: build node image ## The same, and write the figures to docs/results
 test-kubelet: ## Compare the resolv.conf model with kubelet's own code over 20,000 settings
 	cd test/kubeletdns && CGO_ENABLED=0 go test -trimpath -count=1 -v ./...
 
+.PHONY: test-report
+test-report: ## Open the page of advise -o html in a headless Chromium (installed with apt-get if missing, root)
+	@test/report/chromium.sh
+	cd test/report && CGO_ENABLED=0 go test -trimpath -count=1 -timeout 20m -v ./...
+
 .PHONY: test-resolvers
 test-resolvers: ## Compare the query models with the real glibc, musl and Go over 2,000 cases each (Linux, gcc, musl-gcc)
 	go test -tags e2e ./test/resolver -count=1 -cases 2000 -timeout 60m -v
+
+.PHONY: test-advisor
+test-advisor: node ## Rebuild lookups of the real glibc, musl and Go from a real CoreDNS's log, advise, apply, look up again; 10,000 simulated workloads
+	@eval "$$($(NODE) --print-env)"; export E2E_COREDNS; go test -tags e2e ./test/advisor -run FoundAgain -count=1 -timeout 20m -v -workloads 60 -lookups 200
+	go test ./pkg/advisor -run NoRecommendation -count=1 -timeout 30m -v -workloads 10000
+
+# ADVISE_LINES=100000000 takes about a minute.
+ADVISE_LINES ?= 10000000
+
+.PHONY: bench-advise
+bench-advise: ## Read ADVISE_LINES lines (default 10,000,000) of a query log of 10,000 pods: lines per second and memory
+	go test ./test/advisor -run LongLogs -count=1 -timeout 30m -v -lines $(ADVISE_LINES)
 
 # The chart is tried on the oldest and on the newest Kubernetes that it supports.
 OLDEST_K8S_VERSION ?= v1.32.13

@@ -38,7 +38,7 @@ const (
 )
 
 var (
-	caseCommands     = []string{"audit", "doctor", "explain", "general", "lint", "webhook-config"}
+	caseCommands     = []string{"advise", "audit", "doctor", "explain", "general", "lint", "webhook-config"}
 	expectedSections = []string{"exit", "stdout", "stderr"}
 )
 

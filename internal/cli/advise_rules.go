@@ -1,0 +1,125 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/shorthop/shorthop/pkg/advisor"
+	"github.com/shorthop/shorthop/pkg/policy"
+)
+
+// advisedPolicy is what the rules go into where no policy is named.
+const advisedPolicy = `apiVersion: shorthop.dev/v1alpha1
+kind: InjectionPolicy
+metadata:
+  name: advised
+spec:
+  rules: []
+`
+
+// writeRules writes the policy with rules for what is recommended. Of a policy
+// that is given as text, order and comments are kept.
+func writeRules(b *bytes.Buffer, text []byte, document *policy.InjectionPolicy, report *advisor.Report, all []advisor.WorkloadKey) error {
+	var taken []string
+	if text == nil {
+		text = []byte(advisedPolicy)
+	} else {
+		for i := range document.Spec.Rules {
+			taken = append(taken, document.Spec.Rules[i].Name)
+		}
+	}
+	rules := advisor.Rules(report, all, taken)
+	var root yaml.Node
+	if err := yaml.Unmarshal(text, &root); err != nil {
+		return err
+	}
+	if len(root.Content) == 0 {
+		return errors.New("the policy is empty")
+	}
+	list := childNode(childNode(root.Content[0], "spec", yaml.MappingNode), "rules", yaml.SequenceNode)
+	at := len(list.Content)
+	for i, rule := range list.Content {
+		if strings.HasPrefix(scalar(rule, "name"), advisor.RulePrefix) {
+			at = i
+			break
+		}
+	}
+	var nodes []*yaml.Node
+	for i := range rules {
+		node, err := nodeOf(&rules[i])
+		if err != nil {
+			return err
+		}
+		nodes = append(nodes, node)
+	}
+	list.Content = append(list.Content[:at:at], append(nodes, list.Content[at:]...)...)
+	if len(list.Content) > 0 {
+		list.Style &^= yaml.FlowStyle
+	}
+	encoder := yaml.NewEncoder(b)
+	encoder.SetIndent(2)
+	if err := encoder.Encode(&root); err != nil {
+		return err
+	}
+	if _, err := policy.Parse(b.Bytes()); err != nil {
+		return fmt.Errorf("the rules do not fit into the policy: %w", err)
+	}
+	return nil
+}
+
+// childNode finds a field of a mapping, or adds it.
+func childNode(parent *yaml.Node, key string, kind yaml.Kind) *yaml.Node {
+	for i := 0; i+1 < len(parent.Content); i += 2 {
+		if parent.Content[i].Value == key {
+			child := parent.Content[i+1]
+			if child.Kind == yaml.AliasNode {
+				child = child.Alias
+			}
+			if child.Kind == yaml.ScalarNode { // null
+				*child = yaml.Node{Kind: kind}
+			}
+			return child
+		}
+	}
+	child := &yaml.Node{Kind: kind}
+	parent.Content = append(parent.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: key}, child)
+	return child
+}
+
+func scalar(parent *yaml.Node, key string) string {
+	for i := 0; i+1 < len(parent.Content); i += 2 {
+		if parent.Content[i].Value == key {
+			return parent.Content[i+1].Value
+		}
+	}
+	return ""
+}
+
+// nodeOf is a rule as YAML with its fields in their order.
+func nodeOf(rule *policy.Rule) (*yaml.Node, error) {
+	encoded, err := json.Marshal(rule)
+	if err != nil {
+		return nil, err
+	}
+	var node yaml.Node
+	if err := yaml.Unmarshal(encoded, &node); err != nil { // JSON is YAML in flow style
+		return nil, err
+	}
+	var plain func(n *yaml.Node)
+	plain = func(n *yaml.Node) {
+		n.Style = 0
+		if n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
+			n.Style = yaml.FlowStyle
+		}
+		for _, child := range n.Content {
+			plain(child)
+		}
+	}
+	plain(node.Content[0])
+	return node.Content[0], nil
+}

@@ -1,0 +1,218 @@
+package advisor_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/shorthop/shorthop/pkg/advisor"
+	"github.com/shorthop/shorthop/pkg/advisor/querylog"
+	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/pkg/resolver"
+)
+
+func webPod() *advisor.Pod {
+	p := &advisor.Pod{Metadata: advisor.Metadata{PodMetadata: policy.PodMetadata{
+		Namespace: "shop", Name: "web-0", OwnerReferences: []policy.OwnerReference{{Kind: "StatefulSet", Name: "web", Controller: true}},
+	}}}
+	p.Spec.Containers = []advisor.Container{{Image: "web:1"}}
+	p.Status.Phase, p.Status.PodIP = "Running", "10.0.0.1"
+	return p
+}
+
+// read reads a log in which the only pod is web in shop.
+func read(t testing.TB, log io.Reader) (*advisor.Report, error) {
+	t.Helper()
+	clients := advisor.NewClients(nil)
+	clients.Add(webPod())
+	collector := advisor.NewCollector(new(querylog.Parser), clients, resolver.Node{
+		ClusterDomain: "cluster.local", Host: resolver.ResolvConf{Searches: []string{}},
+	})
+	err := collector.Read(log, nil)
+	return collector.Report(advisor.Settings{Names: -1}), err
+}
+
+func line(port, id int, rrtype, name, code string) string {
+	return fmt.Sprintf("[INFO] 10.0.0.1:%d - %d \"%s IN %s. udp 50 false 512\" %s qr,aa,rd 149 0.000102s\n", port, id, rrtype, name, code)
+}
+
+// chain is a lookup's lines, up to the answer.
+func chain(port int, rrtype, name, answer string) string {
+	var b strings.Builder
+	for i, suffix := range []string{".shop.svc.cluster.local", ".svc.cluster.local", ".cluster.local", ""} {
+		code := "NXDOMAIN"
+		if name+suffix == answer {
+			code = "NOERROR"
+		}
+		b.WriteString(line(port, i+1, rrtype, name+suffix, code))
+		if code == "NOERROR" {
+			break
+		}
+	}
+	return b.String()
+}
+
+func names(w *advisor.Workload) string {
+	var words []string
+	for _, u := range w.Names {
+		words = append(words, fmt.Sprintf("%s x%d", u.Name, u.Lookups))
+	}
+	slices.Sort(words)
+	return strings.Join(words, ", ")
+}
+
+func TestWhatALogTells(t *testing.T) {
+	t.Parallel()
+	both := func(port int, name, answer string) string {
+		return chain(port, "A", name, answer) + chain(port+1, "AAAA", name, answer)
+	}
+	for name, test := range map[string]struct {
+		log, names string
+		ndots      int
+	}{
+		"an external name": {both(1, "api.example.com", "api.example.com"), "api.example.com x1", 1},
+		"a retry counts once": {
+			line(1, 1, "A", "web.shop.svc.cluster.local", "NOERROR") + line(1, 1, "A", "web.shop.svc.cluster.local", "NOERROR"), "web x1", 1,
+		},
+		"another ID from the same port counts twice": {
+			line(1, 1, "A", "web.shop.svc.cluster.local", "NOERROR") + line(1, 2, "A", "web.shop.svc.cluster.local", "NOERROR"), "web x2", 1,
+		},
+		"a pod of a headless Service or a name with a dot at its end": {line(1, 1, "A", "db-0.db.shop.svc.cluster.local", "NOERROR"), "db-0.db x1", 2},
+		"a name with a dot at its end":                                {line(1, 1, "A", "api.example.com", "NOERROR"), "api.example.com. x1", 1},
+		"SRV of a Service in another namespace":                       {chain(1, "SRV", "_http._tcp.db.data", "_http._tcp.db.data.svc.cluster.local"), "_http._tcp.db.data x1", 4},
+		"AAAA only":                                                   {chain(1, "AAAA", "db.data", "db.data.svc.cluster.local"), "db.data x1", 2},
+		"reverse lookups":                                             {line(1, 1, "PTR", "1.0.0.10.in-addr.arpa", "NXDOMAIN"), "1.0.0.10.in-addr.arpa x1", 1},
+		"NODATA goes on": {
+			strings.ReplaceAll(both(1, "api.example.com", "api.example.com"), `api.example.com.cluster.local. udp 50 false 512" NXDOMAIN`, `api.example.com.cluster.local. udp 50 false 512" NOERROR`),
+			"api.example.com x1", 1,
+		},
+		"a name of a Service that is gone keeps its room": {both(1, "db.data.svc", ""), "db.data.svc x1", 3},
+		"a chain that shares steps with shorter ones": {
+			both(1, "db.shop.svc", "db.shop.svc.cluster.local") + both(3, "db.shop", "db.shop.svc.cluster.local") + both(5, "db", "db.shop.svc.cluster.local") + both(7, "db", "db.shop.svc.cluster.local"),
+			"db x2, db.shop x1, db.shop.svc x1", 3,
+		},
+		"the whole name of a Service": {both(1, "db.data.svc.cluster.local", "db.data.svc.cluster.local"), "db.data.svc.cluster.local x1", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			report, err := read(t, strings.NewReader(test.log))
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := &report.Workloads[0]
+			if w.Recommendation == nil {
+				t.Fatalf("no recommendation: %s", w.Reason)
+			}
+			if diff := cmp.Diff([]any{test.names, test.ndots}, []any{names(w), w.Recommendation.Ndots}); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestOddInputs(t *testing.T) {
+	t.Parallel()
+	good := line(1, 1, "A", "web.shop.svc.cluster.local", "NOERROR")
+	for name, test := range map[string]struct {
+		log                       string
+		queries, other, malformed int64
+	}{
+		"nothing":                     {"", 0, 0, 0},
+		"no newline at the end":       {strings.TrimSuffix(good, "\n"), 1, 0, 0},
+		"carriage returns":            {strings.ReplaceAll(good+good, "\n", "\r\n"), 2, 0, 0},
+		"empty lines":                 {"\n\n" + good + "\n", 1, 0, 0},
+		"a line of 10 MiB":            {good + strings.Repeat("x", 10<<20) + "\n" + good, 2, 0, 1},
+		"two of them, the last cut":   {strings.Repeat("x", 10<<20) + "\n" + good + strings.Repeat("y", 10<<20), 1, 0, 2},
+		"a query in a line of 10 MiB": {good[:40] + strings.Repeat("a.", 5<<20) + good[40:] + good, 1, 0, 1},
+		"binary":                      {"\x00\x01\x02\n" + good + "\xff\xfe\"\n", 1, 2, 0},
+		"more than a block":           {strings.Repeat(good, 10_000), 10_000, 0, 0},
+		"other lines between":         {strings.Repeat("[INFO] Reloading\n"+good, 3), 3, 3, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			report, err := read(t, iotest.HalfReader(strings.NewReader(test.log)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := [3]int64{report.Source.Queries, report.Source.Skipped.Other, report.Source.Skipped.Malformed}
+			if want := [3]int64{test.queries, test.other, test.malformed}; got != want {
+				t.Errorf("queries, other and malformed lines: got %v, want %v", got, want)
+			}
+			if sum := got[0] + got[1] + got[2]; sum != report.Source.Lines {
+				t.Errorf("%d lines, but %d of any kind", report.Source.Lines, sum)
+			}
+		})
+	}
+}
+
+func TestWhatWasReadBeforeAnErrorCounts(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("connection lost")
+	report, err := read(t, io.MultiReader(strings.NewReader(line(1, 1, "A", "web.shop.svc.cluster.local", "NOERROR")), iotest.ErrReader(broken)))
+	if !errors.Is(err, broken) || report.Source.Queries != 1 {
+		t.Errorf("got %v and %d queries, want the error and 1", err, report.Source.Queries)
+	}
+}
+
+// Memory is bounded: names beyond the limit are counted, and keep their answers.
+func TestMoreNamesThanAreKept(t *testing.T) {
+	t.Parallel()
+	const lookups = 70_000
+	var log strings.Builder
+	for i := range lookups {
+		log.WriteString(line(i%60_000+1, i/60_000+1, "A", fmt.Sprintf("n%d.example.com", i), "NOERROR"))
+	}
+	log.WriteString(line(1, 9, "A", "late.db.data.svc.cluster.local", "NOERROR"))
+	report, err := read(t, strings.NewReader(log.String()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &report.Workloads[0]
+	if w.Queries != lookups+1 || w.Overflow == 0 || w.Recommendation.Confidence != advisor.ConfidenceLow {
+		t.Errorf("%d queries, %d beyond the limit, confidence %s", w.Queries, w.Overflow, w.Recommendation.Confidence)
+	}
+	if want := 4; w.Recommendation.Ndots != want { // late.db.data.svc with cluster.local
+		t.Errorf("ndots %d, want %d", w.Recommendation.Ndots, want)
+	}
+}
+
+// FuzzCollector: whatever a log has, every line is counted once, and the report and
+// its rules can be encoded.
+func FuzzCollector(f *testing.F) {
+	f.Add([]byte(chain(1, "A", "db.data", "db.data.svc.cluster.local")))
+	f.Add([]byte(line(1, 1, "A", `a\"b\\.<script>`, "NOERROR") + "\x00\n\"\n"))
+	f.Add([]byte(strings.Repeat(line(1, 2, "AAAA", "..", "NXDOMAIN"), 3)))
+	f.Add([]byte(line(1, 1, "A", "a..cluster.local", "NXDOMAIN")))
+	f.Fuzz(func(t *testing.T, log []byte) {
+		report, err := read(t, bytes.NewReader(log))
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines := int64(0)
+		for l := range bytes.Lines(log) {
+			if len(bytes.TrimSuffix(bytes.TrimSuffix(l, []byte("\n")), []byte("\r"))) > 0 {
+				lines++
+			}
+		}
+		s := report.Source
+		if s.Lines != lines || s.Queries+s.Skipped.Other+s.Skipped.Malformed != lines {
+			t.Fatalf("%d lines: %+v", lines, s)
+		}
+		if _, err := json.Marshal(report); err != nil {
+			t.Fatal(err)
+		}
+		for i := range report.Workloads {
+			if w := &report.Workloads[i]; w.Recommendation != nil && (w.Recommendation.Ndots < 1 || w.Recommendation.Ndots > 5 || w.Recommendation.Queries < 0) {
+				t.Fatalf("%+v", w.Recommendation)
+			}
+		}
+	})
+}

@@ -1,0 +1,107 @@
+package advisor_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"path"
+	"slices"
+	"testing"
+
+	"github.com/shorthop/shorthop/pkg/advisor"
+	"github.com/shorthop/shorthop/pkg/policy"
+)
+
+func workload(namespace, name string, ndots int) advisor.Workload {
+	w := advisor.Workload{WorkloadKey: advisor.WorkloadKey{Namespace: namespace, Kind: "Deployment", Name: name}}
+	if ndots > 0 {
+		w.Recommendation = &advisor.Recommendation{Ndots: ndots, Apply: true}
+	}
+	return w
+}
+
+// first is the ndots of the first rule that matches.
+func first(t *testing.T, rules []policy.Rule, k advisor.WorkloadKey) int {
+	t.Helper()
+	for i := range rules {
+		inNamespace := slices.ContainsFunc(rules[i].Match.Namespaces, func(pattern string) bool {
+			ok, err := path.Match(pattern, k.Namespace)
+			return ok && err == nil
+		})
+		if inNamespace && slices.Contains(rules[i].Match.Owners, policy.Owner{Kind: k.Kind, Name: k.Name}) {
+			return int(*rules[i].DNS.Ndots)
+		}
+	}
+	return 0
+}
+
+func TestRulesReachTheWorkloadsThatTheyAreFor(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(*seed, 5))
+	for name, test := range map[string]struct {
+		workloads func() []advisor.Workload
+		most      int
+	}{
+		"a thousand workloads in as many namespaces": {func() (all []advisor.Workload) {
+			for i := range 1000 {
+				all = append(all, workload(fmt.Sprintf("team-%d", i), fmt.Sprintf("app-%d", i), 1+i%3))
+			}
+			return all
+		}, 3},
+		"a thousand in ten namespaces, some without recommendation": {func() (all []advisor.Workload) {
+			for i := range 1000 {
+				all = append(all, workload(fmt.Sprintf("team-%d", i%10), fmt.Sprintf("app-%d", i), random.IntN(4)))
+			}
+			return all
+		}, 30},
+		"the same names everywhere with different needs": {func() (all []advisor.Workload) {
+			for i := range 300 {
+				all = append(all, workload(fmt.Sprintf("team-%d", i/6), fmt.Sprintf("app-%d", i%6), random.IntN(4)))
+			}
+			return all
+		}, 150},
+		"the same needs everywhere": {func() (all []advisor.Workload) {
+			for i := range 600 {
+				all = append(all, workload(fmt.Sprintf("team-%d", i/6), fmt.Sprintf("app-%d", i%6), 1+i%6/2))
+			}
+			return all
+		}, 3},
+		"nothing": {func() []advisor.Workload { return nil }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			report := &advisor.Report{Workloads: test.workloads()}
+			var keys []advisor.WorkloadKey
+			for i := range report.Workloads {
+				keys = append(keys, report.Workloads[i].WorkloadKey)
+			}
+			rules := advisor.Rules(report, keys, []string{"advised-ndots-1"})
+			t.Logf("%d workloads, %d rules", len(keys), len(rules))
+			if len(rules) > test.most {
+				t.Errorf("%d rules, want at most %d", len(rules), test.most)
+			}
+			for i := range report.Workloads {
+				w := &report.Workloads[i]
+				want := 0
+				if w.Recommendation != nil {
+					want = w.Recommendation.Ndots
+				}
+				if got := first(t, rules, w.WorkloadKey); got != want {
+					t.Fatalf("%s/%s gets ndots %d, want %d", w.Namespace, w.Name, got, want)
+				}
+			}
+			document, err := json.Marshal(map[string]any{
+				"apiVersion": policy.APIVersion, "kind": policy.Kind, "metadata": map[string]any{"name": "advised"}, "spec": map[string]any{"rules": rules},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			parsed, err := policy.Parse(document)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if slices.ContainsFunc(parsed.Spec.Rules, func(r policy.Rule) bool { return r.Name == "advised-ndots-1" }) {
+				t.Error("a rule has a name that is taken")
+			}
+		})
+	}
+}

@@ -1,0 +1,265 @@
+package advisor
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/shorthop/shorthop/pkg/advisor/querylog"
+)
+
+// Limits of a shard. With all shards full, names take about 100 MB and counters
+// as much.
+const (
+	maxNames      = 500_000
+	maxCounters   = 1_000_000
+	maxGroupNames = 1 << 16
+)
+
+// remembered is how many queries of a pod are kept in mind to tell a retry.
+const remembered = 64
+
+// slabSize is how many counters or bytes of names are allocated at once.
+const (
+	slabSize     = 4096
+	textSlabSize = 256 << 10
+)
+
+// counter is how often the pods of a group asked for a name.
+type counter struct {
+	group, name uint32
+	counts      [querylog.Types * querylog.Results]uint32
+}
+
+// internedName is a name that was asked for.
+type internedName struct {
+	hash   uint64
+	slab   uint32
+	offset uint32
+	length uint16
+}
+
+// shard counts the queries of some groups. Nothing in it is ever moved but indexes,
+// so that growing does not need twice the memory.
+type shard struct {
+	clients  *Clients
+	names    []internedName
+	nameAt   []uint32 // hash table of indexes into names, plus one
+	texts    [][]byte
+	counters [][]counter
+	n        int      // counters in use
+	at       []uint32 // hash table of indexes of counters, plus one
+	seen     map[int32]*[remembered]uint32
+	groups   map[int32]*groupTally
+	suffixes func(group int32) []string
+}
+
+// groupTally is what a shard knows of a group besides its counters.
+type groupTally struct {
+	queries, retries int64
+	names            int
+	suffixes         []string
+	// overflow counts queries for names beyond the limits. floor is the lowest
+	// ndots that keeps their answers.
+	overflow int64
+	floor    int
+}
+
+// newShard makes a shard. suffixes are a group's search domains as far as they are
+// known beforehand, each with a dot in front.
+func newShard(clients *Clients, suffixes func(group int32) []string) *shard {
+	return &shard{
+		clients:  clients,
+		nameAt:   make([]uint32, 1<<10),
+		at:       make([]uint32, 1<<10),
+		seen:     make(map[int32]*[remembered]uint32),
+		groups:   make(map[int32]*groupTally),
+		suffixes: suffixes,
+	}
+}
+
+// count counts the queries of a block that belong to the shard.
+func (s *shard) count(b *block, number int32) {
+	for i := range b.queries {
+		q := &b.queries[i]
+		group := s.clients.tenures[q.tenure].group
+		if group%shards != number {
+			continue
+		}
+		tally := s.groups[group]
+		if tally == nil {
+			tally = &groupTally{suffixes: s.suffixes(group)}
+			s.groups[group] = tally
+		}
+		if q.source != 0 && s.retry(q) {
+			tally.retries++
+			continue
+		}
+		tally.queries++
+		text := b.data[q.offset : q.offset+uint32(q.length)]
+		counter := s.counter(group, tally, q.hash, text)
+		if counter == nil {
+			tally.overflow++
+			if q.kind%querylog.Results == uint8(querylog.OK) {
+				tally.raise(text)
+			}
+			continue
+		}
+		counter.counts[q.kind]++
+	}
+}
+
+// retry tells whether the pod asked the same from the same port with the same ID a
+// short while ago: a retry, or the copy for another nameserver.
+func (s *shard) retry(q *query) bool {
+	seen := s.seen[q.tenure]
+	if seen == nil {
+		seen = new([remembered]uint32)
+		s.seen[q.tenure] = seen
+	}
+	mixed := mix(q.hash ^ uint64(q.source)<<8 ^ uint64(q.kind/querylog.Results)<<60)
+	slot := &seen[mixed%remembered]
+	if mark := uint32(mixed>>32) | 1; *slot != mark {
+		*slot = mark
+		return false
+	}
+	return true
+}
+
+// raise keeps an answer for a name that is not counted.
+func (t *groupTally) raise(text []byte) {
+	for _, suffix := range t.suffixes {
+		if short, ok := bytes.CutSuffix(text, []byte(suffix)); ok {
+			t.floor = max(t.floor, bytes.Count(short, []byte("."))+1)
+		}
+	}
+}
+
+// counter finds or makes the counter of a group and a name; nil at a limit.
+func (s *shard) counter(group int32, tally *groupTally, hash uint64, text []byte) *counter {
+	id, found := s.name(hash, text)
+	if !found && id == full {
+		return nil
+	}
+	if 4*s.n >= 3*len(s.at) {
+		s.growCounters()
+	}
+	mask := uint64(len(s.at) - 1)
+	for i := mix(hash ^ uint64(group)*0x9e3779b97f4a7c15); ; i++ {
+		slot := &s.at[i&mask]
+		if *slot == 0 {
+			if s.n >= maxCounters || tally.names >= maxGroupNames {
+				return nil
+			}
+			if s.n%slabSize == 0 {
+				s.counters = append(s.counters, make([]counter, slabSize))
+			}
+			c := &s.counters[s.n/slabSize][s.n%slabSize]
+			c.group, c.name = uint32(group), id
+			s.n++
+			tally.names++
+			*slot = uint32(s.n)
+			return c
+		}
+		n := *slot - 1
+		if c := &s.counters[n/slabSize][n%slabSize]; c.group == uint32(group) && c.name == id {
+			return c
+		}
+	}
+}
+
+// full stands for a name that has no place any more.
+const full = 1<<32 - 1
+
+// name finds a name, or adds it.
+func (s *shard) name(hash uint64, text []byte) (id uint32, found bool) {
+	if 4*len(s.names) >= 3*len(s.nameAt) {
+		s.growNames()
+	}
+	mask := uint64(len(s.nameAt) - 1)
+	for i := hash; ; i++ {
+		slot := &s.nameAt[i&mask]
+		if *slot == 0 {
+			if len(s.names) >= maxNames {
+				return full, false
+			}
+			s.addText(hash, text)
+			*slot = uint32(len(s.names))
+			return *slot - 1, false
+		}
+		if n := &s.names[*slot-1]; n.hash == hash && bytes.Equal(s.text(n), text) {
+			return *slot - 1, true
+		}
+	}
+}
+
+func (s *shard) addText(hash uint64, text []byte) {
+	last := len(s.texts) - 1
+	if last < 0 || len(s.texts[last])+len(text) > textSlabSize {
+		s.texts = append(s.texts, make([]byte, 0, textSlabSize))
+		last++
+	}
+	s.names = append(s.names, internedName{hash, uint32(last), uint32(len(s.texts[last])), uint16(len(text))})
+	s.texts[last] = append(s.texts[last], text...)
+}
+
+func (s *shard) text(n *internedName) []byte {
+	return s.texts[n.slab][n.offset : n.offset+uint32(n.length)]
+}
+
+func (s *shard) growNames() {
+	s.nameAt = make([]uint32, 2*len(s.nameAt))
+	mask := uint64(len(s.nameAt) - 1)
+	for id := range s.names {
+		i := s.names[id].hash
+		for s.nameAt[i&mask] != 0 {
+			i++
+		}
+		s.nameAt[i&mask] = uint32(id) + 1
+	}
+}
+
+func (s *shard) growCounters() {
+	s.at = make([]uint32, 2*len(s.at))
+	mask := uint64(len(s.at) - 1)
+	for n := range s.n {
+		c := &s.counters[n/slabSize][n%slabSize]
+		i := mix(s.names[c.name].hash ^ uint64(c.group)*0x9e3779b97f4a7c15)
+		for s.at[i&mask] != 0 {
+			i++
+		}
+		s.at[i&mask] = uint32(n) + 1
+	}
+}
+
+// byGroup lists the indexes of the counters of each group.
+func (s *shard) byGroup() map[int32][]uint32 {
+	lists := make(map[int32][]uint32, len(s.groups))
+	for group, tally := range s.groups {
+		lists[group] = make([]uint32, 0, tally.names)
+	}
+	for n := range s.n {
+		group := int32(s.counters[n/slabSize][n%slabSize].group)
+		lists[group] = append(lists[group], uint32(n))
+	}
+	return lists
+}
+
+// mix spreads a number's bits (the finaliser of MurmurHash3).
+func mix(x uint64) uint64 {
+	x ^= x >> 33
+	x *= 0xff51afd7ed558ccd
+	x ^= x >> 33
+	x *= 0xc4ceb9fe1a85ec53
+	return x ^ x>>33
+}
+
+// dotted puts a dot in front of each search domain.
+func dotted(searches []string) []string {
+	var suffixes []string
+	for _, domain := range searches {
+		if domain = strings.Trim(strings.ToLower(domain), "."); domain != "" {
+			suffixes = append(suffixes, "."+domain)
+		}
+	}
+	return suffixes
+}

@@ -1,0 +1,113 @@
+package advisor_test
+
+import (
+	"bufio"
+	"bytes"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/shorthop/shorthop/pkg/advisor"
+	"github.com/shorthop/shorthop/pkg/advisor/querylog"
+	"github.com/shorthop/shorthop/pkg/resolver"
+	"github.com/shorthop/shorthop/test/loggen"
+)
+
+var (
+	lines   = flag.Int64("lines", 1_000_000, "lines of the log that is read")
+	pods    = flag.Int("clients", 10_000, "pods in it")
+	perPod  = flag.Int("per-client", 20, "lookups of each pod in the block that is repeated")
+	maxHeap = flag.Int64("max-memory", 256, "MiB of resident memory that may be in use at the peak; 0: any")
+)
+
+// repeated is a block that is read again and again.
+type repeated struct {
+	block []byte
+	at    int
+	left  int64 // bytes
+}
+
+func (r *repeated) Read(p []byte) (int, error) {
+	if r.left <= 0 {
+		return 0, io.EOF
+	}
+	n := copy(p[:min(int64(len(p)), r.left)], r.block[r.at:])
+	r.at = (r.at + n) % len(r.block)
+	r.left -= int64(n)
+	return n, nil
+}
+
+// TestLongLogs reads a long log in bounded memory, and prints how fast, beside a
+// reader that only splits lines into fields.
+func TestLongLogs(t *testing.T) {
+	var block bytes.Buffer
+	cluster := loggen.New(loggen.Options{Seed: 1, Workloads: *pods, Lookups: *perPod, Timestamps: true, Loss: 5})
+	if _, err := cluster.Write(&block); err != nil {
+		t.Fatal(err)
+	}
+	inBlock := int64(bytes.Count(block.Bytes(), []byte("\n")))
+	size := int64(float64(block.Len()) / float64(inBlock) * float64(*lines))
+	generated := resident(t, "VmRSS")
+
+	start := time.Now()
+	fields := splitFields(t, &repeated{block: block.Bytes(), left: size})
+	plain := time.Since(start)
+
+	clients := advisor.NewClients(loggen.ResolverOf)
+	for _, pod := range cluster.Pods() {
+		clients.Add(&pod)
+	}
+	collector := advisor.NewCollector(new(querylog.Parser), clients, resolver.Node{ClusterDomain: loggen.ClusterDomain})
+	start = time.Now()
+	if err := collector.Read(&repeated{block: block.Bytes(), left: size}, nil); err != nil {
+		t.Fatal(err)
+	}
+	reading := time.Since(start)
+	start = time.Now()
+	report := collector.Report(advisor.Settings{Names: 10})
+	judging := time.Since(start)
+	used := resident(t, "VmHWM") - generated
+	t.Logf("%d lines (%d MiB), %d fields, %d pods, %d workloads", report.Source.Lines, report.Source.Bytes>>20, fields, clients.Len(), len(report.Workloads))
+	t.Logf("split only: %.0f lines/s; read: %.0f lines/s, %.2f times as long; report: %s", rate(plain), rate(reading), reading.Seconds()/plain.Seconds(), judging.Round(time.Millisecond))
+	t.Logf("memory at the peak, without the block that is repeated: %d MiB", used>>10)
+	if report.Source.Queries < report.Source.Lines-1 || len(report.Workloads) != *pods {
+		t.Errorf("%d queries in %d lines, %d workloads of %d pods", report.Source.Queries, report.Source.Lines, len(report.Workloads), *pods)
+	}
+	if *maxHeap > 0 && used>>10 > *maxHeap {
+		t.Errorf("%d MiB in use, want at most %d", used>>10, *maxHeap)
+	}
+}
+
+func rate(took time.Duration) float64 { return float64(*lines) / took.Seconds() }
+
+// splitFields is the least that a reader of logs does.
+func splitFields(t *testing.T, r io.Reader) (fields int64) {
+	t.Helper()
+	scanner := bufio.NewScanner(r)
+	scanner.Buffer(make([]byte, 0, 64<<10), 1<<20)
+	for scanner.Scan() {
+		fields += int64(len(bytes.Fields(scanner.Bytes())))
+	}
+	if err := scanner.Err(); err != nil {
+		t.Fatal(err)
+	}
+	return fields
+}
+
+// resident is the process's memory in KiB, now or at the peak.
+func resident(t *testing.T, field string) (size int64) {
+	t.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), field+":")
+	if _, err := fmt.Sscan(rest, &size); err != nil {
+		t.Fatal(err)
+	}
+	return size
+}
