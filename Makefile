@@ -77,10 +77,12 @@ test-report: ## Open the page of advise -o html in a headless Chromium (installe
 test-resolvers: ## Compare the query models with the real glibc, musl and Go over 2,000 cases each (Linux, gcc, musl-gcc)
 	go test -tags e2e ./test/resolver -count=1 -cases 2000 -timeout 60m -v
 
+ADVISE_WORKLOADS ?= 10000
+
 .PHONY: test-advisor
 test-advisor: node ## Rebuild lookups of the real glibc, musl and Go from a real CoreDNS's log, advise, apply, look up again; 10,000 simulated workloads
 	@eval "$$($(NODE) --print-env)"; export E2E_COREDNS; go test -tags e2e ./test/advisor -run FoundAgain -count=1 -timeout 20m -v -workloads 60 -lookups 200
-	go test ./pkg/advisor -run NoRecommendation -count=1 -timeout 30m -v -workloads 10000
+	go test ./pkg/advisor -run NoRecommendation -count=1 -timeout 30m -v -workloads $(ADVISE_WORKLOADS)
 
 # ADVISE_LINES=100000000 takes about a minute.
 ADVISE_LINES ?= 10000000
@@ -126,9 +128,13 @@ fuzz: ## Run every fuzzer in turn for FUZZTIME (default 60s)
 		done; \
 	done
 
+# What is compared takes turns, for about BENCH_TIME per figure; all of it takes less than ten minutes by default.
+BENCH_TIME ?= 8s
+
 .PHONY: bench
-bench: ## Run the benchmarks of the review path
-	go test -run '^$$' -bench . -benchmem ./internal/admission ./pkg/...
+bench: build control-plane ## Measure reviews, pod creation, memory and decisions against alternatives, and write docs/results/bench.md
+	@CGO_ENABLED=0 go build -trimpath -o bin/bench ./test/bench
+	@$(WITH_ASSETS) bin/bench --time $(BENCH_TIME)
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Check formatting, run go vet and golangci-lint
@@ -139,6 +145,7 @@ lint: $(GOLANGCI_LINT) ## Check formatting, run go vet and golangci-lint
 	cd test/e2e && $(GOLANGCI_LINT) run --allow-parallel-runners ./...
 	cd test/kubeletdns && CGO_ENABLED=0 $(GOLANGCI_LINT) run --allow-parallel-runners ./...
 	cd test/certmanager && $(GOLANGCI_LINT) run --allow-parallel-runners ./...
+	cd test/report && $(GOLANGCI_LINT) run --allow-parallel-runners ./...
 	cd hack/sbom && go test ./... && $(GOLANGCI_LINT) run --allow-parallel-runners ./...
 
 ##@ Build it

@@ -15,13 +15,17 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/shorthop/shorthop/pkg/advisor"
+	"github.com/shorthop/shorthop/pkg/advisor/htmlreport"
 	"github.com/shorthop/shorthop/pkg/advisor/querylog"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/pkg/resolver"
 )
 
-// outputPolicy prints rules.
-const outputPolicy = "policy"
+// Output formats of advise alone: rules, and a page for people.
+const (
+	outputPolicy = "policy"
+	outputHTML   = "html"
+)
 
 // defaultClusterDomain is kubeadm's and that of nearly all clusters.
 const defaultClusterDomain = "cluster.local"
@@ -64,6 +68,9 @@ cluster's node-local-dns pods are read, or where there are none, of kube-dns.
 With -o policy: a policy with a rule for the workloads that share a recommendation;
 with --policy, that policy with these rules behind its own (before rules that were
 made so earlier).
+
+With -o html: a page with charts, all workloads and all risks. It loads nothing, so
+it can be opened from a file, mailed and printed.
 
 With -o json:
 
@@ -114,7 +121,7 @@ could not run.`,
 	completeFile(command, "compare", "json")
 	flags.IntVar(&o.names, "names", 10, "how many names are listed per workload with -o json; -1 for all")
 	complete(command, "names", cobra.NoFileCompletions)
-	o.output = outputFlag(command, outputTable, outputJSON, outputPolicy)
+	o.output = outputFlag(command, outputTable, outputJSON, outputPolicy, outputHTML)
 	return command
 }
 
@@ -220,6 +227,8 @@ func (o *adviseOptions) run(ctx context.Context, s Streams, logs []string) error
 	switch o.output.value {
 	case outputJSON:
 		err = writeJSON(&b, adviseDocument{report, comparison})
+	case outputHTML:
+		err = htmlreport.Write(&b, report, comparison)
 	case outputPolicy:
 		err = writeRules(&b, policyText, document, report, clients.Workloads())
 	default:
