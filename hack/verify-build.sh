@@ -8,7 +8,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 
-git -C "$root" ls-files -z --cached --others --exclude-standard | tar -C "$root" --null --files-from=- --create | tar -C "$copy" --extract
+# A file that is deleted and not committed is still listed.
+git -C "$root" ls-files -z --cached --others --exclude-standard | tar -C "$root" --null --files-from=- --ignore-failed-read --create | tar -C "$copy" --extract
 different=0
 for name in webhook kubectl-shorthop; do
   (cd "$copy" && CGO_ENABLED=0 GOCACHE=$copy/.cache/go go build -trimpath -buildvcs=false \

@@ -2,11 +2,13 @@ package admission_test
 
 import (
 	"bytes"
-	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -14,46 +16,68 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
-	ctrladmission "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
+
+	"github.com/shorthop/shorthop/test/bench/contender"
 )
 
-// contender is one of the handlers that are compared: all of them answer the
-// captured review over http.Handler, without TLS and without a network, and
-// log nothing.
-type contender struct {
+// contenders are the handlers that are compared: all of them answer captured
+// reviews over http.Handler, without TLS and without a network, and log
+// nothing.
+func contenders(t testing.TB) []contenderHandler {
+	t.Helper()
+	logf.SetLogger(logr.Discard())
+	return []contenderHandler{
+		{"shorthop", newServer(t, policyNodeLocal)},
+		{"null", contender.Null()},
+		// With the outcome that policyNodeLocal asks of Shorthop.
+		{"conventional", contender.Conventional(contender.Settings{
+			Host:      "api.example.com",
+			NodeLocal: []string{"169.254.20.10", "10.0.0.10"},
+			Options: []corev1.PodDNSConfigOption{
+				{Name: "ndots", Value: new("3")}, {Name: "timeout", Value: new("1")}, {Name: "attempts", Value: new("2")},
+			},
+		})},
+	}
+}
+
+type contenderHandler struct {
 	name    string
 	handler http.Handler
 }
 
-func contenders(t testing.TB) []contender {
+// capturedReviews are reviews of pods of several sizes, as kube-apiserver
+// v1.36.3 sent them, by name: `go run ./test/bench -capture`.
+func capturedReviews(t testing.TB) map[string][]byte {
 	t.Helper()
-	logf.SetLogger(logr.Discard())
-	webhook := func(h ctrladmission.Handler) http.Handler { return &ctrladmission.Webhook{Handler: h} }
-	return []contender{
-		{"shorthop", newServer(t, policyNodeLocal)},
-		// null is controller-runtime's own cost: it answers "allowed" without a
-		// look at the pod.
-		{"null", webhook(ctrladmission.HandlerFunc(func(context.Context, ctrladmission.Request) ctrladmission.Response {
-			return ctrladmission.Allowed("")
-		}))},
-		{"conventional", webhook(conventional{ctrladmission.NewDecoder(clientgoscheme.Scheme)})},
+	files, err := filepath.Glob("testdata/reviews/*.json")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no captured reviews: %v", err)
 	}
+	reviews := map[string][]byte{}
+	for _, file := range files {
+		review, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		reviews[strings.TrimSuffix(filepath.Base(file), ".json")] = review
+	}
+	return reviews
 }
 
 // BenchmarkReview answers one review per iteration.
 func BenchmarkReview(b *testing.B) {
-	review := capturedReview(b)
-	for _, c := range contenders(b) {
-		b.Run(c.name, func(b *testing.B) {
-			answer := caller(c.handler, review)
-			b.SetBytes(int64(len(review)))
-			b.ReportAllocs()
-			for b.Loop() {
-				answer()
-			}
-		})
+	for name, review := range capturedReviews(b) {
+		for _, c := range contenders(b) {
+			b.Run(name+"/"+c.name, func(b *testing.B) {
+				answer := caller(c.handler, review)
+				b.SetBytes(int64(len(review)))
+				b.ReportAllocs()
+				for b.Loop() {
+					answer()
+				}
+			})
+		}
 	}
 }
 
@@ -63,8 +87,13 @@ func BenchmarkReview(b *testing.B) {
 // collection included, and not the wall clock's, which on a machine with other
 // work measures that as well.
 func BenchmarkRatios(b *testing.B) {
-	const batch = 200
-	review := capturedReview(b)
+	for name, review := range capturedReviews(b) {
+		b.Run(name, func(b *testing.B) { ratios(b, review) })
+	}
+}
+
+func ratios(b *testing.B, review []byte) {
+	batch := max(2, 1<<18/len(review)) // some milliseconds
 	names := contenders(b)
 	answers := make([]func(), len(names))
 	for i, c := range names {
@@ -77,7 +106,7 @@ func BenchmarkRatios(b *testing.B) {
 			for range batch {
 				answer()
 			}
-			costs[i] = append(costs[i], float64(cpuTime(b)-before)/batch/float64(time.Microsecond))
+			costs[i] = append(costs[i], float64(cpuTime(b)-before)/float64(batch)/float64(time.Microsecond))
 		}
 		for i := range names {
 			ratios[i] = append(ratios[i], costs[0][len(costs[0])-1]/costs[i][len(costs[i])-1])
@@ -85,10 +114,12 @@ func BenchmarkRatios(b *testing.B) {
 	}
 	for i, c := range names {
 		b.ReportMetric(median(costs[i]), "us-"+c.name)
+		b.ReportMetric(testing.AllocsPerRun(20, answers[i]), "allocs-"+c.name)
 		if i > 0 {
 			b.ReportMetric(median(ratios[i]), "ratio-"+c.name)
 		}
 	}
+	b.ReportMetric(float64(len(review)), "bytes")
 	b.ReportMetric(0, "ns/op") // of a round, which says nothing
 }
 
@@ -129,11 +160,17 @@ func (d *discard) WriteHeader(int)                 {}
 func (d *discard) SetReadDeadline(time.Time) error { return nil }
 
 // TestContendersDoTheSame keeps the comparison honest: the conventional
-// handler turns the captured pod into the same pod as Shorthop, but for the
+// handler turns every captured pod into the same pod as Shorthop, but for the
 // text of the record.
 func TestContendersDoTheSame(t *testing.T) {
 	t.Parallel()
-	review := capturedReview(t)
+	for name, review := range capturedReviews(t) {
+		t.Run(name, func(t *testing.T) { compareContenders(t, review, name != "opted-out") })
+	}
+}
+
+func compareContenders(t *testing.T, review []byte, wantPatch bool) {
+	t.Helper()
 	object := decodeReview(t, review).Request.Object.Raw
 	pods := map[string]*corev1.Pod{}
 	for _, c := range contenders(t) {
@@ -143,10 +180,10 @@ func TestContendersDoTheSame(t *testing.T) {
 		if !response.Allowed {
 			t.Fatalf("%s: not allowed: %s", c.name, response.Result.Message)
 		}
-		if c.name == "null" {
-			if len(response.Patch) > 0 {
-				t.Errorf("null has a patch: %s", response.Patch)
-			}
+		if got := len(response.Patch) > 0; got != (wantPatch && c.name != "null") {
+			t.Errorf("%s: a patch is %t: %s", c.name, got, response.Patch)
+		}
+		if len(response.Patch) == 0 {
 			continue
 		}
 		pod := decodePod(t, apply(t, object, response.Patch))

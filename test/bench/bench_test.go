@@ -1,0 +1,163 @@
+package main
+
+import (
+	"flag"
+	"math"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"sigs.k8s.io/yaml"
+)
+
+var update = flag.Bool("update", false, "rewrite docs/results/bench.md and docs/growth.md from the results of the last run")
+
+func TestParseBenchmarks(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		output string
+		want   []benchmark
+	}{
+		"nothing": {"PASS\nok  \texample.com/a\t0.1s\n", nil},
+		"the number of CPUs is cut off, and only that": {
+			"BenchmarkDecide/rules=10-2 \t 100 \t 120 ns/op \t 0 B/op \t 1 allocs/op\nBenchmarkRead/30-containers \t 5 \t 7.5 ns/op\n",
+			[]benchmark{
+				{"Decide/rules=10", map[string]float64{"ns/op": 120, "B/op": 0, "allocs/op": 1}},
+				{"Read/30-containers", map[string]float64{"ns/op": 7.5}},
+			},
+		},
+		"of repeated runs it is the median": {
+			"BenchmarkA-2 1 30 ns/op\nBenchmarkA-2 1 10 ns/op\nBenchmarkA-2 1 20 ns/op\n",
+			[]benchmark{{"A", map[string]float64{"ns/op": 20}}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got, err := parseBenchmarks([]byte(test.output))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, got, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+	if got, err := parseBenchmarks([]byte("BenchmarkA-2 1 many ns/op\n")); err == nil {
+		t.Errorf("a value that is no number becomes %v", got)
+	}
+}
+
+func TestQuantile(t *testing.T) {
+	t.Parallel()
+	hundred := make([]float64, 100)
+	for i := range hundred {
+		hundred[i] = float64(100 - i)
+	}
+	for q, want := range map[float64]float64{0: 1, 0.5: 50, 0.99: 99, 1: 100} {
+		if got := quantile(hundred, q); got != want {
+			t.Errorf("quantile %v of 1 to 100 is %v, want %v", q, got, want)
+		}
+	}
+	if got := quantile(nil, 0.5); !math.IsNaN(got) {
+		t.Errorf("the median of nothing is %v", got)
+	}
+}
+
+func TestGoals(t *testing.T) {
+	t.Parallel()
+	r := &results{
+		Handler: []handlerRow{{Review: "typical", Ratio: map[string]float64{"null": 0.5, "conventional": 0.11}}},
+		Decide:  []decideRow{{Rules: 1000, NS: 1000}, {Rules: 10000, NS: 3001}},
+	}
+	for _, s := range settings {
+		for variant, p50 := range map[string]float64{variantNone: 2, nameShorthop: 3.1, variantConstant: 3, variantMAP: 4} {
+			r.Creates = append(r.Creates, createRow{Setting: s.name, Variant: variant, SerialP50: p50})
+		}
+	}
+	r.Footprint.Idle.Anonymous, r.Large.Idle.Anonymous = 16.1, 40
+	met := map[string]bool{}
+	for _, g := range r.goals() {
+		met[g.what] = g.met
+	}
+	want := map[string]bool{
+		"CPU of a typical review, of controller-runtime's null handler":                      true,
+		"the same, of a conventional handler":                                                false,
+		"latency added to a pod's creation, of a constant patch's: service host only":        true,
+		"the same, of a MutatingAdmissionPolicy's: service host only":                        true,
+		"latency added to a pod's creation, of a constant patch's: ndots only":               true,
+		"the same, of a MutatingAdmissionPolicy's: ndots only":                               true,
+		"latency added to a pod's creation, of a constant patch's: NodeLocal + service host": true,
+		"the same, of a MutatingAdmissionPolicy's: NodeLocal + service host":                 true,
+		"Decide, 1,000 rules":                         true,
+		"the same, allocations":                       true,
+		"Decide, 10,000 rules, of 1,000":              false,
+		"anonymous memory, idle":                      false,
+		"the same, 10,000 namespaces and 1,000 rules": true,
+	}
+	if diff := cmp.Diff(want, met); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	// What has not been measured has not been reached.
+	for _, g := range (&results{}).goals() {
+		if g.met && strings.Contains(g.what, "latency") {
+			t.Errorf("%s: met without a measurement", g.what)
+		}
+	}
+}
+
+// The pages are arithmetic on what was measured: nobody edits them.
+func TestPagesAreMadeFromTheResults(t *testing.T) {
+	t.Parallel()
+	const root = "../../"
+	r, err := readResults(root + resultsFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q, err := readQueries(root + queriesFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, want := range map[string]string{"docs/results/bench.md": r.page(), "docs/growth.md": growthPage(r, q)} {
+		if *update {
+			if err := os.WriteFile(root+file, []byte(want), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		got, err := os.ReadFile(root + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, string(got)); diff != "" {
+			t.Errorf("%s is not what the results say; go test ./test/bench -update writes it (-want +got):\n%s", file, diff)
+		}
+	}
+}
+
+func TestPoliciesAreYAML(t *testing.T) {
+	t.Parallel()
+	for i := range settings {
+		if _, err := yaml.YAMLToJSONStrict([]byte(mutatingPolicy(&settings[i], "team", "192.0.2.1", 6443))); err != nil {
+			t.Errorf("%s: %v", settings[i].name, err)
+		}
+	}
+}
+
+func TestTableLinesUp(t *testing.T) {
+	t.Parallel()
+	table := newTable("what", "µs")
+	table.row("a", "10")
+	table.row("longer", "7")
+	var b strings.Builder
+	table.write(&b)
+	want := `| what   | µs |
+|--------|---:|
+| a      | 10 |
+| longer |  7 |
+`
+	if diff := cmp.Diff(want, b.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,160 @@
+// Command bench measures Shorthop against what else could be done, side by side in one run, prints the tables and writes
+// docs/results/bench.md and docs/growth.md.
+//
+//	bench [--time DURATION]   measures; it ends with 0 whatever the figures are, and with 2 if there are none
+//	bench --capture           renews the reviews in internal/admission/testdata/reviews
+//	bench serve FILE          is one of the webhooks that Shorthop is compared with
+//
+// It needs the control plane (make control-plane) and the webhook (make build), and runs in the repository's root.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/shorthop/shorthop/test/cluster"
+)
+
+const (
+	reviewsDir   = "internal/admission/testdata/reviews"
+	ownNamespace = "shorthop"
+)
+
+func main() {
+	log.SetLogger(logr.Discard()) // nobody listens to controller-runtime
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	stop()
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintf(os.Stderr, "bench: %v\n", err)
+		os.Exit(2)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) == 2 && args[0] == "serve" {
+		return serve(ctx, args[1])
+	}
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	lasting := flags.Duration("time", 8*time.Second, "how long to measure one figure, roughly")
+	capture := flags.Bool("capture", false, "capture reviews from a real API server, and measure nothing")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	b := &bench{time: *lasting, began: time.Now()}
+	err := b.start(ctx)
+	if err == nil && *capture {
+		err = b.capture(ctx)
+	} else if err == nil {
+		err = b.measure(ctx)
+	}
+	return errors.Join(err, b.stop())
+}
+
+// bench is a run.
+type bench struct {
+	time  time.Duration
+	began time.Time
+
+	dir      string // everything that is written but the results
+	certDir  string
+	caBundle []byte
+	cluster  *cluster.Cluster
+	host     string // the API server's
+	port     int32
+	pod      []byte // to create, as JSON
+}
+
+func (b *bench) start(ctx context.Context) (err error) {
+	if b.dir, err = os.MkdirTemp("", "shorthop-bench-"); err != nil {
+		return fmt.Errorf("creating a temporary folder: %w", err)
+	}
+	b.certDir = filepath.Join(b.dir, "certs")
+	if b.caBundle, err = cluster.ServingCert(b.certDir, "127.0.0.1"); err != nil {
+		return err
+	}
+	b.step("Starting etcd and kube-apiserver")
+	if b.cluster, err = cluster.Start(ctx, cluster.Options{}); err != nil {
+		return err
+	}
+	if b.host, b.port, err = b.cluster.Endpoint(); err != nil {
+		return err
+	}
+	if b.pod, err = podJSON(samples()["typical"]); err != nil {
+		return err
+	}
+	if err := b.cluster.CreateNamespace(ctx, ownNamespace, nil); err != nil {
+		return err
+	}
+	return b.cluster.SetDaemonSet(ctx, cacheSet, 5, 5)
+}
+
+func (b *bench) stop() error {
+	var err error
+	if b.cluster != nil {
+		err = b.cluster.Stop()
+	}
+	return errors.Join(err, os.RemoveAll(b.dir))
+}
+
+// step says what happens next.
+func (b *bench) step(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "[%4.0fs] %s\n", time.Since(b.began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// measure runs all parts and publishes what they measured.
+func (b *bench) measure(ctx context.Context) error {
+	var r results
+	var err error
+	b.step("The handler")
+	if r.Handler, err = handlers(ctx, b.time); err != nil {
+		return err
+	}
+	b.step("Decide")
+	if r.Decide, err = decide(ctx, b.time); err != nil {
+		return err
+	}
+	b.step("Start and memory")
+	if r.Footprint, err = b.footprint(ctx); err != nil {
+		return err
+	}
+	b.step("HTTPS")
+	if r.Serving, err = b.serving(ctx); err != nil {
+		return err
+	}
+	for i := range settings {
+		b.step("Creating pods: %s", settings[i].name)
+		rows, err := b.creates(ctx, &settings[i])
+		if err != nil {
+			return err
+		}
+		r.Creates = append(r.Creates, rows...)
+	}
+	b.step("Namespaces and rules")
+	if r.Large, err = b.large(ctx); err != nil {
+		return err
+	}
+	b.step("The advisor")
+	if r.Advisor, err = advisor(ctx, b.time); err != nil {
+		return err
+	}
+	if r.Machine, err = b.machine(); err != nil {
+		return err
+	}
+	return r.publish()
+}

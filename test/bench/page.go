@@ -1,0 +1,251 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"strings"
+)
+
+// goal is a figure that was promised.
+type goal struct {
+	what, limit, measured string
+	met                   bool
+}
+
+// goals compares the results with section 9 of the design.
+func (r *results) goals() []goal {
+	var goals []goal
+	atMost := func(what, format string, limit, measured float64) {
+		goals = append(goals, goal{what, "≤ " + fmt.Sprintf(format, limit), fmt.Sprintf(format, measured), measured <= limit})
+	}
+	for _, h := range r.Handler {
+		if h.Review == "typical" {
+			atMost("CPU of a typical review, of controller-runtime's null handler", "%.2fx", 0.50, h.Ratio["null"])
+			atMost("the same, of a conventional handler", "%.2fx", 0.10, h.Ratio["conventional"])
+		}
+	}
+	for i := range settings {
+		s := &settings[i]
+		added := r.added(s.name, nameShorthop)
+		atMost("latency added to a pod's creation, of a constant patch's: "+s.name, "%.2fx", 1.15, added/r.added(s.name, variantConstant))
+		atMost("the same, of a MutatingAdmissionPolicy's: "+s.name, "%.2fx", 0.60, added/r.added(s.name, variantMAP))
+	}
+	thousand, tenThousand := r.decide(1000), r.decide(10000)
+	atMost("Decide, 1,000 rules", "%.2f µs", 2, thousand.NS/1000)
+	atMost("the same, allocations", "%.0f", 0, thousand.Allocations)
+	atMost("Decide, 10,000 rules, of 1,000", "%.2fx", 3, tenThousand.NS/thousand.NS)
+	atMost("anonymous memory, idle", "%.1f MiB", 16, r.Footprint.Idle.Anonymous)
+	atMost("the same, 10,000 namespaces and 1,000 rules", "%.1f MiB", 40, r.Large.Idle.Anonymous)
+	return goals
+}
+
+// added is what a variant adds to the median of a pod's creation, in ms.
+func (r *results) added(setting, variant string) float64 {
+	return r.create(setting, variant).SerialP50 - r.create(setting, variantNone).SerialP50
+}
+
+func (r *results) create(setting, variant string) createRow {
+	for _, row := range r.Creates {
+		if row.Setting == setting && row.Variant == variant {
+			return row
+		}
+	}
+	return createRow{SerialP50: math.NaN()}
+}
+
+func (r *results) decide(rules int) decideRow {
+	for _, row := range r.Decide {
+		if row.Rules == rules {
+			return row
+		}
+	}
+	return decideRow{NS: math.NaN()}
+}
+
+// page is docs/results/bench.md.
+func (r *results) page() string {
+	m := &r.Machine
+	return "# Benchmarks\n\n" +
+		"Measured by `make bench`, which writes this page: every figure is of one run, and what is compared takes turns, so that the\n" +
+		"ratios hold where the machine is busy or slow. Absolute figures are of this machine.\n\n" +
+		fmt.Sprintf("%s, %d cores, %.1f GiB, %s; %s; Kubernetes %s (etcd, kube-apiserver, webhooks and clients all on it); %s, %s.\n\n",
+			m.CPU, m.Cores, m.MemoryMiB/1024, m.Kernel, m.Go, m.Kubernetes, m.Date, m.Lasts) +
+		r.tables()
+}
+
+// tables are the results as Markdown, which reads well on a terminal too.
+func (r *results) tables() string {
+	var b strings.Builder
+	b.WriteString("## Targets\n\n")
+	t := newTable("what", "target", "measured", "")
+	for _, g := range r.goals() {
+		met := "met"
+		if !g.met {
+			met = "**missed**"
+		}
+		t.row(g.what, g.limit, g.measured, met)
+	}
+	t.write(&b)
+	r.handlerTable(&b)
+	r.servingTable(&b)
+	r.createTables(&b)
+	r.footprintTable(&b)
+	r.decideTable(&b)
+	r.advisorTable(&b)
+	return b.String()
+}
+
+func (r *results) handlerTable(b *strings.Builder) {
+	b.WriteString("\n## A review in the handler\n\n" +
+		"CPU time of the process, garbage collection included, without TLS and network. Reviews as kube-apiserver sent them. *null* is\n" +
+		"controller-runtime's webhook around a handler that allows; *conventional* decodes the typed pod, changes it, encodes it and\n" +
+		"lets controller-runtime compare. Both patches make the same pod.\n\n")
+	t := newTable("review", "bytes", "shorthop µs", "null µs", "conventional µs", "÷ null", "÷ conventional", "allocations: shorthop", "null", "conventional")
+	for _, h := range r.Handler {
+		t.row(h.Review, fmt.Sprint(h.Bytes),
+			fmt.Sprintf("%.0f", h.CPU["shorthop"]), fmt.Sprintf("%.0f", h.CPU["null"]), fmt.Sprintf("%.0f", h.CPU["conventional"]),
+			fmt.Sprintf("%.2f", h.Ratio["null"]), fmt.Sprintf("%.2f", h.Ratio["conventional"]),
+			fmt.Sprintf("%.0f", h.Allocations["shorthop"]), fmt.Sprintf("%.0f", h.Allocations["null"]), fmt.Sprintf("%.0f", h.Allocations["conventional"]))
+	}
+	t.write(b)
+}
+
+func (r *results) servingTable(b *strings.Builder) {
+	b.WriteString("\n## HTTPS\n\n" +
+		"The typical review over one HTTP/2 connection, to servers that have one core. *bare TLS handler* is net/http that reads the\n" +
+		"body, finds the UID and allows: no Go server can do less. Latencies count from when a review was due; where a rate is more\n" +
+		"than a server can take, they are those of its queue. *as many as possible*: 32 reviews under way.\n\n")
+	t := newTable("rate", "server", "reviews/s", "CPU µs/review", "p50 ms", "p99 ms")
+	for _, s := range r.Serving {
+		rate := "as many as possible"
+		if s.Rate > 0 {
+			rate = fmt.Sprintf("%d/s", s.Rate)
+		}
+		t.row(rate, s.Server, fmt.Sprintf("%.0f", s.PerSecond), fmt.Sprintf("%.0f", s.CPU), fmt.Sprintf("%.2f", s.P50), fmt.Sprintf("%.2f", s.P99))
+	}
+	t.write(b)
+}
+
+func (r *results) createTables(b *strings.Builder) {
+	b.WriteString("\n## Creating pods\n\n" +
+		"At a real kube-apiserver, as dry runs: all of admission and validation, no disk. Each variant has a namespace of the same API\n" +
+		"server, and they take turns: pod by pod for one at a time, and by fifths of a part with 50 under way. *null webhook* allows,\n" +
+		"*constant patch* answers our own patch from memory; both look for nothing but the UID. They have no match conditions, which\n" +
+		"ours has; *constant patch, our filter* has the same ones, and shows what the API server takes to evaluate them. *added* is to\n" +
+		"the median of *none*. CPU and memory are the webhook's, after the load; *API server* is CPU of kube-apiserver.\n")
+	for i := range settings {
+		fmt.Fprintf(b, "\n### %s\n\n", capitalized(settings[i].name))
+		t := newTable("variant", "p50 ms", "p99 ms", "added ms", "50 under way: p50 ms", "p99 ms", "pods/s", "CPU s per 10,000 pods", "API server", "RssAnon MiB")
+		for _, row := range r.Creates {
+			if row.Setting != settings[i].name {
+				continue
+			}
+			cpu, memory := "", ""
+			if row.CPU > 0 {
+				cpu, memory = fmt.Sprintf("%.1f", row.CPU), fmt.Sprintf("%.1f", row.Memory.Anonymous)
+			}
+			added := ""
+			if row.Variant != variantNone {
+				added = fmt.Sprintf("%.2f", r.added(row.Setting, row.Variant))
+			}
+			t.row(row.Variant, fmt.Sprintf("%.2f", row.SerialP50), fmt.Sprintf("%.2f", row.SerialP99), added,
+				fmt.Sprintf("%.1f", row.ParallelP50), fmt.Sprintf("%.1f", row.ParallelP99), fmt.Sprintf("%.0f", row.PodsPerSecond),
+				cpu, fmt.Sprintf("%.1f", row.APIServerCPU), memory)
+		}
+		t.write(b)
+	}
+}
+
+func capitalized(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
+
+func (r *results) footprintTable(b *strings.Builder) {
+	b.WriteString("\n## Memory, start and size\n\n" +
+		"RssAnon is what cannot be dropped; VmRSS also counts the pages of the program's file that have been touched.\n\n")
+	t := newTable("the process", "RssAnon MiB", "VmRSS MiB")
+	mib := func(what string, m memory) {
+		t.row(what, fmt.Sprintf("%.1f", m.Anonymous), fmt.Sprintf("%.1f", m.Total))
+	}
+	mib("idle, certificates from files", r.Footprint.Idle)
+	mib("idle, self-managed certificates", r.Footprint.SelfManaged)
+	loaded := r.create(settings[len(settings)-1].name, nameShorthop)
+	mib(fmt.Sprintf("after %s pods, 50 under way", thousands(loaded.Pods)), loaded.Memory)
+	mib("10,000 namespaces and 1,000 rules, idle", r.Large.Idle)
+	mib(fmt.Sprintf("the same, after %s pods", thousands(r.Large.Pods)), r.Large.Loaded)
+	t.write(b)
+	fmt.Fprintf(b, "\nStart to ready: %.0f ms, with 10,000 namespaces and 1,000 rules %.0f ms. Binary: %.1f MiB.", r.Footprint.ReadyMS, r.Large.ReadyMS, r.Footprint.BinaryMiB)
+	if r.Footprint.ImageMiB > 0 {
+		fmt.Fprintf(b, " Image, uncompressed: %.1f MiB.", r.Footprint.ImageMiB)
+	}
+	b.WriteString("\n")
+}
+
+func (r *results) decideTable(b *strings.Builder) {
+	b.WriteString("\n## A decision\n\nOf an ordinary pod, which only the last rule matches.\n\n")
+	t := newTable("rules", "ns", "allocations")
+	for _, d := range r.Decide {
+		t.row(thousands(d.Rules), fmt.Sprintf("%.0f", d.NS), fmt.Sprintf("%.0f", d.Allocations))
+	}
+	t.write(b)
+}
+
+func (r *results) advisorTable(b *strings.Builder) {
+	if len(r.Advisor) == 0 {
+		return
+	}
+	b.WriteString("\n## Query logs\n\nThe benchmarks of `pkg/advisor`.\n\n")
+	t := newTable("benchmark", "ms", "MB/s", "MiB allocated")
+	for _, a := range r.Advisor {
+		throughput := ""
+		if speed := a.Metrics["MB/s"]; speed > 0 {
+			throughput = fmt.Sprintf("%.0f", speed)
+		}
+		t.row(a.Name, fmt.Sprintf("%.2f", a.Metrics["ns/op"]/1e6), throughput, fmt.Sprintf("%.1f", a.Metrics["B/op"]/(1<<20)))
+	}
+	t.write(b)
+}
+
+// thousands writes 12345 as 12,345.
+func thousands(n int) string {
+	text := fmt.Sprint(n)
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
+}
+
+// table is a Markdown table whose columns line up.
+type table struct{ rows [][]string }
+
+func newTable(header ...string) *table { return &table{rows: [][]string{header}} }
+
+func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
+
+func (t *table) write(b *strings.Builder) {
+	widths := make([]int, len(t.rows[0]))
+	for _, row := range t.rows {
+		for i, cell := range row {
+			widths[i] = max(widths[i], len([]rune(cell)))
+		}
+	}
+	for n, row := range t.rows {
+		for i, cell := range row {
+			if fill := strings.Repeat(" ", widths[i]-len([]rune(cell))); i == 0 {
+				b.WriteString("| " + cell + fill + " |")
+			} else {
+				b.WriteString(" " + fill + cell + " |")
+			}
+		}
+		b.WriteByte('\n')
+		if n > 0 {
+			continue
+		}
+		for i, width := range widths {
+			if i == 0 {
+				b.WriteString("|" + strings.Repeat("-", width+2) + "|")
+			} else {
+				b.WriteString(strings.Repeat("-", width+1) + ":|")
+			}
+		}
+		b.WriteByte('\n')
+	}
+}
