@@ -83,7 +83,7 @@ func (r Reason) Sentence() string {
 	case ReasonRolloutInProgress:
 		return "rollout.percent is below 100, and may not have included the workload when the pod was created."
 	case ReasonDryRun:
-		return "The policy's mode is DryRun: a new pod would be left as it is."
+		return "The mode of the policy, or of the rule that matches, is DryRun: a new pod would be left as it is."
 	case ReasonRecordEdited:
 		return "The annotation shorthop.dev/injected does not describe the pod, so what is ours cannot be told from what is the user's."
 	}
