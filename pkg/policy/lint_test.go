@@ -124,7 +124,7 @@ func TestLint(t *testing.T) {
 		"image patterns that are never reached": {
 			spec: `{dns: {}, resolvers: [
 				{images: ["*alpine*", "busybox", "*/alpine:3.22"], resolver: musl},
-				{images: ["busybox", "docker.io/library/alpine", "debian:?"], resolver: glibc},
+				{images: ["busybox", "registry.example.com/library/alpine", "debian:?"], resolver: glibc},
 				{images: ["debian:1"], resolver: go}]}`,
 			want: []policy.Warning{
 				{"spec.resolvers[0].images[2]", "is never reached: *alpine* (spec.resolvers[0].images[0]) matches the same images"},

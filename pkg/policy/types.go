@@ -290,7 +290,7 @@ type NdotsRange struct {
 type ImageResolver struct {
 	// Images are patterns for a container's image as the pod names it. * stands
 	// for any characters, / among them, and ? for one. "alpine*" does not match
-	// "docker.io/library/alpine:3.22", "*/alpine:*" does. At least one.
+	// "registry.example.com/library/alpine:3.22", "*/alpine:*" does. At least one.
 	Images []string `json:"images"`
 	// Resolver that looks up names there.
 	Resolver Resolver `json:"resolver"`

@@ -74,7 +74,7 @@ func ResolverOf(image string) resolver.Resolver {
 func externals() []string {
 	return []string{
 		"api.example.com", "www.google.com", "example.net", "s3.eu-central-1.amazonaws.com", "hooks.slack.com", "github.com",
-		"registry-1.docker.io", "a.b.c.d.e.example.org", "metrics.example.org", "login.microsoftonline.com", "db.prod.example.com", "sts.amazonaws.com",
+		"registry-1.example.org", "a.b.c.d.e.example.org", "metrics.example.org", "login.microsoftonline.com", "db.prod.example.com", "sts.amazonaws.com",
 	}
 }
 
