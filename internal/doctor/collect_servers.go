@@ -1,0 +1,278 @@
+package doctor
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/shorthop/shorthop/pkg/policy"
+)
+
+// webhook reads the webhook configuration, which says where everything else
+// is. Its errors are those of an API server that does not answer, or not to
+// us.
+func (c *collector) webhook(ctx context.Context) error {
+	c.Progress("the webhook configuration")
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	config, err := c.client.AdmissionregistrationV1().MutatingWebhookConfigurations().Get(ctx, c.WebhookConfiguration, metav1.GetOptions{})
+	switch {
+	case err == nil:
+		c.facts.webhook.value = config
+	case apierrors.IsNotFound(err):
+	case apierrors.IsForbidden(err):
+		c.facts.webhook.err = errors.New("needs get mutatingwebhookconfigurations")
+	default:
+		return err
+	}
+	c.facts.ownNamespace = c.OwnNamespace
+	if service := c.service(); c.facts.ownNamespace == "" && service != nil {
+		c.facts.ownNamespace = service.Namespace
+	}
+	if c.facts.ownNamespace == "" {
+		c.facts.ownNamespace = DefaultNamespace
+	}
+	return nil
+}
+
+// service is what the webhook calls, nil where that is a URL, or not known.
+func (c *collector) service() *corev1.ObjectReference {
+	if config := c.facts.webhook.value; config != nil {
+		for i := range config.Webhooks {
+			if s := config.Webhooks[i].ClientConfig.Service; s != nil {
+				return &corev1.ObjectReference{Namespace: s.Namespace, Name: s.Name}
+			}
+		}
+	}
+	return nil
+}
+
+// replicas finds the pods behind the Service and asks each ready one what it
+// serves and which policy it has.
+func (c *collector) replicas(ctx context.Context) {
+	c.Progress("the replicas")
+	f := c.facts
+	if config := f.webhook.value; config != nil {
+		if target := calledByURL(config); target != "" {
+			f.outside = c.servedAt(ctx, target)
+			f.replicas.err = errOutside
+			return
+		}
+	}
+	namespace, selector, ports := f.ownNamespace, appLabel+"=shorthop", []corev1.ServicePort(nil)
+	if reference := c.service(); reference != nil {
+		service := one(ctx, "services", reference.Name, c.client.CoreV1().Services(reference.Namespace).Get)
+		switch {
+		case service.err != nil:
+			f.replicas.err = service.err
+			return
+		case service.value == nil:
+			f.replicas.err = fmt.Errorf("there is no Service %s/%s, which the webhook configuration names", reference.Namespace, reference.Name)
+			return
+		case len(service.value.Spec.Selector) > 0:
+			namespace, selector, ports = reference.Namespace, labels.Set(service.value.Spec.Selector).String(), service.value.Spec.Ports
+		}
+	}
+	pods := list(ctx, "pods", selector, c.pods(namespace))
+	f.replicas.err = pods.err
+	f.replicas.value = make([]replica, len(pods.value))
+	var wait sync.WaitGroup
+	for i := range pods.value {
+		pod, r := &pods.value[i], &f.replicas.value[i]
+		r.name, r.node, r.ready = pod.Name, pod.Spec.NodeName, isReady(pod)
+		if r.ready {
+			wait.Go(func() {
+				r.served = c.servedBy(ctx, pod, reviewPort(pod, ports))
+				r.debug = c.debugOf(ctx, pod, healthPort(pod))
+			})
+		}
+	}
+	wait.Wait()
+	// What is being deleted or has ended is no replica any more.
+	gone := func(r replica) bool {
+		return slices.ContainsFunc(pods.value, func(pod corev1.Pod) bool {
+			return pod.Name == r.name && (pod.DeletionTimestamp != nil || finished(&pod))
+		})
+	}
+	f.replicas.value = slices.DeleteFunc(f.replicas.value, gone)
+}
+
+func (c *collector) pods(namespace string) func(context.Context, metav1.ListOptions) ([]corev1.Pod, string, error) {
+	return func(ctx context.Context, o metav1.ListOptions) ([]corev1.Pod, string, error) {
+		found, err := c.client.CoreV1().Pods(namespace).List(ctx, o)
+		if err != nil {
+			return nil, "", err
+		}
+		return found.Items, found.Continue, nil
+	}
+}
+
+func isReady(pod *corev1.Pod) bool {
+	return pod.DeletionTimestamp == nil && slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+	})
+}
+
+// reviewPort is the pod's port behind port 443 of the Service. Defaults to
+// 9443.
+func reviewPort(pod *corev1.Pod, ports []corev1.ServicePort) int {
+	for i := range ports {
+		if p := &ports[i]; p.Port == 443 || len(ports) == 1 {
+			if n := p.TargetPort.IntValue(); n != 0 {
+				return n
+			}
+			if n := namedPort(pod, p.TargetPort.String()); n != 0 {
+				return n
+			}
+		}
+	}
+	return 9443
+}
+
+// healthPort is where the readiness probe asks. Defaults to 8081.
+func healthPort(pod *corev1.Pod) int {
+	for i := range pod.Spec.Containers {
+		probe := pod.Spec.Containers[i].ReadinessProbe
+		if probe == nil || probe.HTTPGet == nil {
+			continue
+		}
+		if n := probe.HTTPGet.Port.IntValue(); n != 0 {
+			return n
+		}
+		if n := namedPort(pod, probe.HTTPGet.Port.String()); n != 0 {
+			return n
+		}
+	}
+	return 8081
+}
+
+func namedPort(pod *corev1.Pod, name string) int {
+	for i := range pod.Spec.Containers {
+		for _, p := range pod.Spec.Containers[i].Ports {
+			if p.Name == name {
+				return int(p.ContainerPort)
+			}
+		}
+	}
+	return 0
+}
+
+// servedBy returns the certificates that a pod serves.
+func (c *collector) servedBy(ctx context.Context, pod *corev1.Pod, port int) fact[[]*x509.Certificate] {
+	return get(ctx, "create", "pods/portforward", func(ctx context.Context) ([]*x509.Certificate, error) {
+		conn, err := c.dial(ctx, pod.Namespace, pod.Name, port)
+		if err != nil {
+			return nil, err
+		}
+		return handshake(ctx, conn, "")
+	})
+}
+
+// servedAt returns the certificates that are served at a URL.
+func (c *collector) servedAt(ctx context.Context, target string) fact[[]*x509.Certificate] {
+	u, err := url.Parse(target)
+	if err != nil {
+		return fact[[]*x509.Certificate]{err: err}
+	}
+	port := u.Port()
+	if port == "" {
+		port = "443"
+	}
+	return served(ctx, u.Hostname(), port)
+}
+
+// served returns the certificates that are served at an address.
+func served(ctx context.Context, host, port string) fact[[]*x509.Certificate] {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(host, port))
+	if err != nil {
+		return fact[[]*x509.Certificate]{err: err}
+	}
+	chain, err := handshake(ctx, conn, host)
+	return fact[[]*x509.Certificate]{chain, err}
+}
+
+// handshake takes what is served as it is; it is verified when it is judged.
+// No request is sent.
+func handshake(ctx context.Context, conn net.Conn, serverName string) ([]*x509.Certificate, error) {
+	client := tls.Client(conn, &tls.Config{ServerName: strings.TrimSuffix(serverName, "."), InsecureSkipVerify: true})
+	defer func() { _ = conn.Close() }() // what was to be had is had
+	if err := client.HandshakeContext(ctx); err != nil {
+		return nil, err
+	}
+	return client.ConnectionState().PeerCertificates, nil
+}
+
+// debugOf asks a pod for its policy.
+func (c *collector) debugOf(ctx context.Context, pod *corev1.Pod, port int) fact[*debugPolicy] {
+	return get(ctx, "create", "pods/portforward", func(ctx context.Context) (*debugPolicy, error) {
+		client := &http.Client{Transport: &http.Transport{
+			DisableKeepAlives: true,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return c.dial(ctx, pod.Namespace, pod.Name, port)
+			},
+		}}
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+pod.Name+"/debug/policy", http.NoBody)
+		if err != nil {
+			return nil, err
+		}
+		response, err := client.Do(request)
+		if err != nil {
+			return nil, err
+		}
+		defer response.Body.Close()
+		body, err := io.ReadAll(io.LimitReader(response.Body, maxDebugSize))
+		if err != nil {
+			return nil, err
+		}
+		if response.StatusCode != http.StatusOK {
+			return nil, fmt.Errorf("/debug/policy answers %s: %s", response.Status, oneLine(string(body)))
+		}
+		debug := &debugPolicy{}
+		if err := json.Unmarshal(body, debug); err != nil {
+			return nil, fmt.Errorf("/debug/policy answers something else: %w", err)
+		}
+		return debug, nil
+	})
+}
+
+// configMap finds the ConfigMap with the policy: labelled as Shorthop's, in its
+// namespace.
+func (c *collector) configMap(ctx context.Context) {
+	c.Progress("the policy")
+	found := list(ctx, "configmaps", appLabel+"=shorthop", func(ctx context.Context, o metav1.ListOptions) ([]corev1.ConfigMap, string, error) {
+		found, err := c.client.CoreV1().ConfigMaps(c.facts.ownNamespace).List(ctx, o)
+		if err != nil {
+			return nil, "", err
+		}
+		return found.Items, found.Continue, nil
+	})
+	c.facts.configMap.err = found.err
+	for i := range found.value {
+		m := &found.value[i]
+		for _, key := range slices.Sorted(maps.Keys(m.Data)) {
+			// By the word, so that one that is not valid YAML is found too.
+			if strings.Contains(m.Data[key], policy.Kind) {
+				c.facts.configMap.value = &policyConfigMap{m.Namespace + "/" + m.Name, key, []byte(m.Data[key])}
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,260 @@
+package integration_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/shorthop/shorthop/internal/doctor"
+	"github.com/shorthop/shorthop/internal/webhookconfig"
+	"github.com/shorthop/shorthop/test/cluster"
+)
+
+func doctorFaults() map[string]fault {
+	eachEntry := func(change func(*admissionv1.MutatingWebhook)) func(*testing.T, *installation) {
+		return func(t *testing.T, i *installation) {
+			i.editConfig(t, func(c *admissionv1.MutatingWebhookConfiguration) {
+				for k := range c.Webhooks {
+					change(&c.Webhooks[k])
+				}
+			})
+		}
+	}
+	corefile := func(namespace, name, from, to string) func(*testing.T, *installation) {
+		return func(t *testing.T, i *installation) {
+			i.editData(t, namespace, name, func(data map[string]string) { data["Corefile"] = strings.ReplaceAll(data["Corefile"], from, to) })
+		}
+	}
+	return map[string]fault{
+		"the API server would reject pods": {
+			seed:  eachEntry(func(w *admissionv1.MutatingWebhook) { w.FailurePolicy = new(admissionv1.Fail) }),
+			check: doctor.CheckWebhookConfiguration, status: doctor.Fail, found: "failurePolicy is Fail",
+		},
+		"pods would wait for half a minute": {
+			seed:  eachEntry(func(w *admissionv1.MutatingWebhook) { w.TimeoutSeconds = new(int32(30)) }),
+			check: doctor.CheckWebhookConfiguration, status: doctor.Warn, found: "timeoutSeconds is 30",
+		},
+		"sidecars that come later are missed": {
+			seed:  eachEntry(func(w *admissionv1.MutatingWebhook) { w.ReinvocationPolicy = new(admissionv1.NeverReinvocationPolicy) }),
+			check: doctor.CheckWebhookConfiguration, status: doctor.Warn, found: "reinvocationPolicy is Never",
+		},
+		"an entry is missing": {
+			seed: func(t *testing.T, i *installation) {
+				i.editConfig(t, func(c *admissionv1.MutatingWebhookConfiguration) { c.Webhooks = c.Webhooks[:1] })
+			},
+			check: doctor.CheckWebhookConfiguration, status: doctor.Fail, found: webhookconfig.ClosedEntry + " is missing",
+		},
+		"the webhook configuration is gone": {
+			seed: func(t *testing.T, i *installation) {
+				configs := i.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+				if err := configs.Delete(t.Context(), "shorthop", metav1.DeleteOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() {
+					again := i.config.DeepCopy()
+					again.ResourceVersion = ""
+					must[*admissionv1.MutatingWebhookConfiguration](t)(configs.Create(context.WithoutCancel(t.Context()), again, metav1.CreateOptions{}))
+				})
+			},
+			check: doctor.CheckWebhookConfiguration, status: doctor.Fail, found: "there is no webhook configuration shorthop",
+			consequences: []doctor.Check{doctor.CheckWebhookFilter, doctor.CheckServingCertificate, doctor.CheckUnpatchedPods},
+		},
+		"Shorthop's own namespace is selected": {
+			seed: eachEntry(func(w *admissionv1.MutatingWebhook) {
+				for k := range w.NamespaceSelector.MatchExpressions {
+					r := &w.NamespaceSelector.MatchExpressions[k]
+					r.Values = slices.DeleteFunc(r.Values, func(v string) bool { return v == doctorNamespace })
+				}
+			}),
+			check: doctor.CheckWebhookFilter, status: doctor.Fail, found: "selects shorthop-system, the namespace Shorthop runs in",
+		},
+		"a policy excludes a namespace that the API server does not": {
+			seed: func(t *testing.T, i *installation) {
+				document := i.policy + "  excludedNamespaces: [kube-system, kube-public, kube-node-lease, vault]\n"
+				i.loadPolicy(t, document, i.replicas...)
+				i.editData(t, doctorNamespace, "shorthop", func(data map[string]string) { data["policy.yaml"] = document })
+			},
+			check: doctor.CheckWebhookFilter, status: doctor.Fail, found: "filter-hash",
+		},
+		"a condition keeps pods away": {
+			seed:  eachEntry(func(w *admissionv1.MutatingWebhook) { w.MatchConditions[1].Expression = "false" }),
+			check: doctor.CheckWebhookFilter, status: doctor.Warn, found: "another expression",
+		},
+		"a selector keeps namespaces away": {
+			seed: eachEntry(func(w *admissionv1.MutatingWebhook) {
+				w.NamespaceSelector.MatchLabels = map[string]string{"team": "search"}
+			}),
+			check: doctor.CheckWebhookFilter, status: doctor.Warn, found: "team In [search]",
+		},
+		"the caBundle is of another CA": {
+			seed: eachEntry(func(w *admissionv1.MutatingWebhook) {
+				other, err := cluster.NewCA()
+				if err == nil {
+					w.ClientConfig.CABundle = other.Bundle()
+				}
+			}),
+			check: doctor.CheckServingCertificate, status: doctor.Fail, found: "does not verify what pod shorthop-0 serves",
+		},
+		"the caBundle is empty": {
+			seed:  eachEntry(func(w *admissionv1.MutatingWebhook) { w.ClientConfig.CABundle = nil }),
+			check: doctor.CheckServingCertificate, status: doctor.Fail, found: "caBundle is empty",
+		},
+		"one replica serves a certificate of another CA": {
+			seed: func(t *testing.T, i *installation) {
+				other, err := cluster.NewCA()
+				if err != nil {
+					t.Fatal(err)
+				}
+				i.replicas[1].serveFrom(t, other, i.ca)
+			},
+			check: doctor.CheckServingCertificate, status: doctor.Fail, found: "does not verify what pod shorthop-1 serves",
+		},
+		"one replica is not ready": {
+			seed: func(t *testing.T, i *installation) {
+				i.editPodStatus(t, "shorthop-0", func(s *corev1.PodStatus) { s.Conditions[0].Status = corev1.ConditionFalse })
+			},
+			check: doctor.CheckReplicas, status: doctor.Warn, found: "only shorthop-1 is ready",
+		},
+		"no replica is ready": {
+			seed: func(t *testing.T, i *installation) {
+				for _, r := range i.replicas {
+					i.editPodStatus(t, r.name, func(s *corev1.PodStatus) { s.Conditions[0].Status = corev1.ConditionFalse })
+				}
+			},
+			check: doctor.CheckReplicas, status: doctor.Fail, found: "no replica is ready",
+			consequences: []doctor.Check{doctor.CheckServingCertificate, doctor.CheckPolicy, doctor.CheckGates},
+		},
+		"one replica has another policy": {
+			seed: func(t *testing.T, i *installation) {
+				i.loadPolicy(t, i.policy+"  rollout: {percent: 50}\n", i.replicas[1])
+			},
+			check: doctor.CheckPolicy, status: doctor.Fail, found: "replicas have different policies",
+		},
+		"the ConfigMap is not loaded": {
+			seed: func(t *testing.T, i *installation) {
+				i.editData(t, doctorNamespace, "shorthop", func(data map[string]string) { data["policy.yaml"] += "  rollout: {percent: 50}\n" })
+			},
+			check: doctor.CheckPolicy, status: doctor.Warn, found: "the replicas have loaded",
+		},
+		"the ConfigMap is not a valid policy": {
+			seed: func(t *testing.T, i *installation) {
+				i.editData(t, doctorNamespace, "shorthop", func(data map[string]string) { data["policy.yaml"] += "  color: blue\n" })
+			},
+			check: doctor.CheckPolicy, status: doctor.Fail, found: "color",
+		},
+		"nothing answers at the API host": {
+			seed:  func(t *testing.T, i *installation) { i.apiServer.swing(t, "127.0.0.1:1") },
+			check: doctor.CheckAPIHost, status: doctor.Warn, found: "is not reachable from here",
+		},
+		"somebody else answers at the API host": {
+			seed:  func(t *testing.T, i *installation) { i.apiServer.swing(t, i.replicas[0].address()) },
+			check: doctor.CheckAPIHost, status: doctor.Fail, found: "does not prove to be the API server",
+		},
+		"pods do not trust the API server's CA": {
+			seed: func(t *testing.T, i *installation) {
+				i.editData(t, doctorNamespace, "kube-root-ca.crt", func(data map[string]string) { data["ca.crt"] = string(i.ca.Bundle()) })
+			},
+			check: doctor.CheckAPIHost, status: doctor.Fail, found: "checked with ConfigMap shorthop-system/kube-root-ca.crt",
+		},
+		"the node-local cache is not available on more nodes than allowed": {
+			seed: func(t *testing.T, i *installation) {
+				i.editCache(t, func(s *appsv1.DaemonSetStatus) { s.NumberAvailable, s.NumberReady, s.NumberUnavailable = 1, 1, 2 })
+			},
+			check: doctor.CheckNodeLocalCache, status: doctor.Fail, found: "not available on 2 of 3 nodes, 1 allowed",
+			consequences: []doctor.Check{doctor.CheckGates},
+		},
+		"the node-local cache is not available on one node": {
+			seed: func(t *testing.T, i *installation) {
+				i.editCache(t, func(s *appsv1.DaemonSetStatus) { s.NumberAvailable, s.NumberReady, s.NumberUnavailable = 2, 2, 1 })
+			},
+			check: doctor.CheckNodeLocalCache, status: doctor.Warn, found: "within maxUnavailable",
+		},
+		"the node-local cache listens elsewhere": {
+			seed: func(t *testing.T, i *installation) {
+				t.Cleanup(func() { i.observeCache(t) })
+				corefile("kube-system", "node-local-dns", "169.254.20.10", "169.254.1.1")(t, i)
+				sets := i.Client.AppsV1().DaemonSets("kube-system")
+				edit(t, "node-local-dns", sets.Get, sets.Update, func(s *appsv1.DaemonSet) {
+					s.Spec.Template.Spec.Containers[0].Args[1] = "169.254.1.1"
+				})
+				i.observeCache(t)
+			},
+			check: doctor.CheckNodeLocalCache, status: doctor.Fail, found: "points pods at 169.254.20.10",
+		},
+		"the cluster DNS has another address": {
+			seed: func(t *testing.T, i *installation) {
+				services := i.Client.CoreV1().Services("kube-system")
+				replace := func(ctx context.Context, ip string) {
+					if err := services.Delete(ctx, "kube-dns", metav1.DeleteOptions{}); err != nil {
+						t.Fatal(err)
+					}
+					must[*corev1.Service](t)(services.Create(ctx, dnsService("kube-dns", ip), metav1.CreateOptions{}))
+				}
+				replace(t.Context(), "10.0.0.12")
+				t.Cleanup(func() { replace(context.WithoutCancel(t.Context()), "10.0.0.10") })
+			},
+			check: doctor.CheckClusterDNS, status: doctor.Fail, found: "cluster.dnsServers has 10.0.0.10",
+		},
+		"the cluster has another domain": {
+			seed:  corefile("kube-system", "coredns", "cluster.local", "k8s.example.com"),
+			check: doctor.CheckClusterDomain, status: doctor.Fail, found: "the cluster DNS serves k8s.example.com",
+		},
+		"a namespace opts out": {
+			seed: func(t *testing.T, i *installation) {
+				namespaces := i.Client.CoreV1().Namespaces()
+				edit(t, "batch", namespaces.Get, namespaces.Update, func(n *corev1.Namespace) { n.Labels["node-local-dns-injection"] = "disabled" })
+			},
+			check: doctor.CheckNamespacesOptedOut, status: doctor.Pass, found: "batch (node-local-dns-injection=disabled)",
+		},
+		"a namespace is named like a top-level domain": {
+			seed: func(t *testing.T, i *installation) {
+				if err := i.CreateNamespace(t.Context(), "dev", nil); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { removeNamespace(t, i.Client, "dev") })
+			},
+			check: doctor.CheckNamespaceNames, status: doctor.Warn, found: "dev",
+		},
+		"a policy cuts a pinned pod off": {
+			seed: func(t *testing.T, i *installation) {
+				policies := i.Client.NetworkingV1().NetworkPolicies("web-shop")
+				edit(t, "default-deny", policies.Get, policies.Update, func(p *networkingv1.NetworkPolicy) { p.Spec.Egress = p.Spec.Egress[1:] })
+			},
+			check: doctor.CheckEgressPolicies, status: doctor.Fail, found: "web-0",
+		},
+		"a policy would cut a pod off": {
+			seed: func(t *testing.T, i *installation) {
+				policies := i.Client.NetworkingV1().NetworkPolicies("batch")
+				must[*networkingv1.NetworkPolicy](t)(policies.Create(t.Context(), denyEgress(), metav1.CreateOptions{}))
+				t.Cleanup(func() {
+					if err := policies.Delete(context.WithoutCancel(t.Context()), "default-deny", metav1.DeleteOptions{}); err != nil {
+						t.Error(err)
+					}
+				})
+			},
+			check: doctor.CheckEgressPolicies, status: doctor.Warn, found: "job-0",
+		},
+		"a zone of the cluster DNS is bypassed": {
+			seed: func(t *testing.T, i *installation) {
+				maps := i.Client.CoreV1().ConfigMaps("kube-system")
+				must[*corev1.ConfigMap](t)(maps.Create(t.Context(), &corev1.ConfigMap{
+					ObjectMeta: metav1.ObjectMeta{Name: "coredns-custom"},
+					Data:       map[string]string{"corp.server": "corp.example.com:53 {\n    forward . 192.0.2.53\n}\n"},
+				}, metav1.CreateOptions{}))
+				t.Cleanup(func() {
+					if err := maps.Delete(context.WithoutCancel(t.Context()), "coredns-custom", metav1.DeleteOptions{}); err != nil {
+						t.Error(err)
+					}
+				})
+			},
+			check: doctor.CheckCustomZones, status: doctor.Warn, found: "asks the upstream resolvers (/etc/resolv.conf) for corp.example.com",
+		},
+	}
+}
