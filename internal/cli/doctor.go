@@ -33,7 +33,7 @@ changes nothing. One line per check: pass, warn (something to look at), fail
 needs, is missing; the others are made all the same); below it what it counts,
 and what to do.
 
-  webhook-configuration   both entries are there and as they should be
+  webhook-configuration   its entries are there and as they should be
   webhook-filter          the API server filters by what the policy says
   serving-certificate     caBundle verifies what every replica serves
   replicas                at least two, on more than one node

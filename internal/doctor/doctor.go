@@ -6,7 +6,7 @@
 // checks that need it unknown, and no others.
 //
 //	check                    pass                                      warn                                        fail
-//	webhook-configuration    both entries as webhook-config prints     long timeout, no reinvocation, an entry     missing; an entry missing; not failurePolicy
+//	webhook-configuration    the entries as webhook-config prints      long timeout, no reinvocation, an entry     missing; an entry missing; not failurePolicy
 //	                         them                                      or a rule that is not ours or is missing    Ignore; sideEffects; not called for new pods
 //	webhook-filter           selectors and conditions are those of     they differ from what the policy wants,     own or excluded namespaces are selected; made
 //	                         the policy in force                       the hash agrees                             for other aliases or namespaces than the policy's

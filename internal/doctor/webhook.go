@@ -33,14 +33,14 @@ func judgeWebhookConfiguration(f *Facts, known *knownPolicy) *judgement {
 		j.fail(doInstall+"; under another name, name it with --webhook-configuration", "there is no webhook configuration %s: no pod is changed", f.webhookName)
 		return j
 	}
-	wanted := []string{webhookconfig.OpenEntry, webhookconfig.ClosedEntry}
+	wanted := webhookconfig.Entries()
 	if known != nil && known.document.Spec.NamespaceOptOut == policy.NamespaceOptOutFinal {
-		wanted = wanted[:1]
+		wanted = slices.DeleteFunc(wanted, func(name string) bool { return name == webhookconfig.ClosedEntry })
 	}
 	var timeouts []string
 	for i := range config.Webhooks {
 		entry := &config.Webhooks[i]
-		if !slices.Contains([]string{webhookconfig.OpenEntry, webhookconfig.ClosedEntry}, entry.Name) {
+		if !slices.Contains(webhookconfig.Entries(), entry.Name) {
 			j.warn(doCompare, "entry %s is not one of Shorthop's", entry.Name)
 			continue
 		}

@@ -26,16 +26,28 @@ const AnnotationFilterHash = "shorthop.dev/filter-hash"
 // Path is where the server answers reviews of pods.
 const Path = "/mutate-v1-pod"
 
-// Names of the two entries, disjoint by their namespaceSelector. They show up
-// in the API server's metrics and audit log.
+// Names of the entries. At most one of them selects a pod. They show up in the
+// API server's metrics and audit log.
+//
+//	entry      namespace                   pod                         passes if it has a label that
+//	open       not labelled off            shorthop.dev/inject not off (always)
+//	opted-out  not labelled off            shorthop.dev/inject off     enables one feature
+//	closed     shorthop.dev/inject off     any                         enables one feature, or both
+//
+// Off is one of disabled, disable and "false"; under namespaceOptOut Final there
+// is no entry for closed namespaces. Own and excluded namespaces are in none.
+//
+// Nearly all pods are of the first kind, so that one makes do with selectors:
+// evaluating a match condition takes the API server longer than the review that
+// it would save (docs/results/bench.md).
 const (
-	// OpenEntry covers namespaces that are not labelled
-	// shorthop.dev/inject=disabled.
-	OpenEntry = "open.pods.shorthop.dev"
-	// ClosedEntry covers those that are; only pods that ask by their own label
-	// pass.
-	ClosedEntry = "closed.pods.shorthop.dev"
+	OpenEntry     = "open.pods.shorthop.dev"
+	OptedOutEntry = "opted-out.pods.shorthop.dev"
+	ClosedEntry   = "closed.pods.shorthop.dev"
 )
+
+// Entries are the names of all entries that a configuration of ours may have.
+func Entries() []string { return []string{OpenEntry, OptedOutEntry, ClosedEntry} }
 
 // ConditionMode is the match condition, in every entry, that lets nothing pass
 // while the policy's mode is Off. So the kill switch takes effect at once, and
@@ -81,13 +93,15 @@ func New(p *policy.InjectionPolicy, o Options) *admissionv1.MutatingWebhookConfi
 			Annotations: map[string]string{AnnotationFilterHash: FilterHash(p)},
 		},
 	}
-	enabling := append([]string{policy.LabelServiceHost, policy.LabelDNS}, enablingAliases(p)...)
-	config.Webhooks = append(config.Webhooks, entry(p, o, OpenEntry, metav1.LabelSelectorOpNotIn,
-		fmt.Sprintf("!(object.metadata.?labels[?%s].orValue('') in %s) || %s",
-			quote(policy.LabelInject), list(offValues), anyEnabled(enabling))))
+	features := append([]string{policy.LabelServiceHost, policy.LabelDNS}, enablingAliases(p)...)
+	on, off := metav1.LabelSelectorOpNotIn, metav1.LabelSelectorOpIn
+	config.Webhooks = []admissionv1.MutatingWebhook{
+		entry(p, o, OpenEntry, injectLabel(on), injectLabel(on)),
+		entry(p, o, OptedOutEntry, injectLabel(on), injectLabel(off), anyEnabled(features)),
+	}
 	if p.Spec.NamespaceOptOut != policy.NamespaceOptOutFinal {
-		config.Webhooks = append(config.Webhooks, entry(p, o, ClosedEntry, metav1.LabelSelectorOpIn,
-			anyEnabled(append([]string{policy.LabelInject}, enabling...))))
+		config.Webhooks = append(config.Webhooks,
+			entry(p, o, ClosedEntry, injectLabel(off), nil, anyEnabled(append([]string{policy.LabelInject}, features...))))
 	}
 	return config
 }
@@ -113,18 +127,22 @@ func FilterHash(p *policy.InjectionPolicy) string {
 	return hex.EncodeToString(sum[:6])
 }
 
-func entry(p *policy.InjectionPolicy, o Options, name string, inject metav1.LabelSelectorOperator, labels string) admissionv1.MutatingWebhook {
+// entry makes one that selects by the labels of namespace and pod (nil: whatever
+// they are), and lets pass what meets the condition, if there is one.
+func entry(p *policy.InjectionPolicy, o Options, name string, namespace, pod *metav1.LabelSelectorRequirement, asks ...admissionv1.MatchCondition) admissionv1.MutatingWebhook {
 	excluded := slices.Clone(p.Spec.ExcludedNamespaces)
 	if o.OwnNamespace != "" && !slices.Contains(excluded, o.OwnNamespace) {
 		excluded = append(excluded, o.OwnNamespace)
 	}
-	selector := &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
-		{Key: policy.LabelInject, Operator: inject, Values: offValues},
-	}}
+	namespaces := &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{*namespace}}
 	if len(excluded) > 0 {
-		selector.MatchExpressions = append(selector.MatchExpressions, metav1.LabelSelectorRequirement{
+		namespaces.MatchExpressions = append(namespaces.MatchExpressions, metav1.LabelSelectorRequirement{
 			Key: metadataName, Operator: metav1.LabelSelectorOpNotIn, Values: excluded,
 		})
+	}
+	var pods *metav1.LabelSelector
+	if pod != nil {
+		pods = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{*pod}}
 	}
 	var conditions []admissionv1.MatchCondition
 	if p.Spec.Mode == policy.ModeOff {
@@ -137,11 +155,9 @@ func entry(p *policy.InjectionPolicy, o Options, name string, inject metav1.Labe
 			rule(admissionv1.Create, "pods"),
 			rule(admissionv1.Update, "pods/ephemeralcontainers"),
 		},
-		NamespaceSelector: selector,
-		MatchConditions: append(conditions,
-			admissionv1.MatchCondition{Name: "not-a-mirror-pod", Expression: "!('kubernetes.io/config.mirror' in object.metadata.?annotations.orValue({}))"},
-			admissionv1.MatchCondition{Name: "not-opted-out", Expression: labels},
-		),
+		NamespaceSelector:       namespaces,
+		ObjectSelector:          pods,
+		MatchConditions:         append(conditions, asks...),
 		MatchPolicy:             new(admissionv1.Equivalent),
 		FailurePolicy:           new(admissionv1.Ignore),
 		SideEffects:             new(admissionv1.SideEffectClassNone),
@@ -149,6 +165,11 @@ func entry(p *policy.InjectionPolicy, o Options, name string, inject metav1.Labe
 		TimeoutSeconds:          new(int32(timeoutSeconds)),
 		AdmissionReviewVersions: []string{"v1"},
 	}
+}
+
+// injectLabel requires that shorthop.dev/inject is (In) or is not (NotIn) off.
+func injectLabel(operator metav1.LabelSelectorOperator) *metav1.LabelSelectorRequirement {
+	return &metav1.LabelSelectorRequirement{Key: policy.LabelInject, Operator: operator, Values: offValues}
 }
 
 func rule(operation admissionv1.OperationType, resource string) admissionv1.RuleWithOperations {
@@ -182,11 +203,14 @@ func enablingAliases(p *policy.InjectionPolicy) []string {
 	return labels
 }
 
-// anyEnabled is a CEL expression: one of the pod's labels enables something.
+// anyEnabled is the condition that one of the pod's labels enables something.
 // Labels only through optionals: labels['k'] of a pod without it is an error,
 // which under failurePolicy Ignore silently skips the webhook.
-func anyEnabled(labels []string) string {
-	return fmt.Sprintf("%s.exists(k, object.metadata.?labels[?k].orValue('') in %s)", list(labels), list(onValues))
+func anyEnabled(labels []string) admissionv1.MatchCondition {
+	return admissionv1.MatchCondition{
+		Name:       "asks-for-injection",
+		Expression: fmt.Sprintf("%s.exists(k, object.metadata.?labels[?k].orValue('') in %s)", list(labels), list(onValues)),
+	}
 }
 
 func list(values []string) string {

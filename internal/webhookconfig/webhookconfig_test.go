@@ -153,9 +153,14 @@ func randomPolicy(rng *rand.Rand) *policy.InjectionPolicy {
 	return p
 }
 
-// TestSelectors holds for every policy: New makes what Validate accepts; own
-// and excluded namespaces are selected by no entry, every other namespace by
-// the one for its label, and a closed one under Final by none.
+var injectValues = []string{"", "disabled", "disable", "false", "enabled", "true", "nonsense"}
+
+func off(inject string) bool { return inject == "disabled" || inject == "disable" || inject == "false" }
+
+// TestSelectors holds for every policy: New makes what Validate accepts; pods of
+// own and excluded namespaces are selected by no entry, every other pod by the
+// one for its namespace's label and its own, and by none in a closed namespace
+// under Final.
 func TestSelectors(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(200) {
@@ -170,39 +175,53 @@ func TestSelectors(t *testing.T) {
 			t.Errorf("seed %d: New makes what Validate refuses: %v", seed, errs)
 		}
 		for _, namespace := range append([]string{"", "shorthop", "a", "b", "c", "kube-system"}, p.Spec.ExcludedNamespaces...) {
-			for _, inject := range []string{"", "disabled", "disable", "false", "enabled", "true", "nonsense"} {
-				want := webhookconfig.OpenEntry
-				switch {
-				case namespace == own && own != "" || slices.Contains(p.Spec.ExcludedNamespaces, namespace):
-					want = ""
-				case inject == "disabled" || inject == "disable" || inject == "false":
-					want = webhookconfig.ClosedEntry
-					if p.Spec.NamespaceOptOut == policy.NamespaceOptOutFinal {
+			for _, inject := range injectValues {
+				for _, ofPod := range injectValues {
+					want := webhookconfig.OpenEntry
+					switch {
+					case namespace == own && own != "" || slices.Contains(p.Spec.ExcludedNamespaces, namespace):
 						want = ""
+					case !off(inject) && off(ofPod):
+						want = webhookconfig.OptedOutEntry
+					case off(inject) && p.Spec.NamespaceOptOut == policy.NamespaceOptOutFinal:
+						want = ""
+					case off(inject):
+						want = webhookconfig.ClosedEntry
 					}
-				}
-				if got := selecting(t, config, namespace, inject); got != want {
-					t.Errorf("seed %d, own namespace %q: namespace %q labelled %q is selected by %q, want %q", seed, own, namespace, inject, got, want)
+					if got := selecting(t, config, namespace, inject, ofPod); got != want {
+						t.Errorf("seed %d, own namespace %q: pod labelled %q in namespace %q labelled %q is selected by %q, want %q",
+							seed, own, ofPod, namespace, inject, got, want)
+					}
 				}
 			}
 		}
 	}
 }
 
-// selecting names the entries that select a namespace.
-func selecting(t testing.TB, config *admissionv1.MutatingWebhookConfiguration, namespace, inject string) string {
+// selecting names the entries that select a pod in a namespace, by the values of
+// shorthop.dev/inject on both.
+func selecting(t testing.TB, config *admissionv1.MutatingWebhookConfiguration, namespace, inject, ofPod string) string {
 	t.Helper()
-	set := labels.Set{"kubernetes.io/metadata.name": namespace}
-	if inject != "" {
-		set["shorthop.dev/inject"] = inject
+	labelled := func(set labels.Set, inject string) labels.Set {
+		if inject != "" {
+			set["shorthop.dev/inject"] = inject
+		}
+		return set
 	}
-	var names []string
-	for i := range config.Webhooks {
-		selector, err := metav1.LabelSelectorAsSelector(config.Webhooks[i].NamespaceSelector)
+	matches := func(selector *metav1.LabelSelector, set labels.Set) bool {
+		if selector == nil {
+			return true // the API server's default, an empty one
+		}
+		parsed, err := metav1.LabelSelectorAsSelector(selector)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if selector.Matches(set) {
+		return parsed.Matches(set)
+	}
+	var names []string
+	for i := range config.Webhooks {
+		if matches(config.Webhooks[i].NamespaceSelector, labelled(labels.Set{"kubernetes.io/metadata.name": namespace}, inject)) &&
+			matches(config.Webhooks[i].ObjectSelector, labelled(labels.Set{}, ofPod)) {
 			names = append(names, config.Webhooks[i].Name)
 		}
 	}

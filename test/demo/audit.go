@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,7 +60,7 @@ func reviewFrom(annotations map[string]string) (*review, error) {
 		} else if !failed {
 			continue
 		}
-		if entry != webhookconfig.OpenEntry && entry != webhookconfig.ClosedEntry {
+		if !slices.Contains(webhookconfig.Entries(), entry) {
 			continue // somebody else's webhook
 		}
 		if r == nil {

@@ -47,7 +47,7 @@ func doctorFaults() map[string]fault {
 		},
 		"an entry is missing": {
 			seed: func(t *testing.T, i *installation) {
-				i.editConfig(t, func(c *admissionv1.MutatingWebhookConfiguration) { c.Webhooks = c.Webhooks[:1] })
+				i.editConfig(t, func(c *admissionv1.MutatingWebhookConfiguration) { c.Webhooks = c.Webhooks[:2] })
 			},
 			check: doctor.CheckWebhookConfiguration, status: doctor.Fail, found: webhookconfig.ClosedEntry + " is missing",
 		},
@@ -84,7 +84,11 @@ func doctorFaults() map[string]fault {
 			check: doctor.CheckWebhookFilter, status: doctor.Fail, found: "filter-hash",
 		},
 		"a condition keeps pods away": {
-			seed:  eachEntry(func(w *admissionv1.MutatingWebhook) { w.MatchConditions[1].Expression = "false" }),
+			seed: eachEntry(func(w *admissionv1.MutatingWebhook) {
+				for k := range w.MatchConditions {
+					w.MatchConditions[k].Expression = "false"
+				}
+			}),
 			check: doctor.CheckWebhookFilter, status: doctor.Warn, found: "another expression",
 		},
 		"a selector keeps namespaces away": {

@@ -98,7 +98,7 @@ func bareConfiguration(name string, at endpoint) *admissionv1.MutatingWebhookCon
 	config.Webhooks = config.Webhooks[:1]
 	webhook := &config.Webhooks[0]
 	webhook.Name = name + ".example.com"
-	webhook.NamespaceSelector = nil
+	webhook.NamespaceSelector, webhook.ObjectSelector = nil, nil
 	webhook.MatchConditions = nil
 	return config
 }
