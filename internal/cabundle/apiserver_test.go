@@ -143,10 +143,10 @@ func (f *fixture) setCA(ca []byte) {
 	}
 }
 
-// createConfiguration creates the one that we ship, with these bundles.
+// createConfiguration creates one that we ship, which has two entries, with these bundles.
 func (f *fixture) createConfiguration(bundles ...[]byte) *admissionv1.MutatingWebhookConfiguration {
 	f.Helper()
-	parsed, err := policy.Parse([]byte("apiVersion: shorthop.dev/v1alpha1\nkind: InjectionPolicy\nspec: {dns: {}}"))
+	parsed, err := policy.Parse([]byte("apiVersion: shorthop.dev/v1alpha1\nkind: InjectionPolicy\nspec: {dns: {}, namespaceOptOut: Final}"))
 	if err != nil {
 		f.Fatal(err)
 	}
