@@ -1,6 +1,9 @@
 package mutate
 
 import (
+	"slices"
+	"strconv"
+
 	"gomodules.xyz/jsonpatch/v2"
 
 	"github.com/shorthop/shorthop/pkg/policy"
@@ -12,8 +15,8 @@ const dnsNone = "None"
 
 // dnsOperations turns the actual pod's DNS into what is decided for the
 // original pod, and fills in the record. It also returns the dnsConfig that
-// the pod ends up with.
-func dnsOperations(ops []jsonpatch.Operation, actual *policy.Pod, r *policy.Request, d *policy.DNSDecision, record *Record) ([]jsonpatch.Operation, *policy.DNSConfig) {
+// the pod ends up with. earlier is the record of an earlier review, if any.
+func dnsOperations(ops []jsonpatch.Operation, actual *policy.Pod, r *policy.Request, d *policy.DNSDecision, earlier, record *Record) ([]jsonpatch.Operation, *policy.DNSConfig) {
 	original := r.Pod
 	var user policy.DNSConfig
 	if original.Spec.DNSConfig != nil {
@@ -48,22 +51,48 @@ func dnsOperations(ops []jsonpatch.Operation, actual *policy.Pod, r *policy.Requ
 		record.Added.Options = append(record.Added.Options, option.Name)
 	}
 
-	if dnsPolicy != actual.Spec.DNSPolicy {
+	switch dnsPolicy {
+	case actual.Spec.DNSPolicy:
+	case "": // as the pod was before it became None
+		ops = append(ops, remove("/spec/dnsPolicy"))
+	default:
 		// Adding a member that exists replaces it (RFC 6902, section 4.1), so
 		// this also works for a pod that names no policy.
 		ops = append(ops, add("/spec/dnsPolicy", dnsPolicy))
 	}
-	return dnsConfigOperations(ops, actual.Spec.DNSConfig, &want), &want
-}
-
-func dnsConfigOperations(ops []jsonpatch.Operation, have, want *policy.DNSConfig) []jsonpatch.Operation {
+	have := actual.Spec.DNSConfig
 	if have == nil {
-		return append(ops, add("/spec/dnsConfig", want))
+		return append(ops, add("/spec/dnsConfig", &want)), &want
 	}
 	equal := func(a, b string) bool { return a == b }
 	ops = listOperations(ops, "/spec/dnsConfig/nameservers", have.Nameservers, want.Nameservers, equal)
 	ops = listOperations(ops, "/spec/dnsConfig/searches", have.Searches, want.Searches, equal)
-	return listOperations(ops, "/spec/dnsConfig/options", have.Options, want.Options, sameOption)
+	return optionOperations(ops, have.Options, user.Options, want.Options, earlier), &want
+}
+
+// optionOperations is listOperations for a list in which the user's options stay
+// as they are: replacing it would lose what a newer API has in them beside name
+// and value. So what an earlier review added is taken out, and what is decided
+// now is appended.
+func optionOperations(ops []jsonpatch.Operation, have, user, want []policy.DNSOption, earlier *Record) []jsonpatch.Operation {
+	const path = "/spec/dnsConfig/options"
+	appends := len(have) <= len(want) && slices.EqualFunc(have, want[:len(have)], sameOption)
+	if len(user) == 0 || appends {
+		return listOperations(ops, path, have, want, sameOption)
+	}
+	if len(have) > len(user) { // an earlier review was here
+		have = slices.Clone(have)
+		for _, name := range earlier.Added.Options {
+			if i := optionIndex(have, name); i >= 0 {
+				have = slices.Delete(have, i, i+1)
+				ops = append(ops, remove(path+"/"+strconv.Itoa(i)))
+			}
+		}
+	}
+	for _, option := range want[len(user):] {
+		ops = append(ops, add(path+"/-", option))
+	}
+	return ops
 }
 
 func sameOption(a, b policy.DNSOption) bool {

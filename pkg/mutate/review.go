@@ -57,7 +57,7 @@ func Review(compiled *policy.Compiled, request policy.Request) Result {
 	}
 	dnsConfig := actual.Spec.DNSConfig
 	if d.DNS.Injects() {
-		ops, dnsConfig = dnsOperations(ops, actual, &request, &d.DNS, &record)
+		ops, dnsConfig = dnsOperations(ops, actual, &request, &d.DNS, &earlier, &record)
 		ops = mapOperations(ops, "/metadata/labels", actual.Metadata.Labels, policy.LabelPinned, pinned(&d.DNS))
 	} else {
 		record.keepDNS(&earlier)

@@ -10,6 +10,10 @@ import (
 // maxQuoted bounds, in bytes, how much of a user's value a warning repeats.
 const maxQuoted = 64
 
+// maxOverrides bounds how many options of an annotation are read, each of which
+// can cost a warning: there are fewer names of options.
+const maxOverrides = 32
+
 // applyOverrides reads the annotations with which a developer tunes DNS.
 //
 //	annotation        allowed by podOverrides and valid   otherwise
@@ -60,7 +64,12 @@ func (c *Compiled) applyOverrides(dns dnsSettings, pod *Pod, warnings []string) 
 			return dns, warnings
 		}
 		dns.options = slices.Clone(dns.options)
-		for _, text := range strings.Fields(value) {
+		n := 0
+		for text := range strings.FieldsSeq(value) {
+			if n++; n > maxOverrides {
+				warn(AnnotationDNSOptions, text, fmt.Sprintf("and what follows it is ignored: there are more than %d options", maxOverrides), "the others")
+				break
+			}
 			option := parseOption(text)
 			if problem := option.problem(); problem != "" {
 				warn(AnnotationDNSOptions, text, "is ignored: "+problem, "the others")

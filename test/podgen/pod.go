@@ -2,8 +2,9 @@
 //
 // The promises of Shorthop hold for every pod that the API server accepts, so they are tested with pods that nobody
 // would think of writing down: [Pod] combines valid parts and odd values, weighted so that what an admission webhook
-// trips over is common. [OddPod] leaves validity behind and is for pure code only. [JSON] writes a pod the way people
-// do: with empty lists, nulls and fields that this version of the API does not know.
+// trips over is common. [Full] adds every other field that the API has, and needs a cluster prepared for that. [OddPod]
+// leaves validity behind and is for pure code only. [JSON] writes a pod the way people do: with empty lists, nulls and
+// fields that this version of the API does not know.
 //
 // Everything is drawn from the *rand.Rand given, so a seed reproduces a pod:
 //
@@ -20,6 +21,9 @@
 //     to odd.go.
 //  3. Add a line to the table in features_test.go, so that the value can not silently go missing again.
 //  4. Run the integration test that creates the pods at a real kube-apiserver.
+//
+// A field that a new version of k8s.io/api brings goes into full.go and the files beside it: TestEveryFieldIsSet names
+// it, and test/generated creates the pods at real servers.
 package podgen
 
 import (
@@ -33,11 +37,13 @@ import (
 // Pod returns a pod that the API server's validation (v1.36) accepts, drawn from rng. It needs nothing in the
 // namespace but the ServiceAccount "default", and a server that allows privileged containers.
 func Pod(rng *rand.Rand, namespace string) *corev1.Pod {
-	g := newGen(rng, namespace)
+	return newGen(rng, namespace).pod()
+}
 
+func (g *gen) pod() *corev1.Pod {
 	pod := &corev1.Pod{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace},
+		ObjectMeta: metav1.ObjectMeta{Namespace: g.namespace},
 	}
 	spec := &pod.Spec
 	// The order matters: later parts depend on facts that earlier ones leave in g.
