@@ -3,6 +3,7 @@ package admission
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -38,7 +39,7 @@ type groupVersionResource struct {
 
 // String is the usual form, "deployments.apps".
 func (r groupVersionResource) String() string {
-	return schema.GroupResource{Group: r.Group, Resource: r.Resource}.String()
+	return clip(schema.GroupResource{Group: r.Group, Resource: r.Resource}.String())
 }
 
 // decodeOptions: the API server is trusted not to send duplicate names, and a
@@ -52,18 +53,61 @@ var errNotReview = errors.New("not an AdmissionReview")
 // fault: the API server writes the UID first, so that a review with an
 // unreadable object can still be answered.
 func decode(body []byte, r *review) error {
-	return json.Unmarshal(body, r, decodeOptions)
+	return describe(json.Unmarshal(body, r, decodeOptions))
+}
+
+// describe says what is wrong with a body, and where, in numbers and types:
+// the library's own text may repeat keys and values, and a pod may have
+// secrets in any of them.
+func describe(err error) error {
+	semantic, syntactic := new(json.SemanticError), new(jsontext.SyntacticError)
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &syntactic) && errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("JSON that ends too early, at byte %d", syntactic.ByteOffset)
+	case errors.As(err, &syntactic):
+		return fmt.Errorf("invalid JSON at byte %d", syntactic.ByteOffset)
+	case errors.As(err, &semantic):
+		return fmt.Errorf("a JSON %s at byte %d, which is no %s", kindName(semantic.JSONKind), semantic.ByteOffset, semantic.GoType)
+	}
+	return errors.New("JSON that cannot be decoded")
+}
+
+func kindName(kind jsontext.Kind) string {
+	switch kind {
+	case '{':
+		return "object"
+	case '[':
+		return "array"
+	default:
+		return kind.String()
+	}
+}
+
+// maxRepeated bounds, in bytes, how much of a value is repeated in logs and
+// warnings: a pod's name is reviewed before anybody has validated it. No valid
+// name is longer.
+const maxRepeated = 253
+
+func clip(value string) string {
+	if len(value) <= maxRepeated {
+		return value
+	}
+	return value[:maxRepeated] + "..."
 }
 
 // checkType refuses what is not a review that can be answered.
 func (r *review) checkType() error {
 	switch {
 	case r.Kind != "AdmissionReview":
-		return fmt.Errorf("%w: kind is %q, want AdmissionReview", errNotReview, r.Kind)
+		return fmt.Errorf("%w: kind is %.40q, want AdmissionReview", errNotReview, r.Kind)
 	case r.APIVersion != "admission.k8s.io/v1" && r.APIVersion != "admission.k8s.io/v1beta1":
-		return fmt.Errorf("%w: apiVersion is %q, want admission.k8s.io/v1 or admission.k8s.io/v1beta1", errNotReview, r.APIVersion)
+		return fmt.Errorf("%w: apiVersion is %.40q, want admission.k8s.io/v1 or admission.k8s.io/v1beta1", errNotReview, r.APIVersion)
 	case r.Request.UID == "":
 		return fmt.Errorf("%w: request.uid is empty", errNotReview)
+	case len(r.Request.UID) > maxRepeated: // it is repeated in the answer
+		return fmt.Errorf("%w: request.uid has more than %d bytes", errNotReview, maxRepeated)
 	}
 	return nil
 }
@@ -96,7 +140,7 @@ func (r *request) isOther() bool {
 // name.
 func podName(pod *policy.Pod) string {
 	if pod.Metadata.Name == "" {
-		return pod.Metadata.GenerateName
+		return clip(pod.Metadata.GenerateName)
 	}
-	return pod.Metadata.Name
+	return clip(pod.Metadata.Name)
 }

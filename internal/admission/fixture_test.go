@@ -219,9 +219,3 @@ func decodePod(t testing.TB, object []byte) *corev1.Pod {
 	}
 	return &pod
 }
-
-// stable takes out what the JSON library varies from process to process, so
-// that nobody relies on its texts.
-func stable(text string) string {
-	return strings.ReplaceAll(text, "unable to unmarshal", "cannot unmarshal")
-}

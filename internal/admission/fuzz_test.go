@@ -144,7 +144,7 @@ func readUID(body []byte) (uid string, readable bool) {
 			return "", false
 		}
 	}
-	if version != "admission.k8s.io/v1" && version != "admission.k8s.io/v1beta1" || begin[8].Kind() != '"' || begin[8].String() == "" {
+	if version != "admission.k8s.io/v1" && version != "admission.k8s.io/v1beta1" || begin[8].Kind() != '"' || begin[8].String() == "" || len(begin[8].String()) > 253 {
 		return "", false
 	}
 	for {

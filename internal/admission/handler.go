@@ -47,6 +47,9 @@ const (
 	maxBody = 7 << 20
 	// keepBuffer is the largest buffer that is kept for the next review.
 	keepBuffer = 256 << 10
+	// firstBuffer is how much of an announced length is believed: most reviews
+	// are smaller. What is above has to arrive before it takes memory.
+	firstBuffer = 32 << 10
 	// readTimeout bounds how long a client may take to send its body.
 	readTimeout = 10 * time.Second
 	// reviewTimeout bounds a review where the request names no timeout.
@@ -153,17 +156,17 @@ func (h *Handler) refuse(w http.ResponseWriter, status int, stage metrics.Stage,
 func readBody(w http.ResponseWriter, req *http.Request, body *bytes.Buffer) (status int, err error) {
 	if req.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
-		return http.StatusMethodNotAllowed, fmt.Errorf("method is %s, want POST", req.Method)
+		return http.StatusMethodNotAllowed, fmt.Errorf("method is %.20s, want POST", req.Method)
 	}
 	if contentType, _, err := mime.ParseMediaType(req.Header.Get("Content-Type")); err != nil || contentType != "application/json" {
-		return http.StatusUnsupportedMediaType, fmt.Errorf("content type is %q, want application/json", req.Header.Get("Content-Type"))
+		return http.StatusUnsupportedMediaType, fmt.Errorf("content type is %.80q, want application/json", req.Header.Get("Content-Type"))
 	}
 	if req.ContentLength > maxBody {
 		return http.StatusRequestEntityTooLarge, errBodyTooLarge
 	}
 	// Not every writer has deadlines; those of the server do.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout))
-	if n := int(req.ContentLength); n > 0 {
+	if n := int(min(req.ContentLength, firstBuffer)); n > 0 {
 		body.Grow(n + bytes.MinRead)
 	}
 	n, err := body.ReadFrom(io.LimitReader(req.Body, maxBody+1))
@@ -200,7 +203,7 @@ func (h *Handler) review(ctx context.Context, compiled *policy.Compiled, body []
 	defer func() {
 		// The stack is logged, the pod is not: it may hold secrets.
 		if p := recover(); p != nil {
-			h.Log.Error(fmt.Errorf("panic: %v", p), "bug in Shorthop; please report it", "uid", r.Request.UID, "stack", string(debug.Stack()))
+			h.Log.Error(fmt.Errorf("panic: %v", p), "bug in Shorthop; please report it", "uid", clip(r.Request.UID), "stack", string(debug.Stack()))
 			result, err = h.fail(compiled, &r, metrics.StagePanic, "internal error"), nil
 			if r.Request.UID == "" { // nothing that could be answered
 				result, err = nil, errors.New("internal error")
@@ -215,7 +218,7 @@ func (h *Handler) review(ctx context.Context, compiled *policy.Compiled, body []
 		return nil, err
 	}
 	if decodeErr != nil && !r.Request.isOther() {
-		h.Log.Info("cannot decode a pod", "uid", r.Request.UID, "namespace", r.Request.Namespace, "error", decodeErr.Error())
+		h.Log.Info("cannot decode a pod", "uid", r.Request.UID, "namespace", clip(r.Request.Namespace), "error", decodeErr.Error())
 		return h.fail(compiled, &r, metrics.StageObject, "the pod cannot be decoded"), nil
 	}
 	return h.decide(ctx, compiled, &r, len(body)), nil
@@ -245,13 +248,13 @@ func (h *Handler) decide(ctx context.Context, compiled *policy.Compiled, r *revi
 	}
 	if !known {
 		h.Metrics.Error(metrics.StageNamespace)
-		warnings = append(warnings, fmt.Sprintf("shorthop: the labels of namespace %s could not be read, so the pod is left as it is", namespace))
+		warnings = append(warnings, fmt.Sprintf("shorthop: the labels of namespace %s could not be read, so the pod is left as it is", clip(namespace)))
 	}
 	var patch []byte
 	if len(result.Operations) > 0 && !result.DryRun() {
 		var err error
 		if patch, err = mutate.AppendJSON(make([]byte, 0, 2048), result.Operations); err != nil {
-			h.Log.Error(err, "cannot encode a patch", "uid", r.Request.UID, "namespace", namespace)
+			h.Log.Error(err, "cannot encode a patch", "uid", r.Request.UID, "namespace", clip(namespace))
 			return h.fail(compiled, r, metrics.StagePatch, "the patch cannot be encoded")
 		}
 	}
@@ -285,7 +288,7 @@ func (h *Handler) record(r *review, result *mutate.Result) {
 		log = h.Log
 	}
 	if log.Enabled() {
-		log.Info("reviewed", "uid", r.Request.UID, "namespace", r.Request.Namespace, "name", podName(&r.Request.Object),
+		log.Info("reviewed", "uid", r.Request.UID, "namespace", clip(r.Request.Namespace), "name", podName(&r.Request.Object),
 			"rule", d.Rule, "operations", len(result.Operations),
 			"serviceHostAction", string(d.ServiceHost.Action), "serviceHostReason", string(d.ServiceHost.Reason),
 			"dnsAction", string(d.DNS.Action), "dnsReason", string(d.DNS.Reason))

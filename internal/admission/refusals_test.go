@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -96,15 +97,15 @@ func TestRefusals(t *testing.T) {
 		},
 		"not JSON": {
 			request: newRequest([]byte("hello")), status: http.StatusBadRequest,
-			body: text("not an AdmissionReview: jsontext: invalid character 'h' at start of value"),
+			body: text("not an AdmissionReview: invalid JSON at byte 0"),
 		},
 		"truncated before the UID": {
 			request: newRequest(capturedUpTo(t, capturedUID)), status: http.StatusBadRequest,
-			body: text(`not an AdmissionReview: jsontext: unexpected EOF within "/request/uid" after offset 79`),
+			body: text(`not an AdmissionReview: JSON that ends too early, at byte 79`),
 		},
 		"array": {
 			request: newRequest([]byte("[]")), status: http.StatusBadRequest,
-			body: text("not an AdmissionReview: json: cannot unmarshal JSON array into Go admission.review"),
+			body: text("not an AdmissionReview: a JSON array at byte 0, which is no admission.review"),
 		},
 		"null": {
 			request: newRequest([]byte("null")), status: http.StatusBadRequest,
@@ -121,6 +122,14 @@ func TestRefusals(t *testing.T) {
 		"review without a UID": {
 			request: newRequest(edited(t, capturedUID, "")), status: http.StatusBadRequest,
 			body: text("not an AdmissionReview: request.uid is empty"),
+		},
+		"review with a UID that is none": {
+			request: newRequest(edited(t, capturedUID, strings.Repeat("u", 254))), status: http.StatusBadRequest,
+			body: text("not an AdmissionReview: request.uid has more than 253 bytes"),
+		},
+		"review of a kind without an end": {
+			request: newRequest(edited(t, `"AdmissionReview"`, `"`+strings.Repeat("k", 1000)+`"`)), status: http.StatusBadRequest,
+			body: text(`not an AdmissionReview: kind is "` + strings.Repeat("k", 40) + `", want AdmissionReview`),
 		},
 		"review without a request": {
 			request: newRequest([]byte(`{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":null}`)), status: http.StatusBadRequest,
@@ -146,7 +155,7 @@ func TestRefusals(t *testing.T) {
 			}
 			s := newServer(t, document)
 			recorder := s.serve(test.request)
-			if got := stable(recorder.Body.String()); recorder.Code != test.status || got != test.body {
+			if got := recorder.Body.String(); recorder.Code != test.status || got != test.body {
 				t.Errorf("got %d %q, want %d %q", recorder.Code, got, test.status, test.body)
 			}
 			if diff := cmp.Diff(header, recorder.Header()); diff != "" {
@@ -185,6 +194,24 @@ func TestBodyAtTheLimit(t *testing.T) {
 	want := allowed(both("skip object_size"))
 	if diff := cmp.Diff(want, decodeReview(t, recorder.Body.Bytes()).Response); diff != "" {
 		t.Errorf("answer (-want +got):\n%s", diff)
+	}
+}
+
+// TestAnnouncedLengthIsNotBelieved wants a client to send what it makes the
+// server allocate. It is not parallel: it measures the process.
+func TestAnnouncedLengthIsNotBelieved(t *testing.T) {
+	s := newServer(t, policyNodeLocal)
+	req := newRequest(nil)
+	req.ContentLength = 7 << 20
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	recorder := s.serve(req)
+	runtime.ReadMemStats(&after)
+	if recorder.Code != http.StatusBadRequest {
+		t.Errorf("status %d", recorder.Code)
+	}
+	if allocated := after.TotalAlloc - before.TotalAlloc; allocated > 1<<20 {
+		t.Errorf("allocated %d bytes for a body that never came", allocated)
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/signal"
@@ -25,7 +24,6 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
-	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/shorthop/shorthop/internal/admission"
 	"github.com/shorthop/shorthop/internal/buildinfo"
@@ -35,7 +33,6 @@ import (
 	"github.com/shorthop/shorthop/internal/metrics"
 	"github.com/shorthop/shorthop/internal/namespaces"
 	"github.com/shorthop/shorthop/internal/policyfile"
-	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
 
@@ -74,13 +71,21 @@ func run(o *options, stderr io.Writer) error {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
 
-	log, err := newLogger(o.logLevel, o.logFormat, stderr)
+	// The registry is our own, so that a process can build more than one app;
+	// that of controller-runtime has its webhook and certificate metrics.
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	recorder := metrics.New(registry)
+
+	lines := newLogWriter(stderr, recorder.LogLinesLost)
+	defer lines.close()
+	log, err := newLogger(o.logLevel, o.logFormat, lines)
 	if err != nil {
 		return err
 	}
 	defer routeLibraries(log)()
 
-	a, err := build(o, log)
+	a, err := build(o, log, registry, recorder)
 	if err != nil {
 		return err
 	}
@@ -119,20 +124,14 @@ type app struct {
 }
 
 // build is where everything comes together. It reads all input and starts
-// nothing.
-func build(o *options, zlog *zap.Logger) (*app, error) {
+// nothing. registry is what recorder is registered with.
+func build(o *options, zlog *zap.Logger, registry *prometheus.Registry, recorder *metrics.Metrics) (*app, error) {
 	log := logrOf(zlog)
 	log.Info("starting", "version", buildinfo.Version, "ownNamespace", o.ownNamespace, "clusterAccess", o.clusterAccess)
 	if !o.clusterAccess && o.kubeconfig != "" {
 		log.Info("--kubeconfig is not used, because of --cluster-access=false")
 	}
 	a := &app{log: log, delay: o.shutdownDelay}
-
-	// The registry is our own, so that a process can build more than one app;
-	// that of controller-runtime has its webhook and certificate metrics.
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	recorder := metrics.New(registry)
 
 	policies, err := policyfile.New(policyfile.Options{
 		Path:         o.policy,
@@ -171,7 +170,16 @@ func build(o *options, zlog *zap.Logger) (*app, error) {
 		return nil, &runtimeError{err}
 	}
 
-	reviews, listens := newReviewServer(o, certificate, admission.New(admission.Options{
+	var require func(*tls.Config) *tls.Config
+	if o.clientCAFile != "" {
+		clients, err := certs.NewClientCA(o.clientCAFile, o.clientNames, log.WithName("clients"))
+		if err != nil {
+			return nil, &runtimeError{err}
+		}
+		a.background = append(a.background, clients.Start)
+		require = clients.Require
+	}
+	reviews, listens := newReviewServer(o.bindAddress, tlsConfig(certificate, require), admission.New(admission.Options{
 		Policy:     policies.Current,
 		Namespaces: labels,
 		Gates:      a.observers.currentGates,
@@ -265,38 +273,6 @@ func (a *app) newNamespaces(config *rest.Config) (labels admission.NamespaceLabe
 	}
 	a.background = append(a.background, cache.Start)
 	return cache, cache.Synced, nil
-}
-
-// newReviewServer returns what serves reviews, and a check that holds once it
-// listens.
-func newReviewServer(o *options, certificate certSource, handler http.Handler, log *zap.Logger) (serve runnable, listens func() bool) {
-	// Of controller-runtime's server we use what measures, and not what
-	// listens: at its end it aborts the TLS handshakes that have begun, and an
-	// API server takes that for a failed call.
-	measured := webhook.NewServer(webhook.Options{})
-	measured.Register(webhookconfig.Path, handler)
-	config := &tls.Config{
-		GetCertificate: certificate.GetCertificate,
-		MinVersion:     tls.VersionTLS12,
-		NextProtos:     []string{"h2", "http/1.1"},
-	}
-	var listening atomic.Bool
-	return func(ctx context.Context) error {
-		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", o.bindAddress)
-		if err != nil {
-			return fmt.Errorf("serving reviews: %w", err)
-		}
-		listening.Store(true)
-		server := &http.Server{
-			Handler: measured.WebhookMux(),
-			// The handler bounds the body, and the time of the answer.
-			ReadHeaderTimeout: 10 * time.Second,
-			IdleTimeout:       90 * time.Second,
-			MaxHeaderBytes:    64 << 10,
-			ErrorLog:          zap.NewStdLog(log.Named("http")),
-		}
-		return serveUntil(ctx, "reviews", tls.NewListener(listener, config), server, drainTimeout, log)
-	}, listening.Load
 }
 
 func reason(why string, holds func() bool) func() error {

@@ -86,7 +86,7 @@ func (o *checkOptions) run(ctx context.Context, config *rest.Config) (record str
 		case err == nil && pod.GetAnnotations()[policy.AnnotationInjected] != "":
 			return pod.GetAnnotations()[policy.AnnotationInjected], nil
 		case err == nil:
-			outcome = fmt.Errorf("a pod in namespace %s is created as it is: either the webhook is not called (not ready, wrong caBundle, namespace opted out) or the policy has nothing for it", o.namespace)
+			outcome = fmt.Errorf("a pod in namespace %s is created as it is: either the webhook is not called (not ready, wrong caBundle, no client certificate where one is wanted, namespace opted out) or the policy has nothing for it", o.namespace)
 		case ctx.Err() == nil:
 			outcome = &runtimeError{fmt.Errorf("creating a pod in namespace %s, as a dry run: %w", o.namespace, err)}
 		}

@@ -41,6 +41,8 @@ type options struct {
 	ownNamespace       string
 	certSource         string
 	certDir            string
+	clientCAFile       string
+	clientNames        []string
 	selfManaged        selfManagedOptions
 	bindAddress        string
 	metricsBindAddress string
@@ -127,6 +129,10 @@ func (o *options) addFlags(flags *pflag.FlagSet) {
 		"where the serving certificate comes from: `SOURCE` provided is files, by cert-manager or anybody else; self-managed signs it with a CA of its own, which it keeps in a Secret and adds to the webhook configuration")
 	flags.StringVar(&o.certDir, "cert-dir", "",
 		"`DIR` with tls.crt and tls.key; changes are followed (required with --cert-source=provided)")
+	flags.StringVar(&o.clientCAFile, "client-ca-file", "",
+		"`FILE` with CA certificates: only clients with a certificate by one of them may send reviews; changes are followed (default: anybody may)")
+	flags.StringSliceVar(&o.clientNames, "client-names", nil,
+		"`NAMES` of which a client's certificate must have one, as common name or DNS name, separated by commas (default: every certificate by --client-ca-file will do)")
 	flags.StringVar(&o.selfManaged.secret, "ca-secret", "shorthop-ca",
 		"self-managed: `NAME` of the Secret in the own namespace that holds the CA; it must be there, and may be empty")
 	flags.StringVar(&o.selfManaged.service, "service", "shorthop",
@@ -197,6 +203,12 @@ func (o *options) validate() error {
 		o.validateSelfManaged(wrong)
 	default:
 		wrong("cert-source", "%q is not one of %s", o.certSource, strings.Join(certSources, ", "))
+	}
+	if o.clientCAFile == "" && len(o.clientNames) > 0 {
+		wrong("client-names", "needs --client-ca-file: without a certificate, a client has no name")
+	}
+	if slices.Contains(o.clientNames, "") {
+		wrong("client-names", "one of %q is empty", o.clientNames)
 	}
 	// Port 0, any free one, would be nobody's wish for reviews.
 	if problem := addressProblem(o.bindAddress, 1); problem != "" {

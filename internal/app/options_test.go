@@ -54,9 +54,10 @@ func TestOptions(t *testing.T) {
 				"--own-namespace=other", "--bind-address=127.0.0.1:1", "--metrics-bind-address=0", "--health-probe-bind-address", "[::1]:0",
 				"--shutdown-delay=0s", "--cluster-access=false", "--kubeconfig=k", "--log-level=debug", "--log-format=console",
 				"--ca-secret=ca", "--service=s", "--webhook-configuration=w", "--ca-duration=3h", "--leaf-duration=2h", "--ca-settle=1s",
-				"--detect-interval=0", "--detect-lease=l",
+				"--detect-interval=0", "--detect-lease=l", "--client-ca-file=c", "--client-names=a,b",
 			},
 			&options{
+				clientCAFile: "c", clientNames: []string{"a", "b"},
 				detect: detectOptions{0, "l"},
 				policy: "p.yaml", certDir: "tls", ownNamespace: "other", certSource: "provided", bindAddress: "127.0.0.1:1",
 				metricsBindAddress: "0", healthBindAddress: "[::1]:0", kubeconfig: "k", logLevel: "debug", logFormat: "console",
@@ -94,12 +95,14 @@ func TestOptionsThatAreWrong(t *testing.T) {
 			[]string{
 				"--own-namespace=A", "--cert-source=vault", "--bind-address=9443", "--metrics-bind-address=:http",
 				"--health-probe-bind-address=0", "--shutdown-delay=-1s", "--log-level=loud", "--log-format=xml",
-				"--detect-interval=-1s", "--detect-lease=_",
+				"--detect-interval=-1s", "--detect-lease=_", "--client-names=a,",
 			},
 			[]string{
 				"--policy: is required",
 				`--own-namespace: "A": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')`,
 				`--cert-source: "vault" is not one of provided, self-managed`,
+				"--client-names: needs --client-ca-file: without a certificate, a client has no name",
+				`--client-names: one of ["a" ""] is empty`,
 				`--bind-address: "9443" is not HOST:PORT or :PORT`,
 				`--metrics-bind-address: ":http" is not HOST:PORT or :PORT; 0 alone disables it`,
 				`--health-probe-bind-address: "0" is not HOST:PORT or :PORT`,

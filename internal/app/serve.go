@@ -14,8 +14,9 @@ import (
 const (
 	// closeTimeout bounds how long probes and scrapes may hold up the end.
 	closeTimeout = 5 * time.Second
-	// drainTimeout bounds how long reviews may: it is more than a client may
-	// take to send one and we to answer it.
+	// drainTimeout bounds how long reviews may, and how long one takes from its
+	// headers to the end of its answer: it is more than a client may take to
+	// send one and we to answer it.
 	drainTimeout = 15 * time.Second
 )
 
@@ -28,11 +29,11 @@ func serveHTTP(name, address string, handler http.Handler, log *zap.Logger) runn
 		}
 		server := &http.Server{
 			Handler:           handler,
-			ReadHeaderTimeout: 10 * time.Second,
+			ReadHeaderTimeout: readHeaderTimeout,
 			ReadTimeout:       10 * time.Second,
 			WriteTimeout:      30 * time.Second,
-			IdleTimeout:       90 * time.Second,
-			MaxHeaderBytes:    64 << 10,
+			IdleTimeout:       idleTimeout,
+			MaxHeaderBytes:    maxHeaderBytes,
 			ErrorLog:          zap.NewStdLog(log.Named("http")),
 		}
 		return serveUntil(ctx, name, listener, server, closeTimeout, log)

@@ -48,6 +48,7 @@ type Metrics struct {
 	certificateEnd prometheus.Gauge
 	gates          map[gates.Kind]prometheus.Gauge
 	contradictions prometheus.Gauge
+	logLinesLost   prometheus.Counter
 	// scanned has the gauges of the classes that a scan reports, without a value
 	// while another replica scans.
 	scanned  map[audit.Class]*prometheus.GaugeVec
@@ -90,6 +91,10 @@ func New(r prometheus.Registerer) *Metrics {
 		contradictions: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "shorthop_discovery_contradictions",
 			Help: "Contradictions between the sources of the cluster domain and the cluster DNS addresses, and to the policy. /debug/policy lists them.",
+		}),
+		logLinesLost: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "shorthop_log_lines_lost_total",
+			Help: "Log lines that were not written, because nobody read them in time or writing failed. Reviews do not wait for the log.",
 		}),
 	}
 	decisions := prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -134,7 +139,7 @@ func New(r prometheus.Registerer) *Metrics {
 	}
 	m.scanTime = scanGauge("shorthop_detector_last_success_timestamp_seconds", "Unix time of the last scan for missed pods. Only the replica that scans has it.")
 	r.MustRegister(m.scanTime)
-	r.MustRegister(decisions, errors, build, m.review, m.reloadOK, m.reloadTime, m.policyInfo, m.certificateEnd, open, m.contradictions)
+	r.MustRegister(decisions, errors, build, m.review, m.reloadOK, m.reloadTime, m.policyInfo, m.certificateEnd, open, m.contradictions, m.logLinesLost)
 	return m
 }
 
@@ -186,6 +191,9 @@ func (m *Metrics) GateOpen(kind gates.Kind, open bool) {
 
 // Contradictions says how many there are about the cluster's DNS.
 func (m *Metrics) Contradictions(n int) { m.contradictions.Set(float64(n)) }
+
+// LogLinesLost counts lines of the log that were not written.
+func (m *Metrics) LogLinesLost(lines int) { m.logLinesLost.Add(float64(lines)) }
 
 // scanGauge is a gauge that can be without a value.
 func scanGauge(name, help string) *prometheus.GaugeVec {

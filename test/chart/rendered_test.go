@@ -103,7 +103,7 @@ func TestServerAcceptsItsFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, mode := range []string{"cert-manager", "self-managed", "provided"} {
-		for _, argument := range podTemplate(t, modeFlags(t, mode)...).Spec.Containers[0].Args {
+		for _, argument := range podTemplate(t, withClientCA(t, mode)...).Spec.Containers[0].Args {
 			name, _, _ := strings.Cut(argument, "=")
 			if !strings.Contains(help, "      "+name+" ") {
 				t.Errorf("mode %s: the server has no flag %s", mode, name)
@@ -119,7 +119,7 @@ func TestPodsAreAdmittedUnderRestrictedPodSecurity(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, mode := range []string{"cert-manager", "self-managed", "provided"} {
-		template := podTemplate(t, modeFlags(t, mode)...)
+		template := podTemplate(t, withClientCA(t, mode)...)
 		var test corev1.Pod
 		convert(t, render(t, modeFlags(t, mode)...)["Pod "+namespace+"/"+release+"-test"].Object, &test)
 		for name, spec := range map[string]corev1.PodSpec{"Deployment": template.Spec, "helm test": test.Spec} {
@@ -181,4 +181,10 @@ func modeFlags(t *testing.T, mode string) []string {
 		flags = append(flags, values(t, "certificates: {provided: {secretName: mine, caBundle: PEM}}"))
 	}
 	return flags
+}
+
+// withClientCA has every flag and volume that the mode can have.
+func withClientCA(t *testing.T, mode string) []string {
+	t.Helper()
+	return append(modeFlags(t, mode), values(t, "clientCA: {configMap: callers, names: [kube-apiserver]}"))
 }

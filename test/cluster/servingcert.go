@@ -22,7 +22,7 @@ const (
 	clockSkew    = time.Hour
 )
 
-// CA signs serving certificates for webhooks. Its key is only in memory.
+// CA signs serving certificates for webhooks, and certificates of their clients. Its key is only in memory.
 type CA struct {
 	key  *ecdsa.PrivateKey
 	cert *x509.Certificate
@@ -63,16 +63,8 @@ func (ca *CA) Bundle() []byte {
 // WriteServingCert signs a new leaf for the hosts (names or IP addresses) and writes it to dir as tls.crt and tls.key,
 // replacing the ones that are there.
 func (ca *CA) WriteServingCert(dir string, hosts ...string) error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return fmt.Errorf("generating the serving key: %w", err)
-	}
-	now := time.Now()
 	template := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: "shorthop-test"},
-		NotBefore:   now.Add(-clockSkew),
-		NotAfter:    now.Add(leafLifetime),
-		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	for _, host := range hosts {
@@ -82,13 +74,33 @@ func (ca *CA) WriteServingCert(dir string, hosts ...string) error {
 			template.DNSNames = append(template.DNSNames, host)
 		}
 	}
+	return ca.writeLeaf(dir, template)
+}
+
+// WriteClientCert does the same for a client, by its common name and DNS names.
+func (ca *CA) WriteClientCert(dir, commonName string, dnsNames ...string) error {
+	return ca.writeLeaf(dir, &x509.Certificate{
+		Subject:     pkix.Name{CommonName: commonName},
+		DNSNames:    dnsNames,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+}
+
+func (ca *CA) writeLeaf(dir string, template *x509.Certificate) error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return fmt.Errorf("generating a leaf's key: %w", err)
+	}
+	now := time.Now()
+	template.NotBefore, template.NotAfter = now.Add(-clockSkew), now.Add(leafLifetime)
+	template.KeyUsage = x509.KeyUsageDigitalSignature
 	certDER, err := x509.CreateCertificate(rand.Reader, template, ca.cert, key.Public(), ca.key)
 	if err != nil {
-		return fmt.Errorf("signing the serving certificate: %w", err)
+		return fmt.Errorf("signing a leaf: %w", err)
 	}
 	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
 	if err != nil {
-		return fmt.Errorf("encoding the serving key: %w", err)
+		return fmt.Errorf("encoding a leaf's key: %w", err)
 	}
 
 	if err := os.MkdirAll(dir, 0o700); err != nil {

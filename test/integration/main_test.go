@@ -12,6 +12,7 @@
 //	filter_test.go     what the webhook configuration keeps from us is nothing that we would change
 //	optout_test.go     every opt-out and kill switch, through the API server
 //	shutdown_test.go   SIGTERM under load
+//	clientca_test.go   only API servers that show a certificate may call
 //	gates_test.go      hosts and caches that do not work are not injected, until they do
 //	discovery_test.go  the cluster DNS is found
 //	audit_test.go      what operators find in the audit log, and developers on their terminal

@@ -56,6 +56,24 @@ self-managed
 {{- end -}}
 {{- end -}}
 
+{{/* The volume with the CA of clients, empty where anybody may send reviews. */}}
+{{- define "shorthop.clientCA" -}}
+{{- $ca := .Values.clientCA -}}
+{{- if and $ca.configMap $ca.secretName -}}
+{{- fail "clientCA: set configMap or secretName, not both" -}}
+{{- else if and $ca.names (not $ca.configMap) (not $ca.secretName) -}}
+{{- fail "clientCA.names needs clientCA.configMap or clientCA.secretName: without a certificate, a client has no name" -}}
+{{- else if $ca.configMap -}}
+configMap:
+  name: {{ $ca.configMap }}
+  items: [{key: {{ $ca.key }}, path: ca.crt}]
+{{- else if $ca.secretName -}}
+secret:
+  secretName: {{ $ca.secretName }}
+  items: [{key: {{ $ca.key }}, path: ca.crt}]
+{{- end -}}
+{{- end -}}
+
 {{/* mode: Off without quotes is a boolean in YAML. */}}
 {{- define "shorthop.policyMode" -}}
 {{- if eq (toString .Values.policy.mode) "false" -}}Off{{- else -}}{{ .Values.policy.mode | default "Enforce" }}{{- end -}}
