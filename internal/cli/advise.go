@@ -41,6 +41,7 @@ type adviseOptions struct {
 	policyFile    string
 	compareFile   string
 	names         int
+	dropFallback  bool
 	output        *choice
 }
 
@@ -66,8 +67,9 @@ Pods are those of --pods, else of the cluster. With --since, the logs of the
 cluster's node-local-dns pods are read, or where there are none, of kube-dns.
 
 With -o policy: a policy with a rule for the workloads that share a recommendation;
-with --policy, that policy with these rules behind its own (before rules that were
-made so earlier).
+with --policy, that policy with these rules in it: before the rule that decides for
+the pods now, with all that it says, or behind all (before rules that were made so
+earlier).
 
 With -o html: a page with charts, all workloads and all risks. It loads nothing, so
 it can be opened from a file, mailed and printed.
@@ -77,10 +79,10 @@ With -o json:
   source         logs, bytes, lines, queries, retries, skipped, pods, from, to
   cluster        domain, nodeSearches
   totals         workloads, lookups, queries, predicted
-  workloads      namespace, kind, name, pods, ndots (in force), lookups (a name
-                 asked for once, A and AAAA together), queries, recommendation
-                 (ndots, queries, saved, savedPercent, confidence, because, apply)
-                 or reason, names, risks
+  workloads      namespace, kind, name, pods, rules and ndots (in force), lookups (a
+                 name asked for once, A and AAAA together), queries, recommendation
+                 (ndots, queries, saved, savedPercent, confidence, because, apply,
+                 fallback), reason where there is none to apply, names, risks
   risks          code, text, names
   waste          the names whose search lists cost most
   unattributed   queries of clients that are no workload, with the reason
@@ -121,6 +123,7 @@ could not run.`,
 	completeFile(command, "compare", "json")
 	flags.IntVar(&o.names, "names", 10, "how many names are listed per workload with -o json; -1 for all")
 	complete(command, "names", cobra.NoFileCompletions)
+	flags.BoolVar(&o.dropFallback, "drop-fallback", false, "recommend that pods on musl in mode NodeLocal go without fallback servers: half the queries, and no resolution while the node's cache is away")
 	o.output = outputFlag(command, outputTable, outputJSON, outputPolicy, outputHTML)
 	return command
 }
@@ -212,7 +215,10 @@ func (o *adviseOptions) run(ctx context.Context, s Streams, logs []string) error
 	if err != nil {
 		return err
 	}
-	report := collector.Report(advisor.Settings{ExcludedNamespaces: document.Spec.ExcludedNamespaces, Names: o.names})
+	report := collector.Report(advisor.Settings{
+		ExcludedNamespaces: document.Spec.ExcludedNamespaces, Names: o.names,
+		LocalServers: localServers(document), DropFallback: o.dropFallback,
+	})
 	if report.Source.Queries == 0 {
 		return failure("no queries in %s: is it what CoreDNS's log plugin writes, and --log-format its format?", count(int(report.Source.Lines), "line"))
 	}
@@ -260,6 +266,21 @@ func (o *adviseOptions) node(document *policy.InjectionPolicy) resolver.Node {
 		ClusterDNS:    document.Spec.Cluster.DNSServers,
 		Host:          resolver.ResolvConf{Searches: o.searches},
 	}
+}
+
+// localServers are all addresses at which the policy says that a node has a cache.
+func localServers(document *policy.InjectionPolicy) []string {
+	servers := []string{policy.DefaultNodeLocalServer}
+	add := func(dns *policy.DNS) {
+		if dns != nil {
+			servers = append(servers, dns.NodeLocal.Servers...)
+		}
+	}
+	add(document.Spec.DNS)
+	for i := range document.Spec.Rules {
+		add(document.Spec.Rules[i].DNS)
+	}
+	return servers
 }
 
 // parsePolicy is loadPolicy for a file that has been read.

@@ -25,15 +25,10 @@ spec:
 // writeRules writes the policy with rules for what is recommended. Of a policy
 // that is given as text, order and comments are kept.
 func writeRules(b *bytes.Buffer, text []byte, document *policy.InjectionPolicy, report *advisor.Report, all []advisor.WorkloadKey) error {
-	var taken []string
 	if text == nil {
 		text = []byte(advisedPolicy)
-	} else {
-		for i := range document.Spec.Rules {
-			taken = append(taken, document.Spec.Rules[i].Name)
-		}
 	}
-	rules := advisor.Rules(report, all, taken)
+	rules := advisor.Rules(report, all, document.Spec.Rules)
 	var root yaml.Node
 	if err := yaml.Unmarshal(text, &root); err != nil {
 		return err
@@ -42,22 +37,42 @@ func writeRules(b *bytes.Buffer, text []byte, document *policy.InjectionPolicy, 
 		return errors.New("the policy is empty")
 	}
 	list := childNode(childNode(root.Content[0], "spec", yaml.MappingNode), "rules", yaml.SequenceNode)
-	at := len(list.Content)
-	for i, rule := range list.Content {
-		if strings.HasPrefix(scalar(rule, "name"), advisor.RulePrefix) {
-			at = i
-			break
+	var content []*yaml.Node
+	add := func(before string) error {
+		for i := range rules {
+			if rules[i].Before != before {
+				continue
+			}
+			node, err := nodeOf(&rules[i].Rule)
+			if err != nil {
+				return err
+			}
+			content = append(content, node)
 		}
+		return nil
 	}
-	var nodes []*yaml.Node
-	for i := range rules {
-		node, err := nodeOf(&rules[i])
-		if err != nil {
+	placed := false
+	for _, rule := range list.Content {
+		name := scalar(rule, "name")
+		if !placed && strings.HasPrefix(name, advisor.RulePrefix) {
+			placed = true
+			if err := add(""); err != nil {
+				return err
+			}
+		}
+		if name != "" {
+			if err := add(name); err != nil {
+				return err
+			}
+		}
+		content = append(content, rule)
+	}
+	if !placed {
+		if err := add(""); err != nil {
 			return err
 		}
-		nodes = append(nodes, node)
 	}
-	list.Content = append(list.Content[:at:at], append(nodes, list.Content[at:]...)...)
+	list.Content = content
 	if len(list.Content) > 0 {
 		list.Style &^= yaml.FlowStyle
 	}
@@ -92,6 +107,9 @@ func childNode(parent *yaml.Node, key string, kind yaml.Kind) *yaml.Node {
 }
 
 func scalar(parent *yaml.Node, key string) string {
+	if parent.Kind == yaml.AliasNode {
+		parent = parent.Alias
+	}
 	for i := 0; i+1 < len(parent.Content); i += 2 {
 		if parent.Content[i].Value == key {
 			return parent.Content[i+1].Value

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -19,7 +20,14 @@ func writeAdvice(t text, r *advisor.Report, comparison []advisor.Comparison, com
 			w := &r.Workloads[i]
 			fmt.Fprintf(table, "%s\t%s/%s\t", w.Namespace, strings.ToLower(w.Kind), w.Name)
 			if a := w.Recommendation; a != nil {
-				fmt.Fprintf(table, "%d\t%d\t%d\t%.1f%%\t%s\t%s\t%s\n", w.Lookups, w.Queries, a.Queries, a.SavedPercent, change(w.Ndots, a.Ndots), a.Confidence, strings.Join(a.Because, "; "))
+				because := a.Because
+				if f := a.Fallback; f != nil && f.Drop {
+					because = append(slices.Clip(because), fmt.Sprintf("no fallback: %d copies less for %s", f.Queries, strings.Join(f.Servers, ", ")))
+				}
+				if w.Reason != "" {
+					because = append([]string{string(w.Reason)}, because...)
+				}
+				fmt.Fprintf(table, "%d\t%d\t%d\t%.1f%%\t%s\t%s\t%s\n", w.Lookups, w.Queries, a.Queries, a.SavedPercent, change(w.Ndots, a.Ndots), a.Confidence, strings.Join(because, "; "))
 			} else {
 				fmt.Fprintf(table, "-\t%d\t-\t-\t%s\t-\t%s\n", w.Queries, numbers(w.Ndots), w.Reason)
 			}

@@ -128,6 +128,12 @@ type assembly struct {
 	// wildcards are the search domains that may answer for any name.
 	wildcards map[string]bool
 	waste     map[string]*NameWaste
+	// searched are the names among them that a search domain has the answer for.
+	searched map[string]bool
+	// fromNodes is the queries of nodes and of pods with their addresses.
+	// notFirstHop tells that these are most: there is a cache in between.
+	fromNodes   int64
+	notFirstHop bool
 }
 
 // workload adds a workload of one or more groups.
@@ -144,6 +150,9 @@ func (a *assembly) workload(groups []collected) {
 		w.Overflow += g.tally.overflow
 		if ndots := ndotsOf(conf); !slices.Contains(w.Ndots, ndots) {
 			w.Ndots = append(w.Ndots, ndots)
+		}
+		if rule := g.group.rule; rule != "" && !slices.Contains(w.Rules, rule) {
+			w.Rules = append(w.Rules, rule)
 		}
 		for _, r := range g.group.resolvers {
 			if !slices.Contains(w.Resolvers, r) {
@@ -165,6 +174,7 @@ func (a *assembly) workload(groups []collected) {
 	}
 	slices.Sort(w.Ndots)
 	slices.Sort(w.Resolvers)
+	slices.Sort(w.Rules)
 	ndots, queries, ok := best(evidences)
 	if w.Reason == "" && !ok {
 		w.Reason = ReasonNoSafeNdots
@@ -174,14 +184,15 @@ func (a *assembly) workload(groups []collected) {
 		w.Recommendation = a.recommendation(&w, evidences, ndots, queries)
 		a.names(&w, evidences, ndots)
 		w.Recommendation.Confidence, w.Recommendation.Because = a.confidence(&w, evidences)
-		a.workloadRisks(&w, evidences)
+		a.workloadRisks(&w)
+		w.Reason = a.reasonNotToApply(&w, evidences)
 	case ReasonNoSafeNdots:
-		w.ReasonText = w.Reason.Sentence()
 		a.names(&w, evidences, 0)
 	default:
 		// What was looked up is not known either.
-		w.ReasonText, w.Lookups = w.Reason.Sentence(), 0
+		w.Lookups = 0
 	}
+	w.ReasonText = w.Reason.Sentence()
 	if limit := a.settings.Names; limit >= 0 && len(w.Names) > limit {
 		w.Names = w.Names[:limit]
 	}
@@ -202,13 +213,65 @@ func (a *assembly) recommendation(w *Workload, evidences []*evidence, ndots int,
 	if w.Queries > 0 {
 		r.SavedPercent = float64(int64(1000*float64(r.Saved)/float64(w.Queries)+0.5)) / 10
 	}
-	usersOwn := slices.ContainsFunc(evidences, func(e *evidence) bool { return e.group.usersNdots })
 	broken := slices.ContainsFunc(evidences, func(e *evidence) bool {
 		current := ndotsOf(e.conf)
 		return current >= 1 && current <= maxNdots && current != ndots && !e.safe[current-1]
 	})
-	r.Apply = (r.Saved > 0 || broken) && !usersOwn && !slices.Contains(a.settings.ExcludedNamespaces, w.Namespace)
+	r.Fallback = a.fallback(evidences, ndots)
+	drop := r.Fallback != nil && r.Fallback.Drop
+	r.Apply = ((r.Saved > 0 || broken) && !usersNdots(evidences) || drop) && !slices.Contains(a.settings.ExcludedNamespaces, w.Namespace)
 	return r
+}
+
+func usersNdots(evidences []*evidence) bool {
+	return slices.ContainsFunc(evidences, func(e *evidence) bool { return e.group.usersNdots })
+}
+
+// reasonNotToApply is "" where there is something to apply.
+func (a *assembly) reasonNotToApply(w *Workload, evidences []*evidence) Reason {
+	switch {
+	case w.Recommendation.Apply:
+		return ""
+	case slices.Contains(a.settings.ExcludedNamespaces, w.Namespace):
+		return ReasonExcludedNamespace
+	case usersNdots(evidences):
+		return ReasonUsersNdots
+	}
+	return ReasonNothingSaved
+}
+
+// fallback counts what the nameservers behind the node's own are asked by pods all
+// of whose containers are known to have musl: only those ask all at once, so that
+// the others would lose the fallback and save nothing.
+func (a *assembly) fallback(evidences []*evidence, ndots int) *Fallback {
+	f := &Fallback{Drop: a.settings.DropFallback}
+	for _, e := range evidences {
+		if e.group.injected == 0 || !allMusl(e.group.resolvers) {
+			continue
+		}
+		servers := int64(0)
+		for _, server := range e.conf.Nameservers[:min(e.group.injected, len(e.conf.Nameservers))] {
+			if slices.Contains(a.settings.LocalServers, server) {
+				continue
+			}
+			servers++
+			if !slices.Contains(f.Servers, server) {
+				f.Servers = append(f.Servers, server)
+			}
+		}
+		f.Queries += servers * e.tally.queries
+		f.Then += servers * e.queries[ndots-1]
+	}
+	if len(f.Servers) == 0 {
+		return nil
+	}
+	return f
+}
+
+func allMusl(resolvers []resolver.Resolver) bool {
+	return len(resolvers) > 0 && !slices.ContainsFunc(resolvers, func(r resolver.Resolver) bool {
+		return r != resolver.Musl && r != resolver.MuslBefore124
+	})
 }
 
 // names lists the names of a workload, the dearest first, and adds up their waste.
@@ -243,6 +306,7 @@ func (a *assembly) names(w *Workload, evidences []*evidence, ndots int) {
 					total = &NameWaste{Name: l.name}
 					a.waste[l.name] = total
 				}
+				a.searched[l.name] = a.searched[l.name] || l.steps[l.end].name != l.name
 				total.Lookups += l.lookups()
 				total.Queries += asked * int64(l.stepsToday(v, current))
 				total.Wasted += wasted
@@ -271,7 +335,7 @@ const (
 // confidence says how far to trust, from how much there was to see:
 //
 //	low     fewer than 100 lookups, less than ten minutes, names beyond the limits,
-//	        or one lookup in five is for a name that was seen only once: by
+//	        a log that is mostly of nodes, or one lookup in five is for a name that was seen only once: by
 //	        Good and Turing, as likely is the next one for a name never seen
 //	medium  fewer than 1,000 lookups, less than an hour or no timestamps, one
 //	        lookup in a hundred for a name seen once, or a resolver that is not known
@@ -318,6 +382,9 @@ func (a *assembly) confidence(w *Workload, evidences []*evidence) (c Confidence,
 		case share >= 1:
 			lower(ConfidenceMedium, "%d of %s for a name seen only once", once, amount(w.Lookups, "lookup"))
 		}
+	}
+	if a.notFirstHop {
+		lower(ConfidenceLow, "most of this log comes from nodes: a cache may know what else the workload asks")
 	}
 	if w.Overflow > 0 {
 		lower(ConfidenceLow, "%d queries were for more names than are kept", w.Overflow)

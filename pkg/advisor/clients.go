@@ -92,8 +92,12 @@ type group struct {
 	resolvers []resolver.Resolver // empty: not known
 	// usersNdots says that the pod sets ndots itself, which is never changed.
 	usersNdots bool
-	why        Reason // why there is no recommendation, or ""
-	pods       int
+	// rule is the policy's that Shorthop has decided by, "" for none.
+	rule string
+	// injected is how many of the nameservers are Shorthop's, in mode NodeLocal.
+	injected int
+	why      Reason // why there is no recommendation, or ""
+	pods     int
 }
 
 // tenure is the time for which an address belonged to a pod. A zero end is open.
@@ -108,7 +112,9 @@ type Clients struct {
 	groups     []group
 	groupOf    map[string]int32
 	// byAddress has indexes into tenures by an address's text.
-	byAddress  map[string][]int32
+	byAddress map[string][]int32
+	// nodes are the addresses of the pods' nodes.
+	nodes      map[string]bool
 	tenures    []tenure
 	namespaces map[string]bool
 	pods       int
@@ -121,6 +127,7 @@ func NewClients(resolverOf func(image string) resolver.Resolver) *Clients {
 		resolverOf: resolverOf,
 		groupOf:    make(map[string]int32),
 		byAddress:  make(map[string][]int32),
+		nodes:      make(map[string]bool),
 		namespaces: make(map[string]bool),
 	}
 }
@@ -132,6 +139,7 @@ func (c *Clients) Len() int { return c.pods }
 func (c *Clients) Add(p *Pod) {
 	c.pods++
 	c.namespaces[p.Metadata.Namespace] = true
+	c.nodes[p.Status.HostIP] = true
 	var addresses []string
 	for _, ip := range append([]PodIP{{p.Status.PodIP}}, p.Status.PodIPs...) {
 		if address, err := netip.ParseAddr(ip.IP); err == nil && !slices.Contains(addresses, address.String()) {
@@ -183,9 +191,11 @@ func (c *Clients) group(p *Pod) int32 {
 	// What Shorthop says it did. If somebody else wrote that, a rule is
 	// recommended that changes nothing.
 	var record struct {
+		Rule  string         `json:"rule"`
 		DNS   policy.DNSMode `json:"dns"`
 		Added struct {
-			Options []string `json:"options"`
+			Options     []string `json:"options"`
+			Nameservers int      `json:"nameservers"`
 		} `json:"added"`
 	}
 	if text := p.Metadata.Annotations[policy.AnnotationInjected]; text != "" {
@@ -194,6 +204,12 @@ func (c *Clients) group(p *Pod) int32 {
 	pod.Spec.DNSConfig = p.Spec.DNSConfig
 	if pod.HasOption("ndots") && !slices.Contains(record.Added.Options, "ndots") {
 		g.usersNdots = true
+	}
+	if record.Rule != policy.DefaultRule {
+		g.rule = record.Rule
+	}
+	if record.DNS == policy.DNSModeNodeLocal {
+		g.injected = record.Added.Nameservers
 	}
 	known := true
 	for _, container := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
@@ -239,7 +255,7 @@ func (g *group) key() string {
 		}
 		b.WriteByte('\n')
 	}
-	add(g.workload.Namespace, g.workload.Kind, g.workload.Name, string(g.why), g.dns.Policy, strconv.FormatBool(g.usersNdots))
+	add(g.workload.Namespace, g.workload.Kind, g.workload.Name, string(g.why), g.dns.Policy, strconv.FormatBool(g.usersNdots), strconv.Itoa(g.injected), g.rule)
 	for _, r := range g.resolvers {
 		add(string(r))
 	}
@@ -272,6 +288,9 @@ func (c *Clients) find(address []byte, unix int64) (index int32, why Reason) {
 	owners := c.byAddress[string(address)]
 	switch len(owners) {
 	case 0:
+		if c.nodes[string(address)] {
+			return -1, ReasonHostNetwork
+		}
 		return -1, ReasonUnknownAddress
 	case 1:
 		if t := &c.tenures[owners[0]]; unix != 0 && (t.from > unix+clockSkew || t.to != 0 && unix > t.to+clockSkew) {

@@ -1,6 +1,6 @@
 package advisor
 
-// Reason says why there is no recommendation. The codes are API.
+// Reason says why there is no recommendation, or none to apply. The codes are API.
 type Reason string
 
 const (
@@ -22,6 +22,13 @@ const (
 	// ReasonNoSafeNdots means: no value is known to keep the answers of all names and
 	// to let those of Services be found.
 	ReasonNoSafeNdots Reason = "no_safe_ndots"
+
+	// ReasonUsersNdots means: the pods set ndots themselves.
+	ReasonUsersNdots Reason = "users_ndots"
+	// ReasonExcludedNamespace means: the policy never touches the namespace.
+	ReasonExcludedNamespace Reason = "excluded_namespace"
+	// ReasonNothingSaved means: what is in force is the best already.
+	ReasonNothingSaved Reason = "nothing_saved"
 )
 
 // Sentence says the same to a human.
@@ -41,6 +48,12 @@ func (r Reason) Sentence() string {
 		return "External names are answered at the first search domain, as CoreDNS's autopath does: the names that applications look up cannot be seen."
 	case ReasonNoSafeNdots:
 		return "No ndots is known to keep the answers of all names: pods have different settings, or names that look like those of Services have no answer under the ndots in force, and a higher one would ask for names that the log does not have."
+	case ReasonUsersNdots:
+		return "The pods set ndots themselves, which Shorthop never changes."
+	case ReasonExcludedNamespace:
+		return "The policy excludes the namespace."
+	case ReasonNothingSaved:
+		return "No value saves queries."
 	}
 	return ""
 }

@@ -488,7 +488,7 @@ func (r *reconstruction) add(name string, steps []step, flags []stepOutcome, end
 	}
 	// Where no search domain has an answer, all is the same whatever the name as it
 	// is says: its line was lost.
-	if s := &l.steps[len(l.steps)-1]; s.name == name && s.outcome == unknownStep && lastSeen == len(l.steps)-2 {
+	if s := &l.steps[len(l.steps)-1]; end < 0 && s.name == name && s.outcome == unknownStep && lastSeen == len(l.steps)-2 {
 		s.outcome = nxDomain
 	}
 	r.lookups = append(r.lookups, l)

@@ -73,6 +73,8 @@ type Workload struct {
 	Pods int `json:"pods"`
 	// Resolvers that the containers have, as far as that is known.
 	Resolvers []resolver.Resolver `json:"resolvers,omitzero"`
+	// Rules of the policy that decided for pods that run, by their names.
+	Rules []string `json:"rules,omitzero"`
 	// Ndots in force, several where pods differ.
 	Ndots []int `json:"ndots"`
 	// Lookups by the application; A and AAAA of a name together are one. 0 where
@@ -85,7 +87,8 @@ type Workload struct {
 	Overflow int64 `json:"overflow,omitzero"`
 	// DistinctNames that were looked up.
 	DistinctNames int `json:"distinctNames"`
-	// Recommendation is left out where there is none, for the Reason.
+	// Recommendation is left out where there is none. Reason says why, or why there
+	// is nothing to apply.
 	Recommendation *Recommendation `json:"recommendation,omitzero"`
 	Reason         Reason          `json:"reason,omitzero"`
 	ReasonText     string          `json:"reasonText,omitzero"`
@@ -115,8 +118,24 @@ type Recommendation struct {
 	// Because says why this value and this confidence.
 	Because []string `json:"because"`
 	// Apply tells whether a rule would change anything for the better: it saves
-	// queries, or lets names be found that the ndots in force hides.
+	// queries, or lets names be found that the ndots in force hides, or it ends the
+	// copies for a fallback, if that is wanted.
 	Apply bool `json:"apply"`
+	// Fallback is left out unless the pods have one that is asked all the time.
+	Fallback *Fallback `json:"fallback,omitzero"`
+}
+
+// Fallback is what the nameservers behind those of the node are asked by pods on
+// musl, which asks all at once.
+type Fallback struct {
+	Servers []string `json:"servers"`
+	// Queries are the copies that they get of what this log has, and Then those
+	// under the recommended ndots. None are left if nodeLocal.fallbackServers is
+	// empty, and neither is the fallback: without the node's cache, nothing resolves.
+	Queries int64 `json:"queries"`
+	Then    int64 `json:"then"`
+	// Drop tells whether that is recommended, as Settings say.
+	Drop bool `json:"drop"`
 }
 
 // NameUse is a name that a workload looks up.
@@ -161,6 +180,10 @@ type Settings struct {
 	ExcludedNamespaces []string
 	// Names is how many names are listed per workload; below 0 all.
 	Names int
+	// LocalServers are the addresses of the caches on the nodes, for Fallback.
+	LocalServers []string
+	// DropFallback recommends that pods on musl go without one.
+	DropFallback bool
 }
 
 // Report judges what was read.
@@ -190,7 +213,14 @@ func (c *Collector) Report(settings Settings) *Report {
 		conf, _ := node.ResolvConf(groups[i].group.dns)
 		findWildcards(conf, groups[i].names(), wildcards)
 	}
-	a := &assembly{Report: r, settings: settings, clients: c.clients, node: node, wildcards: wildcards, waste: make(map[string]*NameWaste)}
+	a := &assembly{Report: r, settings: settings, clients: c.clients, node: node, wildcards: wildcards, waste: make(map[string]*NameWaste), searched: make(map[string]bool)}
+	a.fromNodes = c.tally.unattributed[ReasonHostNetwork]
+	for i := range groups {
+		if groups[i].group.why == ReasonHostNetwork {
+			a.fromNodes += groups[i].tally.queries
+		}
+	}
+	a.notFirstHop = 2*a.fromNodes > c.tally.queries
 	for len(groups) > 0 {
 		n := 1
 		for n < len(groups) && groups[n].group.workload == groups[0].group.workload {

@@ -7,8 +7,6 @@ import (
 	"strings"
 
 	"golang.org/x/net/publicsuffix"
-
-	"github.com/shorthop/shorthop/pkg/resolver"
 )
 
 // RiskCode names a risk. The codes are API.
@@ -36,6 +34,8 @@ const (
 	RiskAutopath RiskCode = "autopath_candidate"
 	// RiskNotFirstHop means: the log is not that of the first hop.
 	RiskNotFirstHop RiskCode = "not_first_hop"
+	// RiskUnknownClients means: most queries are of no pod in the list.
+	RiskUnknownClients RiskCode = "unknown_clients"
 	// RiskFallbackCopies means: musl asks every nameserver.
 	RiskFallbackCopies RiskCode = "fallback_copies"
 	// RiskRoom means: names with dots that the recommendation leaves no room for.
@@ -92,7 +92,7 @@ func (n *named) top() []string {
 }
 
 // workloadRisks needs all names of the workload.
-func (a *assembly) workloadRisks(w *Workload, evidences []*evidence) {
+func (a *assembly) workloadRisks(w *Workload) {
 	add := func(code RiskCode, n *named, format string, args ...any) {
 		risk := Risk{Code: code, Text: fmt.Sprintf(format, args...)}
 		if n != nil {
@@ -147,15 +147,13 @@ func (a *assembly) workloadRisks(w *Workload, evidences []*evidence) {
 	if 2*expanded > total && expanded >= fewLookups && w.Recommendation.Saved*4 < w.Queries {
 		add(RiskAutopath, &write, "more than half of the queries stay: names with few dots keep ndots at %d; CoreDNS's autopath cuts the search list at the server", ndots)
 	}
-	var copies int64
-	for _, e := range evidences {
-		musl := slices.Contains(e.group.resolvers, resolver.Musl) || slices.Contains(e.group.resolvers, resolver.MuslBefore124)
-		if servers := int64(len(e.conf.Nameservers)); musl && servers > 1 {
-			copies += e.tally.queries * (servers - 1)
+	if f := w.Recommendation.Fallback; f != nil {
+		does := "nodeLocal.fallbackServers: [] in a rule (advise --drop-fallback) ends"
+		if f.Drop {
+			does = "the empty nodeLocal.fallbackServers that is recommended ends"
 		}
-	}
-	if copies > 0 {
-		add(RiskFallbackCopies, nil, "musl asks all nameservers at once: the further ones get %d queries of this log as well; nodeLocal.fallbackServers: [] in a rule takes them away, and with them the fallback", copies)
+		add(RiskFallbackCopies, nil, "musl asks all nameservers at once: %s %s %d queries of this log as well, %d with the recommended ndots; %s that, and the fallback: while the node's cache is away, nothing resolves",
+			strings.Join(f.Servers, " and "), map[bool]string{true: "gets", false: "get"}[len(f.Servers) == 1], f.Queries, f.Then, does)
 	}
 }
 
@@ -180,24 +178,17 @@ func (a *assembly) clusterRisks(t *tally) {
 	if window := a.Source.To.Sub(a.Source.From); !a.Source.From.IsZero() && window < longWindow {
 		add(RiskShortWindow, nil, "the log covers only %s: what runs hourly or daily may be missing", window)
 	}
-	var lost int64
-	for _, why := range []Reason{ReasonHostNetwork, ReasonUnknownAddress} {
-		lost += t.unattributed[why]
-	}
-	for i := range a.Workloads {
-		if a.Workloads[i].Reason == ReasonHostNetwork {
-			lost += a.Workloads[i].Queries
-		}
-	}
-	if a.Source.Queries > 0 && 2*lost > a.Source.Queries {
-		add(RiskNotFirstHop, nil, "%d of %d queries come from nodes or from addresses of no pod: behind a node-local cache, only the cache's own log names the pods", lost, a.Source.Queries)
+	if a.notFirstHop {
+		add(RiskNotFirstHop, nil, "%d of %d queries come from nodes: behind a node-local cache, only the cache's own log names the pods, and what pods ask here is only a part", a.fromNodes, a.Source.Queries)
+	} else if unknown := t.unattributed[ReasonUnknownAddress]; 2*unknown > a.Source.Queries {
+		add(RiskUnknownClients, nil, "%d of %d queries come from addresses that no pod had at that time: of pods that are gone, or of a cache between pods and this server, whose log should be read instead", unknown, a.Source.Queries)
 	}
 	byDomain := make(map[string]int64)
 	var all int64
 	for i := range a.Waste {
 		w := &a.Waste[i]
 		all += w.Wasted
-		if w.Workloads < 2 || !publicSuffix(w.Name[strings.LastIndexByte(w.Name, '.')+1:]) {
+		if w.Workloads < 2 || a.searched[w.Name] || !publicSuffix(w.Name[strings.LastIndexByte(w.Name, '.')+1:]) {
 			continue
 		}
 		if domain, err := publicsuffix.EffectiveTLDPlusOne(w.Name); err == nil {

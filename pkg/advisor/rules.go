@@ -16,10 +16,60 @@ const RulePrefix = "advised-"
 // exactRules is up to how many rules may name their workloads exactly.
 const exactRules = 20
 
+// AdvisedRule is a rule with its place.
+type AdvisedRule struct {
+	policy.Rule
+	// Before is the rule that it must precede, since that matches the same pods and
+	// the first that matches wins. It says all that that one says, but for what is
+	// recommended. Empty where no rule matches yet.
+	Before string `json:"-"`
+}
+
+// advice is what a rule says. noFallback stands for an empty list of fallback
+// servers, and before for the index of the rule that decides for the pods now, -1
+// for none.
+type advice struct {
+	ndots      int
+	noFallback bool
+	before     int
+}
+
+// name is a rule's, as long as no other has it.
+func (a advice) name() string {
+	name := fmt.Sprintf("%sndots-%d", RulePrefix, a.ndots)
+	if a.noFallback {
+		name += "-no-fallback"
+	}
+	return name
+}
+
+// rule is the rule but for its name and match.
+func (a advice) rule(existing []policy.Rule) AdvisedRule {
+	var rule AdvisedRule
+	var dns policy.DNS
+	if a.before >= 0 {
+		rule.Rule, rule.Before = existing[a.before], existing[a.before].Name
+		if rule.DNS != nil {
+			dns = *rule.DNS
+		}
+	}
+	dns.Ndots = new(int32(a.ndots))
+	if a.noFallback {
+		dns.NodeLocal.FallbackServers = []string{}
+	}
+	rule.DNS = &dns
+	return rule
+}
+
+func (a advice) compare(other advice) int {
+	noFallback := map[bool]int{true: 1}
+	return cmp.Or(cmp.Compare(a.ndots, other.ndots), cmp.Compare(noFallback[a.noFallback], noFallback[other.noFallback]), cmp.Compare(a.before, other.before))
+}
+
 // bundle is workloads that get the same from one rule: every owner in every
 // namespace.
 type bundle struct {
-	ndots      int
+	advice
 	namespaces map[string]bool
 	owners     map[policy.Owner]bool
 }
@@ -28,31 +78,34 @@ type bundle struct {
 // recommendation share one: first those of a namespace, then namespaces with the
 // same workloads. If that leaves more than twenty, rules are also joined where a
 // workload of one namespace is named for others that have none of that name in the
-// list of pods; all says which workloads there are. taken are names that rules must
-// not have.
-func Rules(r *Report, all []WorkloadKey, taken []string) []policy.Rule {
-	byNamespace := make(map[int]map[string]*bundle)
+// list of pods; all says which workloads there are. existing are the rules that
+// there are: those that decide for the pods now are taken for the others' basis.
+func Rules(r *Report, all []WorkloadKey, existing []policy.Rule) []AdvisedRule {
+	byNamespace := make(map[advice]map[string]*bundle)
 	for i := range r.Workloads {
 		w := &r.Workloads[i]
 		if w.Recommendation == nil || !w.Recommendation.Apply {
 			continue
 		}
-		ndots := w.Recommendation.Ndots
-		if byNamespace[ndots] == nil {
-			byNamespace[ndots] = make(map[string]*bundle)
+		fallback := w.Recommendation.Fallback
+		what := advice{w.Recommendation.Ndots, fallback != nil && fallback.Drop, slices.IndexFunc(existing, func(rule policy.Rule) bool {
+			return slices.Contains(w.Rules, rule.Name)
+		})}
+		if byNamespace[what] == nil {
+			byNamespace[what] = make(map[string]*bundle)
 		}
-		b := byNamespace[ndots][w.Namespace]
+		b := byNamespace[what][w.Namespace]
 		if b == nil {
-			b = &bundle{ndots, map[string]bool{w.Namespace: true}, map[policy.Owner]bool{}}
-			byNamespace[ndots][w.Namespace] = b
+			b = &bundle{what, map[string]bool{w.Namespace: true}, map[policy.Owner]bool{}}
+			byNamespace[what][w.Namespace] = b
 		}
 		b.owners[ownerOf(w.WorkloadKey)] = true
 	}
 	var bundles []*bundle
-	for _, ndots := range slices.Sorted(maps.Keys(byNamespace)) {
+	for _, what := range slices.SortedFunc(maps.Keys(byNamespace), advice.compare) {
 		same := make(map[string]*bundle)
-		for _, namespace := range slices.Sorted(maps.Keys(byNamespace[ndots])) {
-			b := byNamespace[ndots][namespace]
+		for _, namespace := range slices.Sorted(maps.Keys(byNamespace[what])) {
+			b := byNamespace[what][namespace]
 			key := fmt.Sprint(b.sortedOwners())
 			if other := same[key]; other != nil {
 				other.namespaces[namespace] = true
@@ -65,14 +118,15 @@ func Rules(r *Report, all []WorkloadKey, taken []string) []policy.Rule {
 	if len(bundles) > exactRules {
 		bundles = joined(bundles, all)
 	}
-	var rules []policy.Rule
-	names := slices.Clone(taken)
+	var rules []AdvisedRule
+	var names []string
+	for i := range existing {
+		names = append(names, existing[i].Name)
+	}
 	for _, b := range bundles {
-		rule := policy.Rule{
-			Match: policy.Match{Namespaces: slices.Sorted(maps.Keys(b.namespaces)), Owners: b.sortedOwners()},
-			DNS:   &policy.DNS{Ndots: new(int32(b.ndots))},
-		}
-		base := fmt.Sprintf("%sndots-%d", RulePrefix, b.ndots)
+		rule := b.rule(existing)
+		rule.Match = policy.Match{Namespaces: slices.Sorted(maps.Keys(b.namespaces)), Owners: b.sortedOwners()}
+		base := b.name()
 		rule.Name = base
 		for n := 2; slices.Contains(names, rule.Name); n++ {
 			rule.Name = fmt.Sprintf("%s-%d", base, n)
@@ -112,7 +166,7 @@ func joined(bundles []*bundle, all []WorkloadKey) []*bundle {
 next:
 	for _, b := range bundles {
 		for _, into := range result {
-			if into.ndots == b.ndots && !reaches(into, b) && !reaches(b, into) {
+			if into.advice == b.advice && !reaches(into, b) && !reaches(b, into) {
 				maps.Copy(into.namespaces, b.namespaces)
 				maps.Copy(into.owners, b.owners)
 				continue next

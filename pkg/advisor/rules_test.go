@@ -8,6 +8,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/shorthop/shorthop/pkg/advisor"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
@@ -21,7 +23,7 @@ func workload(namespace, name string, ndots int) advisor.Workload {
 }
 
 // first is the ndots of the first rule that matches.
-func first(t *testing.T, rules []policy.Rule, k advisor.WorkloadKey) int {
+func first(t *testing.T, rules []advisor.AdvisedRule, k advisor.WorkloadKey) int {
 	t.Helper()
 	for i := range rules {
 		inNamespace := slices.ContainsFunc(rules[i].Match.Namespaces, func(pattern string) bool {
@@ -74,7 +76,7 @@ func TestRulesReachTheWorkloadsThatTheyAreFor(t *testing.T) {
 			for i := range report.Workloads {
 				keys = append(keys, report.Workloads[i].WorkloadKey)
 			}
-			rules := advisor.Rules(report, keys, []string{"advised-ndots-1"})
+			rules := advisor.Rules(report, keys, []policy.Rule{{Name: "advised-ndots-1"}})
 			t.Logf("%d workloads, %d rules", len(keys), len(rules))
 			if len(rules) > test.most {
 				t.Errorf("%d rules, want at most %d", len(rules), test.most)
@@ -103,5 +105,39 @@ func TestRulesReachTheWorkloadsThatTheyAreFor(t *testing.T) {
 				t.Error("a rule has a name that is taken")
 			}
 		})
+	}
+}
+
+// The first rule that matches wins, so a rule behind the one that decides now would
+// do nothing, and one before it must say the rest of what that says.
+func TestRulesGoBeforeThoseThatDecideNow(t *testing.T) {
+	t.Parallel()
+	disabled := false
+	existing := []policy.Rule{
+		{Name: "others", Match: policy.Match{Namespaces: []string{"others"}}},
+		{
+			Name: "team-a", Mode: policy.ModeDryRun, Match: policy.Match{Namespaces: []string{"team-*"}},
+			ServiceHost: &policy.ServiceHost{Enabled: &disabled}, DNS: &policy.DNS{Mode: policy.DNSModeNodeLocal, Ndots: new(int32(4))},
+		},
+		{Name: "advised-ndots-3", Match: policy.Match{Namespaces: []string{"team-b"}}},
+	}
+	decided, free, unknown := workload("team-a", "app", 2), workload("shop", "app", 2), workload("data", "app", 2)
+	decided.Rules, unknown.Rules = []string{"advised-ndots-3", "team-a"}, []string{"renamed"}
+	report := &advisor.Report{Workloads: []advisor.Workload{decided, free, unknown}}
+	owners := []policy.Owner{{Kind: "Deployment", Name: "app"}}
+	want := []advisor.AdvisedRule{
+		{Rule: policy.Rule{
+			Name: "advised-ndots-2", Match: policy.Match{Namespaces: []string{"data", "shop"}, Owners: owners}, DNS: &policy.DNS{Ndots: new(int32(2))},
+		}},
+		{Before: "team-a", Rule: policy.Rule{
+			Name: "advised-ndots-2-2", Mode: policy.ModeDryRun, Match: policy.Match{Namespaces: []string{"team-a"}, Owners: owners},
+			ServiceHost: &policy.ServiceHost{Enabled: &disabled}, DNS: &policy.DNS{Mode: policy.DNSModeNodeLocal, Ndots: new(int32(2))},
+		}},
+	}
+	if diff := cmp.Diff(want, advisor.Rules(report, nil, existing)); diff != "" {
+		t.Errorf("rules (-want +got):\n%s", diff)
+	}
+	if *existing[1].DNS.Ndots != 4 {
+		t.Error("an existing rule was changed")
 	}
 }

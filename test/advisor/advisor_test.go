@@ -49,15 +49,12 @@ func TestLookupsAreFoundAgainAndRecommendationsHold(t *testing.T) {
 	}
 	programs := build(t)
 	cluster := loggen.New(loggen.Options{Seed: *seed, Workloads: *workloads})
-	for i := range cluster.Workloads {
-		cluster.Workloads[i].AOnly = false // the programs ask for both
-	}
 	random := rand.New(rand.NewPCG(*seed, 3))
 	r := request{CoreDNS: *coredns, Zone: zone(cluster)}
 	var made []loggen.Lookup
 	for i := range cluster.Workloads {
 		w := &cluster.Workloads[i]
-		c := client{Address: w.Address, Conf: withoutServers(cluster.ResolvConf(w)), Program: programs[w.Resolver]}
+		c := client{Address: w.Address, Conf: withoutServers(cluster.ResolvConf(w)), Program: programs[w.Resolver], Command: commands[w.Only]}
 		for range *lookups {
 			// Popular names more often.
 			name := w.Names[random.IntN(1+random.IntN(len(w.Names)))]
@@ -136,6 +133,9 @@ func TestLookupsAreFoundAgainAndRecommendationsHold(t *testing.T) {
 		t.Errorf("%d queries predicted, %d measured: more than 1 %% apart", sum.predicted, sum.measured)
 	}
 }
+
+// commands of the programs, by the one type that they ask for.
+var commands = map[resolver.RRType]string{0: "lookup", resolver.A: "lookup4", resolver.AAAA: "lookup6"}
 
 // within tells whether a measured number is within 1 % of the predicted one.
 func within(measured, predicted int64) bool {
@@ -232,7 +232,7 @@ func compare(t *testing.T, cluster *loggen.Cluster, made []loggen.Lookup, report
 		if ndots == 0 {
 			ndots = 5
 		}
-		truth[key{w.Name, loggen.Canonical(cluster.ResolvConf(w), w.Resolver, cluster.Outcome, ndots, l.Name)}]++
+		truth[key{w.Name, loggen.Canonical(cluster.ResolvConf(w), w.Resolver, cluster.Zone(w), ndots, l.Name)}]++
 	}
 	for i := range report.Workloads {
 		for _, u := range report.Workloads[i].Names {

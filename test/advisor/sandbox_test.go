@@ -37,6 +37,7 @@ type client struct {
 	Address string
 	Conf    string
 	Program string
+	Command string
 	Names   []string
 }
 
@@ -228,7 +229,7 @@ func lookUp(ctx context.Context, dir string, c *client) ([]answer, error) {
 	if err := os.WriteFile(filepath.Join(dir, "resolv.conf"), []byte(conf), 0o644); err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, c.Program, append([]string{"lookup"}, c.Names...)...)
+	cmd := exec.CommandContext(ctx, c.Program, append([]string{c.Command}, c.Names...)...)
 	cmd.Env = []string{"GODEBUG=netdns=go"}
 	cmd.Stderr = os.Stderr
 	output, err := cmd.Output()

@@ -2,6 +2,7 @@
 // docs/results/bench.md and docs/growth.md.
 //
 //	bench [--time DURATION]   measures; it ends with 0 whatever the figures are, and with 2 if there are none
+//	bench --only querylogs    measures how advise reads query logs, and writes no page
 //	bench --capture           renews the reviews in internal/admission/testdata/reviews
 //	bench serve FILE          is one of the webhooks that Shorthop is compared with
 //
@@ -49,6 +50,8 @@ func run(ctx context.Context, args []string) error {
 	}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	lasting := flags.Duration("time", 8*time.Second, "how long to measure one figure, roughly")
+	logLines := flags.Int64("log-lines", 100_000_000, "how many lines of query logs to read, at least")
+	only := flags.String("only", "", "the one part to measure: querylogs (default: all)")
 	capture := flags.Bool("capture", false, "capture reviews from a real API server, and measure nothing")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -56,7 +59,13 @@ func run(ctx context.Context, args []string) error {
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	b := &bench{time: *lasting, began: time.Now()}
+	if *only != "" && *only != "querylogs" {
+		return fmt.Errorf("--only %q: only querylogs can be measured by itself", *only)
+	}
+	b := &bench{time: *lasting, logLines: *logLines, began: time.Now()}
+	if *only != "" {
+		return errors.Join(b.measureQueryLogs(ctx), b.stop())
+	}
 	err := b.start(ctx)
 	if err == nil && *capture {
 		err = b.capture(ctx)
@@ -68,8 +77,9 @@ func run(ctx context.Context, args []string) error {
 
 // bench is a run.
 type bench struct {
-	time  time.Duration
-	began time.Time
+	time     time.Duration
+	logLines int64
+	began    time.Time
 
 	dir      string // everything that is written but the results
 	certDir  string
@@ -149,8 +159,8 @@ func (b *bench) measure(ctx context.Context) error {
 	if r.Large, err = b.large(ctx); err != nil {
 		return err
 	}
-	b.step("The advisor")
-	if r.Advisor, err = advisor(ctx, b.time); err != nil {
+	b.step("Query logs")
+	if r.QueryLogs, err = b.queryLogs(ctx, b.logLines); err != nil {
 		return err
 	}
 	if r.Machine, err = b.machine(); err != nil {

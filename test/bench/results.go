@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -26,7 +25,7 @@ type results struct {
 	Serving   []servingRow
 	Creates   []createRow
 	Large     large
-	Advisor   []benchmark `json:",omitempty"`
+	QueryLogs *queryLogs `json:",omitempty"` // nil in those of older runs
 }
 
 // machine is where they were measured.
@@ -138,14 +137,6 @@ func decide(ctx context.Context, lasting time.Duration) ([]decideRow, error) {
 		return nil, errors.New("the benchmark of Decide printed nothing")
 	}
 	return rows, nil
-}
-
-// advisor runs the benchmarks of query logs, where there are any.
-func advisor(ctx context.Context, lasting time.Duration) ([]benchmark, error) {
-	if _, err := os.Stat("pkg/advisor"); errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	return goBench(ctx, "./pkg/advisor/...", ".", "-benchtime", (lasting / 4).String())
 }
 
 const (

@@ -38,7 +38,17 @@ type Options struct {
 	Wildcard bool
 	// Timestamps puts one before every line.
 	Timestamps bool
+	// Upstream makes it the log of the server behind a cache on every node: the
+	// clients are the nodes, and what a cache has kept is not in it. The cache's own
+	// log, which this is otherwise, has all queries, kept or not.
+	Upstream bool
 }
+
+// What a cache on a node keeps, in time of the log.
+const (
+	positiveTTL = 30 * time.Second
+	negativeTTL = 5 * time.Second
+)
 
 // Cluster is a simulated cluster.
 type Cluster struct {
@@ -58,8 +68,10 @@ type Workload struct {
 	Ndots           int // in the pod's dnsConfig; 0 for none
 	// Names that it looks up, the most popular first.
 	Names []string
-	// AOnly asks for no IPv6 addresses.
-	AOnly bool
+	// Node is the address of the node that its pod runs on.
+	Node string
+	// Only is the one type that it asks for; 0 for A and AAAA.
+	Only resolver.RRType
 }
 
 // Images by the resolver in them.
@@ -73,8 +85,8 @@ func ResolverOf(image string) resolver.Resolver {
 // externals are names outside the cluster that exist.
 func externals() []string {
 	return []string{
-		"api.example.com", "www.google.com", "example.net", "s3.eu-central-1.amazonaws.com", "hooks.slack.com", "github.com",
-		"registry-1.example.org", "a.b.c.d.e.example.org", "metrics.example.org", "login.microsoftonline.com", "db.prod.example.com", "sts.amazonaws.com",
+		"api.example.com", "www.example.net", "example.net", "s3.eu-central-1.storage.example.net", "hooks.example.org", "example.com",
+		"registry-1.example.org", "a.b.c.d.e.example.org", "metrics.example.org", "login.example.net", "db.prod.example.com", "sts.storage.example.net",
 	}
 }
 
@@ -102,13 +114,21 @@ func New(o Options) *Cluster {
 		c.exists[name] = true
 	}
 	c.exists["wiki."+NodeSearch] = true
+	// Somebody else has the same name outside.
+	c.exists[trap+"."+NodeSearch], c.exists[trap] = true, true
 	resolvers := []resolver.Resolver{resolver.Glibc, resolver.Musl, resolver.Go}
 	for i := range o.Workloads {
 		w := Workload{
 			Namespace: namespaces[c.random.IntN(len(namespaces))], Name: fmt.Sprintf("app-%d", i),
 			Address:  fmt.Sprintf("10.%d.%d.%d", 64+i>>16, i>>8&255, i&255),
+			Node:     fmt.Sprintf("192.168.%d.%d", i%nodes>>8, i%nodes&255+1),
 			Resolver: resolvers[c.random.IntN(len(resolvers))],
-			AOnly:    c.random.IntN(8) == 0,
+		}
+		switch c.random.IntN(12) {
+		case 0:
+			w.Only = resolver.A
+		case 1:
+			w.Only = resolver.AAAA
 		}
 		w.Image = imagePrefix + string(w.Resolver) + ":1"
 		if c.random.IntN(3) == 0 {
@@ -119,6 +139,13 @@ func New(o Options) *Cluster {
 	}
 	return c
 }
+
+// nodes is how many nodes there are.
+const nodes = 5
+
+// trap is a name with a dot that the nodes' search domain answers, and the outside
+// too.
+const trap = "wiki.test"
 
 // habit draws the names of a workload.
 func (c *Cluster) habit(own string, namespaces, services []string) []string {
@@ -145,9 +172,9 @@ func (c *Cluster) habit(own string, namespaces, services []string) []string {
 		case 8:
 			names = append(names, pick(externals())+".")
 		case 9:
-			names = append(names, pick([]string{"gone", "gone." + namespace, "gone." + namespace + ".svc", "nowhere.invalid", "typo.example.comm"}))
+			names = append(names, pick([]string{"gone", "gone." + namespace, "gone." + namespace + ".svc", "nowhere.invalid", "typo.example.test"}))
 		case 10:
-			names = append(names, pick([]string{"wiki", "wiki." + NodeSearch}))
+			names = append(names, pick([]string{"wiki", "wiki." + NodeSearch, trap}))
 		case 11:
 			names = append(names, "db-0.db", "db-0.db."+own+".svc")
 		}
@@ -167,6 +194,16 @@ func (c *Cluster) Outcome(_ int, name string, t resolver.RRType) resolver.Outcom
 		return resolver.Answer
 	}
 	return resolver.NXDomain
+}
+
+// Zone is what the nameserver says to what a workload asks for.
+func (c *Cluster) Zone(w *Workload) resolver.Zone {
+	return func(server int, name string, t resolver.RRType) resolver.Outcome {
+		if w.Only != 0 {
+			t = w.Only // the other one is not asked for, so it decides nothing
+		}
+		return c.Outcome(server, name, t)
+	}
 }
 
 // ResolvConf is a workload's.
@@ -195,7 +232,7 @@ func (c *Cluster) Pods() []advisor.Pod {
 			// As Shorthop would have set it.
 			p.Metadata.Annotations = map[string]string{policy.AnnotationInjected: `{"added":{"options":["ndots"]}}`}
 		}
-		p.Status.Phase, p.Status.PodIP, p.Status.HostIP = "Running", w.Address, "192.168.0.1"
+		p.Status.Phase, p.Status.PodIP, p.Status.HostIP = "Running", w.Address, w.Node
 		pods = append(pods, p)
 	}
 	return pods
@@ -212,7 +249,7 @@ type Lookup struct {
 func (c *Cluster) Write(out io.Writer) ([]Lookup, error) {
 	w := bufio.NewWriterSize(out, 1<<16)
 	var made []Lookup
-	lines := &lineWriter{w: w, c: c, at: time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)}
+	lines := &lineWriter{w: w, c: c, at: time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC), kept: make(map[question]time.Time)}
 	for range c.options.Lookups {
 		for i := range c.Workloads {
 			workload := &c.Workloads[i]
@@ -244,17 +281,25 @@ type lineWriter struct {
 	w  *bufio.Writer
 	c  *Cluster
 	at time.Time
+	// kept says until when the caches have an answer.
+	kept map[question]time.Time
+}
+
+// question is what a node's cache keeps the answer to.
+type question struct {
+	node, name string
+	rrtype     resolver.RRType
 }
 
 // lookup writes the lines of one lookup. A packet is lost on its way there, which
 // leaves no line, or on its way back.
 func (l *lineWriter) lookup(w *Workload, name string) {
 	random := l.c.random
-	result := resolver.Client{Resolver: w.Resolver, ResolvConf: l.c.ResolvConf(w), Hostname: "pod"}.Lookup(name, l.c.Outcome)
+	result := resolver.Client{Resolver: w.Resolver, ResolvConf: l.c.ResolvConf(w), Hostname: "pod"}.Lookup(name, l.c.Zone(w))
 	port := 1024 + random.IntN(64000)
 	for i := range result.Queries {
 		q := &result.Queries[i]
-		if w.AOnly && q.Type == resolver.AAAA {
+		if w.Only != 0 && q.Type != w.Only {
 			continue
 		}
 		if w.Resolver == resolver.Go || i > 0 && q.Name != result.Queries[i-1].Name {
@@ -274,19 +319,30 @@ func (l *lineWriter) lookup(w *Workload, name string) {
 }
 
 func (l *lineWriter) line(w *Workload, q *resolver.Query, port, id int) {
-	code, flags := "NXDOMAIN", "qr,aa,rd"
+	code, flags, ttl := "NXDOMAIN", "qr,aa,rd", negativeTTL
 	switch l.c.Outcome(0, q.Name, q.Type) {
-	case resolver.Answer, resolver.NoData:
+	case resolver.Answer:
+		code, ttl = "NOERROR", positiveTTL
+	case resolver.NoData:
 		code = "NOERROR"
 	case resolver.ServFail:
 		code, flags = "SERVFAIL", "qr,rd"
 	case resolver.NXDomain, resolver.Timeout:
 	}
+	client := w.Address
+	if l.c.options.Upstream {
+		asked := question{w.Node, q.Name, q.Type}
+		if l.at.Before(l.kept[asked]) {
+			return
+		}
+		l.kept[asked] = l.at.Add(ttl)
+		client = w.Node
+	}
 	if l.c.options.Timestamps {
 		fmt.Fprintf(l.w, "%s ", l.at.Format(time.RFC3339Nano))
 	}
 	fmt.Fprintf(l.w, "[INFO] %s:%d - %d \"%s IN %s. udp %d false 512\" %s %s 149 0.000102s\n",
-		w.Address, port, id, q.Type, strings.ToLower(q.Name), len(q.Name)+18, code, flags)
+		client, port, id, q.Type, strings.ToLower(q.Name), len(q.Name)+18, code, flags)
 }
 
 // Names are all names that exist, sorted.

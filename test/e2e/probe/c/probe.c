@@ -5,6 +5,8 @@
  *   probe report           print {"resolvConf": ..., "env": [...]} as one line
  *   probe lookup NAME...   look up each name as most programs do (getaddrinfo, A and AAAA), and print one line for each:
  *                          {"name": ..., "addresses": [...], "error": ..., "milliseconds": ...}
+ *   probe lookup4 NAME...  the same, only A
+ *   probe lookup6 NAME...  the same, only AAAA
  */
 #include <arpa/inet.h>
 #include <netdb.h>
@@ -50,8 +52,8 @@ static int report(void) {
   return 0;
 }
 
-static int lookup(const char *name) {
-  struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM}, *answers = NULL;
+static int lookup(int family, const char *name) {
+  struct addrinfo hints = {.ai_family = family, .ai_socktype = SOCK_STREAM}, *answers = NULL;
   struct timespec before, after;
   clock_gettime(CLOCK_MONOTONIC, &before);
   int error = getaddrinfo(name, NULL, &hints, &answers);
@@ -83,8 +85,9 @@ static void end(int signal) {
 
 int main(int argc, char **argv) {
   if (argc > 1 && !strcmp(argv[1], "report")) return report();
-  if (argc > 1 && !strcmp(argv[1], "lookup")) {
-    for (int i = 2; i < argc; i++) lookup(argv[i]);
+  if (argc > 1 && !strncmp(argv[1], "lookup", 6)) {
+    int family = !strcmp(argv[1], "lookup4") ? AF_INET : !strcmp(argv[1], "lookup6") ? AF_INET6 : AF_UNSPEC;
+    for (int i = 2; i < argc; i++) lookup(family, argv[i]);
     return 0;
   }
   signal(SIGTERM, end); /* process 1 ignores what it does not handle */

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -25,9 +26,9 @@ func main() {
 		if content, err = os.ReadFile("/etc/resolv.conf"); err == nil {
 			err = encoder.Encode(map[string]any{"resolvConf": string(content), "env": os.Environ()})
 		}
-	case "lookup":
+	case "lookup", "lookup4", "lookup6":
 		for _, name := range os.Args[2:] {
-			if err = encoder.Encode(lookup(name)); err != nil {
+			if err = encoder.Encode(lookup("ip"+strings.TrimPrefix(command, "lookup"), name)); err != nil {
 				break
 			}
 		}
@@ -49,11 +50,11 @@ type answer struct {
 	Milliseconds float64  `json:"milliseconds"`
 }
 
-func lookup(name string) answer {
+func lookup(network, name string) answer {
 	a := answer{Name: name, Addresses: []string{}}
 	r := net.Resolver{PreferGo: true}
 	start := time.Now()
-	addresses, err := r.LookupNetIP(context.Background(), "ip", name)
+	addresses, err := r.LookupNetIP(context.Background(), network, name)
 	a.Milliseconds = float64(time.Since(start).Microseconds()) / 1000
 	for _, address := range addresses {
 		a.Addresses = append(a.Addresses, address.Unmap().String())

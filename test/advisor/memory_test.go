@@ -1,7 +1,6 @@
 package advisor_test
 
 import (
-	"bufio"
 	"bytes"
 	"flag"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/shorthop/shorthop/pkg/advisor"
 	"github.com/shorthop/shorthop/pkg/advisor/querylog"
@@ -41,8 +39,7 @@ func (r *repeated) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// TestLongLogs reads a long log in bounded memory, and prints how fast, beside a
-// reader that only splits lines into fields.
+// TestLongLogs reads a long log in bounded memory. `make bench` says how fast.
 func TestLongLogs(t *testing.T) {
 	var block bytes.Buffer
 	cluster := loggen.New(loggen.Options{Seed: 1, Workloads: *pods, Lookups: *perPod, Timestamps: true, Loss: 5})
@@ -53,49 +50,24 @@ func TestLongLogs(t *testing.T) {
 	size := int64(float64(block.Len()) / float64(inBlock) * float64(*lines))
 	generated := resident(t, "VmRSS")
 
-	start := time.Now()
-	fields := splitFields(t, &repeated{block: block.Bytes(), left: size})
-	plain := time.Since(start)
-
 	clients := advisor.NewClients(loggen.ResolverOf)
 	for _, pod := range cluster.Pods() {
 		clients.Add(&pod)
 	}
 	collector := advisor.NewCollector(new(querylog.Parser), clients, resolver.Node{ClusterDomain: loggen.ClusterDomain})
-	start = time.Now()
 	if err := collector.Read(&repeated{block: block.Bytes(), left: size}, nil); err != nil {
 		t.Fatal(err)
 	}
-	reading := time.Since(start)
-	start = time.Now()
 	report := collector.Report(advisor.Settings{Names: 10})
-	judging := time.Since(start)
 	used := resident(t, "VmHWM") - generated
-	t.Logf("%d lines (%d MiB), %d fields, %d pods, %d workloads", report.Source.Lines, report.Source.Bytes>>20, fields, clients.Len(), len(report.Workloads))
-	t.Logf("split only: %.0f lines/s; read: %.0f lines/s, %.2f times as long; report: %s", rate(plain), rate(reading), reading.Seconds()/plain.Seconds(), judging.Round(time.Millisecond))
-	t.Logf("memory at the peak, without the block that is repeated: %d MiB", used>>10)
+	t.Logf("%d lines (%d MiB), %d pods, %d workloads; memory at the peak, without the block that is repeated: %d MiB",
+		report.Source.Lines, report.Source.Bytes>>20, clients.Len(), len(report.Workloads), used>>10)
 	if report.Source.Queries < report.Source.Lines-1 || len(report.Workloads) != *pods {
 		t.Errorf("%d queries in %d lines, %d workloads of %d pods", report.Source.Queries, report.Source.Lines, len(report.Workloads), *pods)
 	}
 	if *maxHeap > 0 && used>>10 > *maxHeap {
 		t.Errorf("%d MiB in use, want at most %d", used>>10, *maxHeap)
 	}
-}
-
-func rate(took time.Duration) float64 { return float64(*lines) / took.Seconds() }
-
-// splitFields is the least that a reader of logs does.
-func splitFields(t *testing.T, r io.Reader) (fields int64) {
-	t.Helper()
-	scanner := bufio.NewScanner(r)
-	scanner.Buffer(make([]byte, 0, 64<<10), 1<<20)
-	for scanner.Scan() {
-		fields += int64(len(bytes.Fields(scanner.Bytes())))
-	}
-	if err := scanner.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return fields
 }
 
 // resident is the process's memory in KiB, now or at the peak.
