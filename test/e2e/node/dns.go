@@ -147,14 +147,15 @@ func (n *Node) StartNodeLocal(ctx context.Context) error {
 // queries are rejected with ICMP port unreachable.
 func (n *Node) KillNodeLocal() { n.nodeLocal.kill() }
 
-// resolves asks one server for one name.
+// resolves asks one server for the IPv4 addresses of one name, and for no others: what it is denied stays in the server's
+// cache for a while, and a name that is there by A and still denied by AAAA does not exist for musl.
 func resolves(ctx context.Context, server, name string) error {
 	r := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, network, net.JoinHostPort(server, "53"))
 	}}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	if _, err := r.LookupHost(ctx, name); err != nil {
+	if _, err := r.LookupNetIP(ctx, "ip4", name); err != nil {
 		return fmt.Errorf("asking %s: %w", server, err)
 	}
 	return nil
