@@ -2,6 +2,7 @@
 
 K8S_VERSION ?= v1.36.3
 FUZZTIME    ?= 60s
+FUZZKEEP    ?= 0
 
 GOLANGCI_LINT_VERSION := v2.15.0
 
@@ -42,6 +43,7 @@ demo: build control-plane ## The same, and exit
 test: build control-plane ## Run all tests that need no root, the integration tests at a real kube-apiserver included
 	@echo "Unit and integration tests; kube-apiserver $(K8S_VERSION) from $$($(CONTROL_PLANE) --print-dir)"
 	$(WITH_ASSETS) go test -timeout 20m ./...
+	$(WITH_ASSETS) CGO_ENABLED=0 go -C test/soak test -trimpath -timeout 20m ./...
 
 .PHONY: test-race
 test-race: build control-plane ## Run the same tests with the race detector (needs a C compiler)
@@ -84,13 +86,6 @@ test-advisor: node ## Rebuild lookups of the real glibc, musl and Go from a real
 	@eval "$$($(NODE) --print-env)"; export E2E_COREDNS; go test -tags e2e ./test/advisor -run FoundAgain -count=1 -timeout 20m -v -workloads 60 -lookups 200
 	go test ./pkg/advisor -run NoRecommendation -count=1 -timeout 30m -v -workloads $(ADVISE_WORKLOADS)
 
-# ADVISE_LINES=100000000 takes about a minute.
-ADVISE_LINES ?= 10000000
-
-.PHONY: bench-advise
-bench-advise: ## Read ADVISE_LINES lines (default 10,000,000) of a query log of 10,000 pods: lines per second and memory
-	go test ./test/advisor -run LongLogs -count=1 -timeout 30m -v -lines $(ADVISE_LINES)
-
 # The chart is tried on the oldest and on the newest Kubernetes that it supports.
 OLDEST_K8S_VERSION ?= v1.32.13
 OLDEST_CONTROL_PLANE := KUBEBUILDER_ASSETS= K8S_VERSION=$(OLDEST_K8S_VERSION) hack/control-plane.sh
@@ -118,23 +113,63 @@ test-certmanager: tools control-plane ## The same with the real cert-manager's c
 	@eval "$$(hack/tools.sh --print-env)"; export HELM; $(WITH_ASSETS) CGO_ENABLED=0 \
 		go -C test/certmanager test -trimpath -count=1 -timeout 30m -v . -duration $(ROTATION_TIME)
 
-# go test runs one fuzzer of one package at a time, so they are listed first.
+GENERATED_PODS ?= 100000
+
+.PHONY: test-generated
+test-generated: control-plane ## Create GENERATED_PODS pods (default 100,000) with every field that the API has, with us and without us, and compare
+	$(WITH_ASSETS) go test ./test/generated -count=1 -timeout 3h -v -pods $(GENERATED_PODS)
+
+# The newest is the version of the libraries in go.mod: no server of an earlier one knows all fields that they have.
+SKEW_K8S_VERSIONS ?= $(OLDEST_K8S_VERSION) v1.34.4 $(K8S_VERSION) v1.37.1
+SKEW_PODS         ?= 1000
+
+.PHONY: test-skew
+test-skew: ## Create SKEW_PODS such pods (default 1,000) at API servers of each of SKEW_K8S_VERSIONS, from the oldest to the newest
+	@set -e; for version in $(SKEW_K8S_VERSIONS); do \
+		echo "== kube-apiserver $$version"; \
+		KUBEBUILDER_ASSETS= K8S_VERSION=$$version hack/control-plane.sh; \
+		KUBEBUILDER_ASSETS="$$(KUBEBUILDER_ASSETS= K8S_VERSION=$$version hack/control-plane.sh --print-dir)" \
+			go test ./test/generated -run AtAPIServer -count=1 -timeout 1h -v -pods $(SKEW_PODS); \
+	done
+
+# go test runs one fuzzer of one package at a time, so they are listed first. FUZZKEEP inputs of each that it found
+# interesting are copied to testdata/fuzz, the smallest: every `go test` runs those from then on.
 .PHONY: fuzz
-fuzz: ## Run every fuzzer in turn for FUZZTIME (default 60s)
+fuzz: ## Run every fuzzer in turn for FUZZTIME (default 60s), and keep FUZZKEEP of the inputs it found (default 0)
 	@set -e; for package in $$(go list ./...); do \
 		for fuzzer in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
 			echo "== $$package $$fuzzer ($(FUZZTIME))"; \
 			go test -run '^$$' -fuzz "^$$fuzzer\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x $$package; \
+			hack/keep-corpus.sh $$package $$fuzzer $(FUZZKEEP); \
 		done; \
 	done
 
-# What is compared takes turns, for about BENCH_TIME per figure; all of it takes less than ten minutes by default.
+.PHONY: licenses
+licenses: ## Write THIRD_PARTY_LICENSES.md, and fail on a licence that is not permissive
+	@hack/licenses.sh
+
+.PHONY: vulncheck
+vulncheck: ## Look for known vulnerabilities that the code reaches (needs the database at vuln.go.dev; says so without it)
+	@hack/vulncheck.sh
+
+# What is compared takes turns, for about BENCH_TIME per figure; all of it takes about ten minutes by default.
+# `bin/bench --only querylogs` afterwards is only how advise reads a long log.
 BENCH_TIME ?= 8s
 
 .PHONY: bench
-bench: build control-plane ## Measure reviews, pod creation, memory and decisions against alternatives, and write docs/results/bench.md
+bench: build control-plane ## Measure reviews, pod creation, memory, decisions and query logs against alternatives, and write docs/results/bench.md
 	@CGO_ENABLED=0 go build -trimpath -o bin/bench ./test/bench
 	@$(WITH_ASSETS) bin/bench --time $(BENCH_TIME)
+
+# Three runs and one with pods, of SOAK_PHASE_TIME each, and the soak; then the generated pods.
+SOAK_TIME       ?= 30m
+SOAK_PHASE_TIME ?= 5m
+
+.PHONY: soak
+soak: build control-plane ## Send reviews and create pods while everything changes and breaks, SOAK_TIME (default 30m) of it mixed faults, and write docs/results/soak.md
+	@CGO_ENABLED=0 go -C test/soak build -trimpath -o ../../bin/soak .
+	@$(WITH_ASSETS) bin/soak --time $(SOAK_TIME) --phase $(SOAK_PHASE_TIME) --results docs/results/soak.md
+	@$(MAKE) --no-print-directory test-generated
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Check formatting, run go vet and golangci-lint
@@ -146,6 +181,7 @@ lint: $(GOLANGCI_LINT) ## Check formatting, run go vet and golangci-lint
 	cd test/kubeletdns && CGO_ENABLED=0 $(GOLANGCI_LINT) run --allow-parallel-runners ./...
 	cd test/certmanager && $(GOLANGCI_LINT) run --allow-parallel-runners ./...
 	cd test/report && $(GOLANGCI_LINT) run --allow-parallel-runners ./...
+	cd test/soak && CGO_ENABLED=0 $(GOLANGCI_LINT) run --allow-parallel-runners ./...
 	cd hack/sbom && go test ./... && $(GOLANGCI_LINT) run --allow-parallel-runners ./...
 
 ##@ Build it

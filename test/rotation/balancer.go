@@ -30,9 +30,11 @@ type Balancer struct {
 	running  sync.WaitGroup
 
 	mu       sync.Mutex
+	lag      time.Duration
 	servers  []*server
 	turn     int
 	accepted int
+	refused  int
 	open     map[*link]struct{}
 }
 
@@ -40,6 +42,8 @@ type server struct {
 	webhook *cluster.Webhook
 	address string
 	ready   bool
+	// unready is since when the server has said so, zero while it is ready.
+	unready time.Time
 }
 
 // link is a connection through the balancer.
@@ -88,11 +92,27 @@ func (b *Balancer) Remove(webhook *cluster.Webhook) {
 	b.servers = slices.DeleteFunc(b.servers, func(s *server) bool { return s.webhook == webhook })
 }
 
+// SetLag makes it go on sending connections to a server that is not ready any
+// more for that long, as endpoints and kube-proxy need a moment. Defaults to 0.
+func (b *Balancer) SetLag(lag time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lag = lag
+}
+
 // Accepted is the number of connections so far.
 func (b *Balancer) Accepted() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.accepted
+}
+
+// Refused is the number of connections so far that no server took: none was
+// ready, or the one whose turn it was did not listen.
+func (b *Balancer) Refused() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.refused
 }
 
 // Cut closes all connections, which must be idle, and returns once the clients
@@ -130,6 +150,9 @@ func (b *Balancer) serve(ctx context.Context, client net.Conn) {
 	defer hangUp(client)
 	upstream, err := b.dial(ctx)
 	if err != nil {
+		b.mu.Lock()
+		b.refused++
+		b.mu.Unlock()
 		return
 	}
 	defer hangUp(upstream)
@@ -194,9 +217,23 @@ func (b *Balancer) poll(ctx context.Context) {
 		for _, s := range servers {
 			ready := isReady(ctx, s.webhook)
 			b.mu.Lock()
-			s.ready = ready
+			b.heard(s, ready, time.Now())
 			b.mu.Unlock()
 		}
+	}
+}
+
+// heard acts on a probe. The mutex is held.
+func (b *Balancer) heard(s *server, ready bool, now time.Time) {
+	if ready {
+		s.ready, s.unready = true, time.Time{}
+		return
+	}
+	if s.unready.IsZero() {
+		s.unready = now
+	}
+	if now.Sub(s.unready) >= b.lag {
+		s.ready = false
 	}
 }
 
