@@ -148,20 +148,3 @@ func TestPoliciesAreYAML(t *testing.T) {
 		}
 	}
 }
-
-func TestTableLinesUp(t *testing.T) {
-	t.Parallel()
-	table := newTable("what", "µs")
-	table.row("a", "10")
-	table.row("longer", "7")
-	var b strings.Builder
-	table.write(&b)
-	want := `| what   | µs |
-|--------|---:|
-| a      | 10 |
-| longer |  7 |
-`
-	if diff := cmp.Diff(want, b.String()); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+
+	"github.com/shorthop/shorthop/test/measured"
 )
 
 // goal is a figure that was promised.
@@ -67,13 +69,10 @@ func (r *results) decide(rules int) decideRow {
 
 // page is docs/results/bench.md.
 func (r *results) page() string {
-	m := &r.Machine
 	return "# Benchmarks\n\n" +
 		"Measured by `make bench`, which writes this page: every figure is of one run, and what is compared takes turns, so that the\n" +
 		"ratios hold where the machine is busy or slow. Absolute figures are of this machine.\n\n" +
-		fmt.Sprintf("%s, %d cores, %.1f GiB, %s; %s; Kubernetes %s (etcd, kube-apiserver, webhooks and clients all on it); %s, %s.\n\n",
-			m.CPU, m.Cores, m.MemoryMiB/1024, m.Kernel, m.Go, m.Kubernetes, m.Date, m.Lasts) +
-		r.tables()
+		r.Machine.String() + "\n\n" + r.tables()
 }
 
 // tables are the results as Markdown, which reads well on a terminal too.
@@ -93,15 +92,15 @@ func (r *results) tables() string {
 
 func writeGoals(b *strings.Builder, goals []goal) {
 	b.WriteString("## Targets\n\n")
-	t := newTable("what", "target", "measured", "")
+	t := measured.NewTable("what", "target", "measured", "")
 	for _, g := range goals {
 		met := "met"
 		if !g.met {
 			met = "**missed**"
 		}
-		t.row(g.what, g.limit, g.measured, met)
+		t.Row(g.what, g.limit, g.measured, met)
 	}
-	t.write(b)
+	t.Write(b)
 }
 
 func (r *results) handlerTable(b *strings.Builder) {
@@ -109,14 +108,14 @@ func (r *results) handlerTable(b *strings.Builder) {
 		"CPU time of the process, garbage collection included, without TLS and network. Reviews as kube-apiserver sent them. *null* is\n" +
 		"controller-runtime's webhook around a handler that allows; *conventional* decodes the typed pod, changes it, encodes it and\n" +
 		"lets controller-runtime compare. Both patches make the same pod.\n\n")
-	t := newTable("review", "bytes", "shorthop µs", "null µs", "conventional µs", "÷ null", "÷ conventional", "allocations: shorthop", "null", "conventional")
+	t := measured.NewTable("review", "bytes", "shorthop µs", "null µs", "conventional µs", "÷ null", "÷ conventional", "allocations: shorthop", "null", "conventional")
 	for _, h := range r.Handler {
-		t.row(h.Review, fmt.Sprint(h.Bytes),
+		t.Row(h.Review, fmt.Sprint(h.Bytes),
 			fmt.Sprintf("%.0f", h.CPU["shorthop"]), fmt.Sprintf("%.0f", h.CPU["null"]), fmt.Sprintf("%.0f", h.CPU["conventional"]),
 			fmt.Sprintf("%.2f", h.Ratio["null"]), fmt.Sprintf("%.2f", h.Ratio["conventional"]),
 			fmt.Sprintf("%.0f", h.Allocations["shorthop"]), fmt.Sprintf("%.0f", h.Allocations["null"]), fmt.Sprintf("%.0f", h.Allocations["conventional"]))
 	}
-	t.write(b)
+	t.Write(b)
 }
 
 func (r *results) servingTable(b *strings.Builder) {
@@ -124,15 +123,15 @@ func (r *results) servingTable(b *strings.Builder) {
 		"The typical review over one HTTP/2 connection, to servers that have one core. *bare TLS handler* is net/http that reads the\n" +
 		"body, finds the UID and allows: no Go server can do less. Latencies count from when a review was due; where a rate is more\n" +
 		"than a server can take, they are those of its queue. *as many as possible*: 32 reviews under way.\n\n")
-	t := newTable("rate", "server", "reviews/s", "CPU µs/review", "p50 ms", "p99 ms")
+	t := measured.NewTable("rate", "server", "reviews/s", "CPU µs/review", "p50 ms", "p99 ms")
 	for _, s := range r.Serving {
 		rate := "as many as possible"
 		if s.Rate > 0 {
 			rate = fmt.Sprintf("%d/s", s.Rate)
 		}
-		t.row(rate, s.Server, fmt.Sprintf("%.0f", s.PerSecond), fmt.Sprintf("%.0f", s.CPU), fmt.Sprintf("%.2f", s.P50), fmt.Sprintf("%.2f", s.P99))
+		t.Row(rate, s.Server, fmt.Sprintf("%.0f", s.PerSecond), fmt.Sprintf("%.0f", s.CPU), fmt.Sprintf("%.2f", s.P50), fmt.Sprintf("%.2f", s.P99))
 	}
-	t.write(b)
+	t.Write(b)
 }
 
 func (r *results) createTables(b *strings.Builder) {
@@ -152,7 +151,7 @@ func (r *results) createTables(b *strings.Builder) {
 		"the CPU per review of *as many as possible* and of *500/s*.\n", strings.Join(floors, ", "))
 	for i := range settings {
 		fmt.Fprintf(b, "\n### %s\n\n", capitalized(settings[i].name))
-		t := newTable("variant", "p50 ms", "p99 ms", "added ms", "50 under way: p50 ms", "p99 ms", "pods/s", "CPU s per 10,000 pods", "API server", "RssAnon MiB")
+		t := measured.NewTable("variant", "p50 ms", "p99 ms", "added ms", "50 under way: p50 ms", "p99 ms", "pods/s", "CPU s per 10,000 pods", "API server", "RssAnon MiB")
 		for _, row := range r.Creates {
 			if row.Setting != settings[i].name {
 				continue
@@ -165,11 +164,11 @@ func (r *results) createTables(b *strings.Builder) {
 			if row.Variant != variantNone {
 				added = fmt.Sprintf("%.2f", r.added(row.Setting, row.Variant))
 			}
-			t.row(row.Variant, fmt.Sprintf("%.2f", row.SerialP50), fmt.Sprintf("%.2f", row.SerialP99), added,
+			t.Row(row.Variant, fmt.Sprintf("%.2f", row.SerialP50), fmt.Sprintf("%.2f", row.SerialP99), added,
 				fmt.Sprintf("%.1f", row.ParallelP50), fmt.Sprintf("%.1f", row.ParallelP99), fmt.Sprintf("%.0f", row.PodsPerSecond),
 				cpu, fmt.Sprintf("%.1f", row.APIServerCPU), memory)
 		}
-		t.write(b)
+		t.Write(b)
 	}
 }
 
@@ -178,17 +177,17 @@ func capitalized(text string) string { return strings.ToUpper(text[:1]) + text[1
 func (r *results) footprintTable(b *strings.Builder) {
 	b.WriteString("\n## Memory, start and size\n\n" +
 		"RssAnon is what cannot be dropped; VmRSS also counts the pages of the program's file that have been touched.\n\n")
-	t := newTable("the process", "RssAnon MiB", "VmRSS MiB")
+	t := measured.NewTable("the process", "RssAnon MiB", "VmRSS MiB")
 	mib := func(what string, m memory) {
-		t.row(what, fmt.Sprintf("%.1f", m.Anonymous), fmt.Sprintf("%.1f", m.Total))
+		t.Row(what, fmt.Sprintf("%.1f", m.Anonymous), fmt.Sprintf("%.1f", m.Total))
 	}
 	mib("idle, certificates from files", r.Footprint.Idle)
 	mib("idle, self-managed certificates", r.Footprint.SelfManaged)
 	loaded := r.create(settings[len(settings)-1].name, nameShorthop)
-	mib(fmt.Sprintf("after %s pods, 50 under way", thousands(loaded.Pods)), loaded.Memory)
+	mib(fmt.Sprintf("after %s pods, 50 under way", measured.Thousands(loaded.Pods)), loaded.Memory)
 	mib("10,000 namespaces and 1,000 rules, idle", r.Large.Idle)
-	mib(fmt.Sprintf("the same, after %s pods", thousands(r.Large.Pods)), r.Large.Loaded)
-	t.write(b)
+	mib(fmt.Sprintf("the same, after %s pods", measured.Thousands(r.Large.Pods)), r.Large.Loaded)
+	t.Write(b)
 	fmt.Fprintf(b, "\nStart to ready: %.0f ms, with 10,000 namespaces and 1,000 rules %.0f ms. Binary: %.1f MiB.", r.Footprint.ReadyMS, r.Large.ReadyMS, r.Footprint.BinaryMiB)
 	if r.Footprint.ImageMiB > 0 {
 		fmt.Fprintf(b, " Image, uncompressed: %.1f MiB.", r.Footprint.ImageMiB)
@@ -198,55 +197,9 @@ func (r *results) footprintTable(b *strings.Builder) {
 
 func (r *results) decideTable(b *strings.Builder) {
 	b.WriteString("\n## A decision\n\nOf an ordinary pod, which only the last rule matches.\n\n")
-	t := newTable("rules", "ns", "allocations")
+	t := measured.NewTable("rules", "ns", "allocations")
 	for _, d := range r.Decide {
-		t.row(thousands(d.Rules), fmt.Sprintf("%.0f", d.NS), fmt.Sprintf("%.0f", d.Allocations))
+		t.Row(measured.Thousands(d.Rules), fmt.Sprintf("%.0f", d.NS), fmt.Sprintf("%.0f", d.Allocations))
 	}
-	t.write(b)
-}
-
-// thousands writes 12345 as 12,345.
-func thousands(n int) string {
-	text := fmt.Sprint(n)
-	for i := len(text) - 3; i > 0; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
-}
-
-// table is a Markdown table whose columns line up.
-type table struct{ rows [][]string }
-
-func newTable(header ...string) *table { return &table{rows: [][]string{header}} }
-
-func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
-
-func (t *table) write(b *strings.Builder) {
-	widths := make([]int, len(t.rows[0]))
-	for _, row := range t.rows {
-		for i, cell := range row {
-			widths[i] = max(widths[i], len([]rune(cell)))
-		}
-	}
-	for n, row := range t.rows {
-		for i, cell := range row {
-			if fill := strings.Repeat(" ", widths[i]-len([]rune(cell))); i == 0 {
-				b.WriteString("| " + cell + fill + " |")
-			} else {
-				b.WriteString(" " + fill + cell + " |")
-			}
-		}
-		b.WriteByte('\n')
-		if n > 0 {
-			continue
-		}
-		for i, width := range widths {
-			if i == 0 {
-				b.WriteString("|" + strings.Repeat("-", width+2) + "|")
-			} else {
-				b.WriteString(strings.Repeat("-", width+1) + ":|")
-			}
-		}
-		b.WriteByte('\n')
-	}
+	t.Write(b)
 }

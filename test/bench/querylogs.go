@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/shorthop/shorthop/test/loggen"
+	"github.com/shorthop/shorthop/test/measured"
 )
 
 // queryLogs is what `kubectl-shorthop advise` takes for a long log.
@@ -203,7 +204,7 @@ func (b *bench) measureQueryLogs(ctx context.Context) (err error) {
 // goals are what was promised.
 func (q *queryLogs) goals() []goal {
 	return []goal{
-		{"advise, lines of query logs per second on two cores", "≥ " + thousands(1_000_000), thousands(int(q.perSecond())), q.perSecond() >= 1_000_000},
+		{"advise, lines of query logs per second on two cores", "≥ " + measured.Thousands(1_000_000), measured.Thousands(int(q.perSecond())), q.perSecond() >= 1_000_000},
 		{"the same, time of that to split lines into fields", "≤ 4.00x", fmt.Sprintf("%.2fx", q.ratio()), q.ratio() <= 4},
 		{"the same, resident memory at the peak, 10,000 clients", "≤ 256 MiB", fmt.Sprintf("%.0f MiB", q.PeakMiB), q.PeakMiB <= 256},
 	}
@@ -213,10 +214,10 @@ func (q *queryLogs) table(b *strings.Builder) {
 	b.WriteString("\n## Query logs\n\n" +
 		"`kubectl-shorthop advise` from its start to its report: a log of a simulated cluster (`test/loggen`) that is read from a file\n" +
 		"again and again. *Split into fields* reads the same lines and does nothing with them, on one core, half before and half after.\n\n")
-	t := newTable("", "lines", "MiB", "lines/s", "lines/s per core", "VmHWM MiB")
-	t.row(fmt.Sprintf("advise, %s clients and workloads", thousands(int(q.Clients))), thousands(int(q.Lines)), thousands(int(q.MiB)),
-		thousands(int(q.perSecond())), thousands(int(float64(q.Lines)/q.CPU)), fmt.Sprintf("%.0f", q.PeakMiB))
-	rate := thousands(int(float64(q.SplitLines) / q.SplitSeconds))
-	t.row("split into fields", thousands(int(q.SplitLines)), thousands(int(q.SplitLines*q.MiB/q.Lines)), rate, rate, "")
-	t.write(b)
+	t := measured.NewTable("", "lines", "MiB", "lines/s", "lines/s per core", "VmHWM MiB")
+	t.Row(fmt.Sprintf("advise, %s clients and workloads", measured.Thousands(int(q.Clients))), measured.Thousands(int(q.Lines)), measured.Thousands(int(q.MiB)),
+		measured.Thousands(int(q.perSecond())), measured.Thousands(int(float64(q.Lines)/q.CPU)), fmt.Sprintf("%.0f", q.PeakMiB))
+	rate := measured.Thousands(int(float64(q.SplitLines) / q.SplitSeconds))
+	t.Row("split into fields", measured.Thousands(int(q.SplitLines)), measured.Thousands(int(q.SplitLines*q.MiB/q.Lines)), rate, rate, "")
+	t.Write(b)
 }

@@ -7,18 +7,17 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/shorthop/shorthop/test/measured"
 )
 
 // results are what a run has measured. They are kept as JSON too, for the page about growth.
 type results struct {
-	Machine   machine
+	Machine   measured.Machine
 	Handler   []handlerRow
 	Decide    []decideRow
 	Footprint footprint
@@ -28,49 +27,12 @@ type results struct {
 	QueryLogs *queryLogs `json:",omitempty"` // nil in those of older runs
 }
 
-// machine is where they were measured.
-type machine struct {
-	CPU                                 string
-	Cores                               int
-	MemoryMiB                           float64
-	Kernel, Go, Kubernetes, Date, Lasts string
-}
-
-func (b *bench) machine() (m machine, err error) {
+func (b *bench) machine() (m measured.Machine, err error) {
 	version, err := b.cluster.Client.Discovery().ServerVersion()
 	if err != nil {
 		return m, fmt.Errorf("asking for the API server's version: %w", err)
 	}
-	var kernel unix.Utsname
-	if err := unix.Uname(&kernel); err != nil {
-		return m, fmt.Errorf("asking for the kernel's version: %w", err)
-	}
-	var info unix.Sysinfo_t
-	if err := unix.Sysinfo(&info); err != nil {
-		return m, fmt.Errorf("asking for the memory's size: %w", err)
-	}
-	release := unix.ByteSliceToString(kernel.Release[:])
-	if numbers := strings.SplitN(release, ".", 3); len(numbers) == 3 { // what follows names a distribution or a provider
-		release = numbers[0] + "." + numbers[1]
-	}
-	return machine{
-		CPU: cpuModel(), Cores: runtime.NumCPU(), MemoryMiB: float64(info.Totalram) * float64(info.Unit) / (1 << 20),
-		Kernel: "Linux " + release, Go: runtime.Version(), Kubernetes: version.GitVersion,
-		Date: time.Now().UTC().Format(time.DateOnly), Lasts: time.Since(b.began).Round(time.Second).String(),
-	}, nil
-}
-
-func cpuModel() string {
-	content, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		return runtime.GOARCH
-	}
-	for line := range strings.Lines(string(content)) {
-		if name, value, found := strings.Cut(line, ":"); found && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return runtime.GOARCH
+	return measured.DescribeMachine(version.GitVersion, b.began)
 }
 
 // handlerRow is a captured review; costs are by handler.

@@ -22,6 +22,7 @@ import (
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/shorthop/shorthop/test/measured"
 	"github.com/shorthop/shorthop/test/rotation"
 )
 
@@ -119,7 +120,11 @@ func measure(ctx context.Context, o *options) (r *results, err error) {
 	if err := s.soak(ctx, r); err != nil {
 		return nil, err
 	}
-	r.Machine, err = describeMachine(ctx, s.cluster, began)
+	version, err := s.cluster.Client.Discovery().ServerVersion()
+	if err != nil {
+		return nil, fmt.Errorf("asking for the API server's version: %w", err)
+	}
+	r.Machine, err = measured.DescribeMachine(version.GitVersion, began)
 	return r, err
 }
 

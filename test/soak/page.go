@@ -1,22 +1,17 @@
 package main
 
 import (
-	"context"
 	"fmt"
-	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/measured"
 )
 
 // results are what a run has found out.
 type results struct {
-	Machine            string
+	Machine            measured.Machine
 	Lag                time.Duration // of the balancer
 	Seed               uint64
 	Lossless           []*phase
@@ -55,7 +50,7 @@ func (r *results) page() string {
 		"API server's own client for webhooks (`k8s.io/apiserver/pkg/util/webhook`), by the clock whether or not earlier ones are\n" +
 		fmt.Sprintf("answered; every %dth over a connection of its own. They are reviews that kube-apiserver has sent, from 2.5 to 246 KB. *As\n", freshEach) +
 		"expected* is the very patch that the policy in force makes, byte for byte; anything else is lost.\n\n" +
-		r.Machine + "\n\n" + r.tables()
+		r.Machine.String() + "\n\n" + r.tables()
 }
 
 // tables are the results as Markdown, which reads well on a terminal too.
@@ -73,11 +68,11 @@ func (r *results) losslessTable(b *strings.Builder) {
 		"because %d were under way (as many as an API server allows), or because the machine was busy, has waited for that too. *Over 2 s*\n"+
 		"are calls that took longer than the timeout of our webhook configuration; the client waits longer. *Refused* are connections\n"+
 		"that found no server that is ready, or one that did not listen.\n\n", r.Rate, mostUnderWay)
-	t := newTable("what changes", "times", "for", "reviews", "as expected", "lost", "over 2 s", "per second", "p50", "p99", "connections", "refused")
+	t := measured.NewTable("what changes", "times", "for", "reviews", "as expected", "lost", "over 2 s", "per second", "p50", "p99", "connections", "refused")
 	for _, p := range r.Lossless {
 		p.row(t)
 	}
-	t.write(b)
+	t.Write(b)
 	b.WriteString("\nA *rolling restart* replaces both servers: the new one is ready before the old one gets SIGTERM. A *rotation* renews the leaf of\n" +
 		"each server, then the CA: both CAs are in the caBundle before the first leaf of the new one is served. In a *policy rollout* the\n" +
 		"files of the servers change one after the other, by the symbolic link that kubelet swaps; between the two either policy's patch\n" +
@@ -87,23 +82,23 @@ func (r *results) losslessTable(b *strings.Builder) {
 	}
 }
 
-func (p *phase) row(t *table) {
+func (p *phase) row(t *measured.Table) {
 	c := p.counts
-	t.row(p.name, fmt.Sprint(p.changes), p.took.Round(time.Second).String(), thousands(c.sent), thousands(c.expected), verdict(c.lost(), c.lost() == 0),
-		thousands(c.late), fmt.Sprintf("%.0f", float64(c.sent)/p.took.Seconds()),
-		fmt.Sprintf("%.1f", quantile(c.latencies, 0.5)), fmt.Sprintf("%.1f", quantile(c.latencies, 0.99)), thousands(p.connections), thousands(p.refused))
+	t.Row(p.name, fmt.Sprint(p.changes), p.took.Round(time.Second).String(), measured.Thousands(c.sent), measured.Thousands(c.expected), verdict(c.lost(), c.lost() == 0),
+		measured.Thousands(c.late), fmt.Sprintf("%.0f", float64(c.sent)/p.took.Seconds()),
+		fmt.Sprintf("%.1f", quantile(c.latencies, 0.5)), fmt.Sprintf("%.1f", quantile(c.latencies, 0.99)), measured.Thousands(p.connections), measured.Thousands(p.refused))
 }
 
 func (r *results) creationsTable(b *strings.Builder) {
 	fmt.Fprintf(b, "\n## Pods while things change\n\n%d pods a second, created and deleted at a real kube-apiserver with our webhook configuration, half of them in a namespace\n"+
 		"that is opted out and so by the other entry. *Mutated* is host, cache and ndots of the policy in force.\n\n", r.PodRate)
-	t := newTable("what changes", "times", "for", "created", "mutated", "missed", "not created", "per second", "p50", "p99", "connections", "refused")
+	t := measured.NewTable("what changes", "times", "for", "created", "mutated", "missed", "not created", "per second", "p50", "p99", "connections", "refused")
 	p := r.Creations
 	c := p.counts
-	t.row(p.name, fmt.Sprint(p.changes), p.took.Round(time.Second).String(), thousands(c.sent-c.failed), thousands(c.expected), verdict(c.missed(), c.missed() == 0),
+	t.Row(p.name, fmt.Sprint(p.changes), p.took.Round(time.Second).String(), measured.Thousands(c.sent-c.failed), measured.Thousands(c.expected), verdict(c.missed(), c.missed() == 0),
 		verdict(c.failed, c.failed == 0), fmt.Sprintf("%.0f", float64(c.sent-c.failed)/p.took.Seconds()),
-		fmt.Sprintf("%.1f", quantile(c.latencies, 0.5)), fmt.Sprintf("%.1f", quantile(c.latencies, 0.99)), thousands(p.connections), thousands(p.refused))
-	t.write(b)
+		fmt.Sprintf("%.1f", quantile(c.latencies, 0.5)), fmt.Sprintf("%.1f", quantile(c.latencies, 0.99)), measured.Thousands(p.connections), measured.Thousands(p.refused))
+	t.Write(b)
 	writeProblems(b, p.name, c.examples())
 }
 
@@ -116,7 +111,7 @@ func (r *results) faultsTable(b *strings.Builder) {
 		"- *may be lost*: reviews on their way to a server that dies, and new ones until its Service has noticed. The others are answered\n"+
 		"  as always, and no pod is refused.\n\n",
 		r.SoakTook.Round(time.Second), r.SoakRate, r.SoakPods, r.Seed)
-	t := newTable("fault", "times", "reviews", "promised", "lost", "over 2 s", "pods created", "promised", "missed", "not created", "")
+	t := measured.NewTable("fault", "times", "reviews", "promised", "lost", "over 2 s", "pods created", "promised", "missed", "not created", "")
 	for _, h := range r.Faults {
 		if h.reviews.sent+h.pods.sent == 0 {
 			continue // it did not come to that
@@ -129,10 +124,10 @@ func (r *results) faultsTable(b *strings.Builder) {
 		if !h.kept() {
 			met = "**broken**"
 		}
-		t.row(h.fault.name, times, thousands(h.reviews.sent), string(h.fault.reviews), thousands(h.reviews.lost()), thousands(h.reviews.late),
-			thousands(h.pods.sent-h.pods.failed), string(h.fault.pods), thousands(h.pods.missed()), thousands(h.pods.failed), met)
+		t.Row(h.fault.name, times, measured.Thousands(h.reviews.sent), string(h.fault.reviews), measured.Thousands(h.reviews.lost()), measured.Thousands(h.reviews.late),
+			measured.Thousands(h.pods.sent-h.pods.failed), string(h.fault.pods), measured.Thousands(h.pods.missed()), measured.Thousands(h.pods.failed), met)
 	}
-	t.write(b)
+	t.Write(b)
 	for _, h := range r.Faults {
 		writeProblems(b, h.fault.name, h.problems())
 	}
@@ -146,7 +141,7 @@ func (r *results) leakTable(b *strings.Builder) {
 	fmt.Fprintf(b, "\n## Does it leak?\n\nThe long-lived server at rest, %d times after the %d of a warm-up, every %s: without load, after the connections of the load are\n"+
 		"closed. *First* and *last* are medians of the first and the last quarter; *trend* is the rise from the first sample to the last of\n"+
 		"a line through them whose slope is the median of those between all pairs. The difference and the trend may not be more than *allowed*.\n\n", first.samples, first.warmUps, interval(r.Samples).Round(time.Second))
-	t := newTable("figure", "first", "last", "trend", "allowed", "lowest", "highest", "")
+	t := measured.NewTable("figure", "first", "last", "trend", "allowed", "lowest", "highest", "")
 	for i := range figures {
 		g := judge(&figures[i], r.Samples)
 		format := "%.0f"
@@ -158,10 +153,10 @@ func (r *results) leakTable(b *strings.Builder) {
 		if !g.flat() {
 			met = "**grows**"
 		}
-		t.row(name, fmt.Sprintf(format, g.first), fmt.Sprintf(format, g.last), fmt.Sprintf("%+.1f", g.trend), fmt.Sprintf("%+.1f", g.allowed),
+		t.Row(name, fmt.Sprintf(format, g.first), fmt.Sprintf(format, g.last), fmt.Sprintf("%+.1f", g.trend), fmt.Sprintf("%+.1f", g.allowed),
 			fmt.Sprintf(format, g.lowest), fmt.Sprintf(format, g.highest), met)
 	}
-	t.write(b)
+	t.Write(b)
 }
 
 func writeProblems(b *strings.Builder, name string, problems []string) {
@@ -176,89 +171,7 @@ func writeProblems(b *strings.Builder, name string, problems []string) {
 // verdict makes a number that breaks a promise stand out.
 func verdict(n int, kept bool) string {
 	if kept {
-		return thousands(n)
+		return measured.Thousands(n)
 	}
-	return "**" + thousands(n) + "**"
-}
-
-// thousands writes 12345 as 12,345.
-func thousands(n int) string {
-	text := fmt.Sprint(n)
-	for i := len(text) - 3; i > 0; i -= 3 {
-		text = text[:i] + "," + text[i:]
-	}
-	return text
-}
-
-// table is a Markdown table whose columns line up.
-type table struct{ rows [][]string }
-
-func newTable(header ...string) *table { return &table{rows: [][]string{header}} }
-
-func (t *table) row(cells ...string) { t.rows = append(t.rows, cells) }
-
-func (t *table) write(b *strings.Builder) {
-	widths := make([]int, len(t.rows[0]))
-	for _, row := range t.rows {
-		for i, cell := range row {
-			widths[i] = max(widths[i], len([]rune(cell)))
-		}
-	}
-	for n, row := range t.rows {
-		for i, cell := range row {
-			if fill := strings.Repeat(" ", widths[i]-len([]rune(cell))); i == 0 {
-				b.WriteString("| " + cell + fill + " |")
-			} else {
-				b.WriteString(" " + fill + cell + " |")
-			}
-		}
-		b.WriteByte('\n')
-		if n > 0 {
-			continue
-		}
-		for i, width := range widths {
-			if i == 0 {
-				b.WriteString("|" + strings.Repeat("-", width+2) + "|")
-			} else {
-				b.WriteString(strings.Repeat("-", width+1) + ":|")
-			}
-		}
-		b.WriteByte('\n')
-	}
-}
-
-// describeMachine says where it was measured, and how long it took.
-func describeMachine(ctx context.Context, c *cluster.Cluster, began time.Time) (string, error) {
-	server, err := c.Client.Discovery().ServerVersion()
-	if err != nil {
-		return "", fmt.Errorf("asking for the API server's version: %w", err)
-	}
-	var kernel unix.Utsname
-	var info unix.Sysinfo_t
-	if err := unix.Uname(&kernel); err != nil {
-		return "", fmt.Errorf("asking for the kernel's version: %w", err)
-	}
-	if err := unix.Sysinfo(&info); err != nil {
-		return "", fmt.Errorf("asking for the memory's size: %w", err)
-	}
-	release := unix.ByteSliceToString(kernel.Release[:])
-	if numbers := strings.SplitN(release, ".", 3); len(numbers) == 3 { // what follows names a distribution or a provider
-		release = numbers[0] + "." + numbers[1]
-	}
-	return fmt.Sprintf("%s, %d cores, %.1f GiB, Linux %s; %s; Kubernetes %s (etcd, kube-apiserver, webhooks and clients all on it); %s, %s.",
-		cpuModel(), runtime.NumCPU(), float64(info.Totalram)*float64(info.Unit)/(1<<30), release, runtime.Version(), server.GitVersion,
-		time.Now().UTC().Format(time.DateOnly), time.Since(began).Round(time.Second)), ctx.Err()
-}
-
-func cpuModel() string {
-	content, err := os.ReadFile("/proc/cpuinfo")
-	if err != nil {
-		return runtime.GOARCH
-	}
-	for line := range strings.Lines(string(content)) {
-		if name, value, found := strings.Cut(line, ":"); found && strings.TrimSpace(name) == "model name" {
-			return strings.TrimSpace(value)
-		}
-	}
-	return runtime.GOARCH
+	return "**" + measured.Thousands(n) + "**"
 }
