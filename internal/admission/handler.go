@@ -106,7 +106,8 @@ func New(o Options) *Handler {
 // ServeHTTP answers one review. See the table at the top of this file.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	started := time.Now()
-	defer func() { h.Metrics.Review(time.Since(started)) }()
+	h.Metrics.ReviewBegan()
+	defer func() { h.Metrics.ReviewEnded(time.Since(started)) }()
 	if h.Draining() {
 		w.Header().Set("Connection", "close")
 	}

@@ -253,7 +253,7 @@ func TestServeWithoutACluster(t *testing.T) {
 	if !metrics(
 		"shorthop_policy_last_reload_successful 1",
 		"shorthop_serving_cert_not_after_timestamp_seconds ",
-		`controller_runtime_webhook_requests_total{code="200",webhook="/mutate-v1-pod"} `,
+		"shorthop_review_duration_seconds_count ",
 		"certwatcher_read_certificate_total ",
 		"go_goroutines ", "process_open_fds ",
 	) {
@@ -361,7 +361,7 @@ func TestShutdownFinishesRequestsInFlight(t *testing.T) {
 	}
 	w.eventually("the request is in flight", func() bool {
 		_, metrics := w.get(w.metrics, "/metrics")
-		return strings.Contains(metrics, `controller_runtime_webhook_requests_in_flight{webhook="/mutate-v1-pod"} 1`)
+		return strings.Contains(metrics, "shorthop_reviews_in_flight 1\n")
 	})
 
 	terminate(t)

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"go.uber.org/zap"
-	"sigs.k8s.io/controller-runtime/pkg/webhook"
 
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 )
@@ -68,11 +67,11 @@ func tlsConfig(certificate certSource, require func(*tls.Config) *tls.Config) *t
 // newReviewServer returns what serves reviews, and a check that holds once it
 // listens.
 func newReviewServer(address string, config *tls.Config, handler http.Handler, log *zap.Logger) (serve runnable, listens func() bool) {
-	// Of controller-runtime's server we use what measures, and not what
-	// listens: at its end it aborts the TLS handshakes that have begun, and an
-	// API server takes that for a failed call.
-	measured := webhook.NewServer(webhook.Options{})
-	measured.Register(webhookconfig.Path, handler)
+	// Not controller-runtime's server: at its end it aborts the TLS handshakes
+	// that have begun, which an API server takes for a failed call, and its
+	// metrics around every request say what ours say.
+	mux := http.NewServeMux()
+	mux.Handle(webhookconfig.Path, handler)
 	var listening atomic.Bool
 	return func(ctx context.Context) error {
 		listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
@@ -80,7 +79,7 @@ func newReviewServer(address string, config *tls.Config, handler http.Handler, l
 			return fmt.Errorf("serving reviews: %w", err)
 		}
 		listening.Store(true)
-		return serveUntil(ctx, "reviews", tls.NewListener(listener, config), reviewServer(measured.WebhookMux(), log), drainTimeout, log)
+		return serveUntil(ctx, "reviews", tls.NewListener(listener, config), reviewServer(mux, log), drainTimeout, log)
 	}, listening.Load
 }
 

@@ -41,6 +41,7 @@ var stages = []Stage{StageRequest, StageObject, StageNamespace, StagePatch, Stag
 type Metrics struct {
 	decisions      map[decisionKey]prometheus.Counter
 	errors         map[Stage]prometheus.Counter
+	inFlight       prometheus.Gauge
 	review         prometheus.Histogram
 	reloadOK       prometheus.Gauge
 	reloadTime     prometheus.Gauge
@@ -70,6 +71,10 @@ func New(r prometheus.Registerer) *Metrics {
 			Name:    "shorthop_review_duration_seconds",
 			Help:    "Time from the first byte of a review to its answer, without TLS.",
 			Buckets: []float64{.00005, .0001, .0002, .0005, .001, .002, .005, .01, .05, .1, .5, 1},
+		}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "shorthop_reviews_in_flight",
+			Help: "Reviews that are being read or answered.",
 		}),
 		reloadOK: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "shorthop_policy_last_reload_successful",
@@ -139,7 +144,7 @@ func New(r prometheus.Registerer) *Metrics {
 	}
 	m.scanTime = scanGauge("shorthop_detector_last_success_timestamp_seconds", "Unix time of the last scan for missed pods. Only the replica that scans has it.")
 	r.MustRegister(m.scanTime)
-	r.MustRegister(decisions, errors, build, m.review, m.reloadOK, m.reloadTime, m.policyInfo, m.certificateEnd, open, m.contradictions, m.logLinesLost)
+	r.MustRegister(decisions, errors, build, m.inFlight, m.review, m.reloadOK, m.reloadTime, m.policyInfo, m.certificateEnd, open, m.contradictions, m.logLinesLost)
 	return m
 }
 
@@ -158,8 +163,14 @@ func (m *Metrics) Error(stage Stage) {
 	}
 }
 
-// Review records how long a review took.
-func (m *Metrics) Review(took time.Duration) { m.review.Observe(took.Seconds()) }
+// ReviewBegan says that a review is being read. ReviewEnded must follow.
+func (m *Metrics) ReviewBegan() { m.inFlight.Inc() }
+
+// ReviewEnded records how long a review took.
+func (m *Metrics) ReviewEnded(took time.Duration) {
+	m.inFlight.Dec()
+	m.review.Observe(took.Seconds())
+}
 
 // PolicyReloaded says that the policy with this hash is in force since at.
 func (m *Metrics) PolicyReloaded(hash string, at time.Time) {

@@ -158,8 +158,11 @@ func TestReviewDuration(t *testing.T) {
 	t.Parallel()
 	m, registry := newMetrics()
 	got := changed(t, registry, func() {
-		m.Review(70 * time.Microsecond)
-		m.Review(2 * time.Second)
+		for range 3 {
+			m.ReviewBegan()
+		}
+		m.ReviewEnded(70 * time.Microsecond)
+		m.ReviewEnded(2 * time.Second)
 	})
 	want := []string{
 		`shorthop_review_duration_seconds_bucket{le="0.0001"} 1`,
@@ -176,6 +179,7 @@ func TestReviewDuration(t *testing.T) {
 		`shorthop_review_duration_seconds_bucket{le="+Inf"} 2`,
 		`shorthop_review_duration_seconds_sum 2.00007`,
 		`shorthop_review_duration_seconds_count 2`,
+		`shorthop_reviews_in_flight 1`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("samples (-want +got):\n%s", diff)

@@ -90,7 +90,7 @@ func writeMetrics(t *testing.T, page *strings.Builder) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page.WriteString("\n## Metrics\n\nBesides these, `/metrics` has those of controller-runtime's webhook server (`controller_runtime_webhook_*`,\n`certwatcher_*`), of Go (`go_*`) and of the process (`process_*`). What the API server could not get answered shows only in\nits own `apiserver_admission_webhook_fail_open_count` and `apiserver_admission_webhook_rejection_count`.\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n")
+	page.WriteString("\n## Metrics\n\nBesides these, `/metrics` has those of the certificate watcher (`certwatcher_*`), of Go (`go_*`) and of the process\n(`process_*`). What the API server could not get answered shows only in\nits own `apiserver_admission_webhook_fail_open_count` and `apiserver_admission_webhook_rejection_count`.\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n")
 	for _, family := range families {
 		fmt.Fprintf(page, "| `%s` | %s | %s | %s |\n", family.GetName(), strings.ToLower(family.GetType().String()), labelsOf(family), family.GetHelp())
 	}

@@ -262,7 +262,7 @@ func TestABodyThatIsOnlyAnnouncedTakesNoMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "all requests are being read", func() bool { return s.metric("controller_runtime_webhook_requests_in_flight") >= connections })
+	eventually(t, "all requests are being read", func() bool { return s.metric("shorthop_reviews_in_flight") >= connections })
 	s.mustReview(client, 2000, "default", 2)
 	anonymous, _ := s.memory()
 	t.Logf("%.1f MiB of memory before, %.1f MiB with %d connections that have announced %d MiB; heap in use %.1f MiB", before, anonymous, connections, connections*announced>>20, s.metric("go_memstats_heap_inuse_bytes")/(1<<20))
@@ -331,6 +331,6 @@ func TestAReviewEvery50Microseconds(t *testing.T) {
 	s.ready()
 	s.mustReview(s.client(), 100, "default", 2)
 	eventually(t, "nothing is left of it", func() bool {
-		return s.metric("controller_runtime_webhook_requests_in_flight") == 0 && s.metric("go_goroutines") < 200
+		return s.metric("shorthop_reviews_in_flight") == 0 && s.metric("go_goroutines") < 200
 	})
 }
