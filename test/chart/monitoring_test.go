@@ -17,6 +17,7 @@ import (
 
 	sigsyaml "sigs.k8s.io/yaml"
 
+	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/test/cluster"
 )
 
@@ -143,6 +144,30 @@ func scrape(t *testing.T, url string) (names []string) {
 }
 
 var ours = regexp.MustCompile(`shorthop_[a-z_]+`)
+
+// What the API server counts by entry is asked for by a pattern that has all of them, and nobody else's.
+func TestEntriesAreWatched(t *testing.T) {
+	patterns := 0
+	for _, file := range []string{"alerts.yaml", "dashboard.json"} {
+		text := string(read(t, chartDir+"/files/"+file))
+		for _, match := range regexp.MustCompile(`name=~\\?"([^"]*\.shorthop[^"]*dev)\\?"`).FindAllStringSubmatch(text, -1) {
+			patterns++
+			// Backslashes are escaped once by PromQL, and by JSON once more.
+			pattern := regexp.MustCompile("^" + regexp.MustCompile(`\\+`).ReplaceAllString(match[1], `\`) + "$")
+			for _, entry := range webhookconfig.Entries() {
+				if !pattern.MatchString(entry) {
+					t.Errorf("%s: %s does not match %s", file, match[1], entry)
+				}
+			}
+			if pattern.MatchString("other.example.com") {
+				t.Errorf("%s: %s matches other webhooks", file, match[1])
+			}
+		}
+	}
+	if patterns < 3 {
+		t.Errorf("%d patterns: this test has lost its subject", patterns)
+	}
+}
 
 // The dashboard is JSON in a ConfigMap of its own, as Grafana's sidecar wants it.
 func TestDashboardIsJSON(t *testing.T) {
