@@ -170,6 +170,10 @@ func build(o *options, zlog *zap.Logger, registry *prometheus.Registry, recorder
 		return nil, &runtimeError{err}
 	}
 
+	if err := a.watchFilter(o, config, policies.Current, recorder); err != nil {
+		return nil, &runtimeError{err}
+	}
+
 	var require func(*tls.Config) *tls.Config
 	if o.clientCAFile != "" {
 		clients, err := certs.NewClientCA(o.clientCAFile, o.clientNames, log.WithName("clients"))
@@ -235,7 +239,7 @@ func newCertSource(o *options, config *rest.Config, recorder *metrics.Metrics, l
 	injector, err := cabundle.New(cabundle.Options{
 		Namespace:     o.ownNamespace,
 		Secret:        o.selfManaged.secret,
-		Configuration: o.selfManaged.webhookConfiguration,
+		Configuration: o.webhookConfiguration,
 		Client:        client,
 		Log:           log,
 	})

@@ -9,9 +9,11 @@ import (
 	"time"
 
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 
 	"github.com/shorthop/shorthop/internal/discovery"
+	"github.com/shorthop/shorthop/internal/filterwatch"
 	"github.com/shorthop/shorthop/internal/gates"
 	"github.com/shorthop/shorthop/internal/metrics"
 	"github.com/shorthop/shorthop/pkg/policy"
@@ -63,6 +65,26 @@ func (a *app) newObservers(o *options, config *rest.Config, current func() *poli
 	}
 	a.background = append(a.background, found.gates.Start, found.discovery.Start)
 	return found, nil
+}
+
+// filterInterval is the time between two looks at the webhook configuration.
+const filterInterval = 30 * time.Second
+
+// watchFilter compares the API server's filter with the policy. config is nil
+// without cluster access.
+func (a *app) watchFilter(o *options, config *rest.Config, current func() *policy.Compiled, recorder *metrics.Metrics) error {
+	if config == nil {
+		return nil
+	}
+	client, err := metadata.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("making a client for the API server: %w", err)
+	}
+	a.background = append(a.background, filterwatch.New(filterwatch.Options{
+		Client: client, Configuration: o.webhookConfiguration, Interval: filterInterval, Policy: current,
+		Mismatch: recorder.FilterMismatch, Log: a.log.WithName("filter"),
+	}).Start)
+	return nil
 }
 
 // clusterRoots returns the CA that a client for the cluster trusts, or that of

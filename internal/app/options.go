@@ -37,32 +37,32 @@ var (
 
 // options are the flags.
 type options struct {
-	policy             string
-	ownNamespace       string
-	certSource         string
-	certDir            string
-	clientCAFile       string
-	clientNames        []string
-	selfManaged        selfManagedOptions
-	bindAddress        string
-	metricsBindAddress string
-	healthBindAddress  string
-	shutdownDelay      time.Duration
-	clusterAccess      bool
-	kubeconfig         string
-	detect             detectOptions
-	logLevel           string
-	logFormat          string
+	policy               string
+	ownNamespace         string
+	certSource           string
+	certDir              string
+	clientCAFile         string
+	clientNames          []string
+	selfManaged          selfManagedOptions
+	bindAddress          string
+	metricsBindAddress   string
+	healthBindAddress    string
+	shutdownDelay        time.Duration
+	clusterAccess        bool
+	kubeconfig           string
+	webhookConfiguration string
+	detect               detectOptions
+	logLevel             string
+	logFormat            string
 }
 
 // selfManagedOptions count only with that source.
 type selfManagedOptions struct {
-	secret               string
-	service              string
-	webhookConfiguration string
-	caDuration           time.Duration
-	leafDuration         time.Duration
-	settle               time.Duration
+	secret       string
+	service      string
+	caDuration   time.Duration
+	leafDuration time.Duration
+	settle       time.Duration
 }
 
 // newCommand returns the command line. run gets options that are valid.
@@ -133,12 +133,12 @@ func (o *options) addFlags(flags *pflag.FlagSet) {
 		"`FILE` with CA certificates: only clients with a certificate by one of them may send reviews; changes are followed (default: anybody may)")
 	flags.StringSliceVar(&o.clientNames, "client-names", nil,
 		"`NAMES` of which a client's certificate must have one, as common name or DNS name, separated by commas (default: every certificate by --client-ca-file will do)")
+	flags.StringVar(&o.webhookConfiguration, "webhook-configuration", "shorthop",
+		"`NAME` of the MutatingWebhookConfiguration whose filter is compared with the policy; self-managed: whose caBundle is kept up to date")
 	flags.StringVar(&o.selfManaged.secret, "ca-secret", "shorthop-ca",
 		"self-managed: `NAME` of the Secret in the own namespace that holds the CA; it must be there, and may be empty")
 	flags.StringVar(&o.selfManaged.service, "service", "shorthop",
 		"self-managed: `NAME` of the Service in the own namespace by which API servers reach this webhook")
-	flags.StringVar(&o.selfManaged.webhookConfiguration, "webhook-configuration", "shorthop",
-		"self-managed: `NAME` of the MutatingWebhookConfiguration whose caBundle is kept up to date")
 	flags.DurationVar(&o.selfManaged.caDuration, "ca-duration", 365*24*time.Hour,
 		"self-managed: lifetime of a CA; the next one is made when a third of it is left")
 	// As long as cert-manager's own. What is left at a renewal, 56 h, is more
@@ -223,6 +223,9 @@ func (o *options) validate() error {
 	if o.shutdownDelay < 0 {
 		wrong("shutdown-delay", "%s is negative", o.shutdownDelay)
 	}
+	for _, problem := range validation.IsDNS1123Subdomain(o.webhookConfiguration) {
+		wrong("webhook-configuration", "%q: %s", o.webhookConfiguration, problem)
+	}
 	o.detect.validate(wrong)
 	if !slices.Contains(logLevels, o.logLevel) {
 		wrong("log-level", "%q is not one of %s", o.logLevel, strings.Join(logLevels, ", "))
@@ -247,7 +250,6 @@ func (o *options) validateSelfManaged(wrong func(flag, format string, args ...an
 	}{
 		{"ca-secret", m.secret, validation.IsDNS1123Subdomain(m.secret)},
 		{"service", m.service, validation.IsDNS1123Label(m.service)},
-		{"webhook-configuration", m.webhookConfiguration, validation.IsDNS1123Subdomain(m.webhookConfiguration)},
 	} {
 		for _, problem := range name.problems {
 			wrong(name.flag, "%q: %s", name.value, problem)

@@ -32,12 +32,12 @@ func TestOptions(t *testing.T) {
 		o := &options{
 			policy: "p.yaml", certDir: "tls", ownNamespace: "shorthop-system", certSource: "provided",
 			selfManaged: selfManagedOptions{
-				secret: "shorthop-ca", service: "shorthop", webhookConfiguration: "shorthop",
+				secret: "shorthop-ca", service: "shorthop",
 				caDuration: 365 * 24 * time.Hour, leafDuration: 7 * 24 * time.Hour, settle: 10 * time.Second,
 			},
 			bindAddress: ":9443", metricsBindAddress: ":8080", healthBindAddress: ":8081",
 			detect:        detectOptions{10 * time.Minute, "shorthop-detector"},
-			shutdownDelay: 10 * time.Second, clusterAccess: true, logLevel: "info", logFormat: "json",
+			shutdownDelay: 10 * time.Second, clusterAccess: true, webhookConfiguration: "shorthop", logLevel: "info", logFormat: "json",
 		}
 		change(o)
 		return o
@@ -60,9 +60,9 @@ func TestOptions(t *testing.T) {
 				clientCAFile: "c", clientNames: []string{"a", "b"},
 				detect: detectOptions{0, "l"},
 				policy: "p.yaml", certDir: "tls", ownNamespace: "other", certSource: "provided", bindAddress: "127.0.0.1:1",
-				metricsBindAddress: "0", healthBindAddress: "[::1]:0", kubeconfig: "k", logLevel: "debug", logFormat: "console",
+				metricsBindAddress: "0", healthBindAddress: "[::1]:0", kubeconfig: "k", webhookConfiguration: "w", logLevel: "debug", logFormat: "console",
 				selfManaged: selfManagedOptions{
-					secret: "ca", service: "s", webhookConfiguration: "w", caDuration: 3 * time.Hour, leafDuration: 2 * time.Hour, settle: time.Second,
+					secret: "ca", service: "s", caDuration: 3 * time.Hour, leafDuration: 2 * time.Hour, settle: time.Second,
 				},
 			},
 		},
@@ -130,10 +130,10 @@ func TestOptionsThatAreWrong(t *testing.T) {
 				"--cluster-access: --cert-source=self-managed cannot do without",
 				`--ca-secret: "": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`,
 				`--service: "a.b": must not contain dots`,
-				`--webhook-configuration: "_": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`,
 				"--ca-settle: -1s is negative",
 				"--leaf-duration: -3s: the third that is left at a renewal must be longer than --ca-settle (-1s), for the next certificate to be used in time",
 				"--ca-duration: -4s is not longer than --leaf-duration (-3s)",
+				`--webhook-configuration: "_": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`,
 			},
 		},
 		"certificates that would expire before the next may be used": {

@@ -49,6 +49,7 @@ type Metrics struct {
 	certificateEnd prometheus.Gauge
 	gates          map[gates.Kind]prometheus.Gauge
 	contradictions prometheus.Gauge
+	filterMismatch prometheus.Gauge
 	logLinesLost   prometheus.Counter
 	// scanned has the gauges of the classes that a scan reports, without a value
 	// while another replica scans.
@@ -97,6 +98,10 @@ func New(r prometheus.Registerer) *Metrics {
 			Name: "shorthop_discovery_contradictions",
 			Help: "Contradictions between the sources of the cluster domain and the cluster DNS addresses, and to the policy. /debug/policy lists them.",
 		}),
+		filterMismatch: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "shorthop_filter_mismatch",
+			Help: "1 if the webhook configuration was made from other aliases, excluded namespaces, namespaceOptOut or kill switch than the policy in force has.",
+		}),
 		logLinesLost: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "shorthop_log_lines_lost_total",
 			Help: "Log lines that were not written, because nobody read them in time or writing failed. Reviews do not wait for the log.",
@@ -144,7 +149,7 @@ func New(r prometheus.Registerer) *Metrics {
 	}
 	m.scanTime = scanGauge("shorthop_detector_last_success_timestamp_seconds", "Unix time of the last scan for missed pods. Only the replica that scans has it.")
 	r.MustRegister(m.scanTime)
-	r.MustRegister(decisions, errors, build, m.inFlight, m.review, m.reloadOK, m.reloadTime, m.policyInfo, m.certificateEnd, open, m.contradictions, m.logLinesLost)
+	r.MustRegister(decisions, errors, build, m.inFlight, m.review, m.reloadOK, m.reloadTime, m.policyInfo, m.certificateEnd, open, m.contradictions, m.filterMismatch, m.logLinesLost)
 	return m
 }
 
@@ -170,6 +175,15 @@ func (m *Metrics) ReviewBegan() { m.inFlight.Inc() }
 func (m *Metrics) ReviewEnded(took time.Duration) {
 	m.inFlight.Dec()
 	m.review.Observe(took.Seconds())
+}
+
+// FilterMismatch says whether the API server's filter was made from another
+// policy than the one in force.
+func (m *Metrics) FilterMismatch(is bool) {
+	m.filterMismatch.Set(0)
+	if is {
+		m.filterMismatch.Set(1)
+	}
 }
 
 // PolicyReloaded says that the policy with this hash is in force since at.

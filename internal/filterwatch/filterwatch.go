@@ -1,0 +1,103 @@
+// Package filterwatch compares the filter of the API server, which is made
+// from a policy when the webhook is installed, with the policy in force: the
+// two change by different hands, and pods that the filter keeps back are not
+// injected whatever the policy says.
+package filterwatch
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/go-logr/logr"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/metadata"
+
+	"github.com/shorthop/shorthop/internal/webhookconfig"
+	"github.com/shorthop/shorthop/pkg/policy"
+)
+
+// readTimeout bounds one look at the API server.
+const readTimeout = 10 * time.Second
+
+// Options holds what a Watcher needs. All fields are required.
+type Options struct {
+	// Client reads the metadata of the configuration, no more.
+	Client metadata.Interface
+	// Configuration names the MutatingWebhookConfiguration.
+	Configuration string
+	// Interval is the time between two looks.
+	Interval time.Duration
+	// Policy returns the policy in force.
+	Policy func() *policy.Compiled
+	// Mismatch is told after each look whether the filter is that of another
+	// policy.
+	Mismatch func(bool)
+	Log      logr.Logger
+}
+
+// Watcher looks again and again.
+type Watcher struct {
+	Options
+	mismatch bool
+	problem  string
+}
+
+// New connects to nothing yet.
+func New(o Options) *Watcher { return &Watcher{Options: o} }
+
+// Start looks until ctx ends. It returns nil.
+func (w *Watcher) Start(ctx context.Context) error {
+	tick := time.NewTicker(w.Interval)
+	defer tick.Stop()
+	for {
+		w.look(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// look compares once:
+//
+//	the configuration            mismatch
+//	has the policy's hash        no
+//	has another hash, or none    yes
+//	is not there                 no: there is no filter
+//	cannot be read               what it was
+func (w *Watcher) look(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	resource := admissionv1.SchemeGroupVersion.WithResource("mutatingwebhookconfigurations")
+	config, err := w.Client.Resource(resource).Get(ctx, w.Configuration, metav1.GetOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		if text := err.Error(); text != w.problem && ctx.Err() == nil {
+			w.problem = text
+			w.Log.Info("cannot compare the filter of the API server with the policy", "webhookConfiguration", w.Configuration, "error", text)
+		}
+		return
+	}
+	w.problem = ""
+	compiled := w.Policy()
+	if compiled == nil {
+		return
+	}
+	mismatch := false
+	if err == nil {
+		got, want := config.Annotations[webhookconfig.AnnotationFilterHash], webhookconfig.FilterHash(compiled.Document())
+		if mismatch = got != want; mismatch && !w.mismatch {
+			w.Log.Error(fmt.Errorf("annotation %s is %q, want %q", webhookconfig.AnnotationFilterHash, got, want),
+				"the API server filters by another policy than the one in force; `kubectl shorthop doctor` tells what to do",
+				"webhookConfiguration", w.Configuration)
+		}
+	}
+	if w.mismatch && !mismatch {
+		w.Log.Info("the API server filters by the policy in force", "webhookConfiguration", w.Configuration)
+	}
+	w.mismatch = mismatch
+	w.Mismatch(mismatch)
+}

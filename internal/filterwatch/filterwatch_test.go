@@ -1,0 +1,121 @@
+package filterwatch
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr/testr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+
+	"github.com/shorthop/shorthop/internal/webhookconfig"
+	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/cluster"
+)
+
+// hang guards against tests that never end.
+const hang = time.Minute
+
+func compile(t *testing.T, spec string) *policy.Compiled {
+	t.Helper()
+	document, err := policy.Parse([]byte("apiVersion: shorthop.dev/v1alpha1\nkind: InjectionPolicy\nmetadata: {name: a}\nspec: {dns: {}" + spec + "}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := policy.Compile(document, "shorthop")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return compiled
+}
+
+// TestWatcher follows both sides at a real API server.
+func TestWatcher(t *testing.T) {
+	control, err := cluster.Start(t.Context(), cluster.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := control.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	client, err := metadata.NewForConfig(control.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := rest.AnonymousClientConfig(control.Config)
+	forbidden, err := metadata.NewForConfig(nobody)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	const name = "shorthop"
+	first, second := compile(t, ""), compile(t, ", excludedNamespaces: [vault]")
+	var inForce atomic.Pointer[policy.Compiled]
+	inForce.Store(first)
+	// -1: it has not looked yet.
+	var mismatch atomic.Int32
+	mismatch.Store(-1)
+	start := func(client metadata.Interface) (stop func()) {
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		watcher := New(Options{
+			Client: client, Configuration: name, Interval: 10 * time.Millisecond, Policy: inForce.Load, Log: testr.New(t),
+			Mismatch: func(is bool) {
+				mismatch.Store(0)
+				if is {
+					mismatch.Store(1)
+				}
+			},
+		})
+		go func() { ended <- watcher.Start(ctx) }()
+		return func() {
+			cancel()
+			if err := <-ended; err != nil {
+				t.Errorf("Start: %v", err)
+			}
+		}
+	}
+	becomes := func(want int32, when string) {
+		t.Helper()
+		for deadline := time.Now().Add(hang); mismatch.Load() != want; time.Sleep(5 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("%s: mismatch is %d, want %d", when, mismatch.Load(), want)
+			}
+		}
+	}
+	configs := control.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+
+	stop := start(client)
+	becomes(0, "there is no configuration")
+	config, err := configs.Create(t.Context(), webhookconfig.New(second.Document(), webhookconfig.Options{Name: name, OwnNamespace: "shorthop", Service: name}), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	becomes(1, "the filter is that of another policy")
+	inForce.Store(second)
+	becomes(0, "that policy comes into force")
+	delete(config.Annotations, webhookconfig.AnnotationFilterHash)
+	if config, err = configs.Update(t.Context(), config, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	becomes(1, "nobody knows what the filter was made from")
+	if err := configs.Delete(t.Context(), config.Name, metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	becomes(0, "the configuration is deleted")
+	stop()
+
+	// What cannot be read says nothing, and ends nothing.
+	mismatch.Store(-1)
+	stop = start(forbidden)
+	time.Sleep(100 * time.Millisecond)
+	stop()
+	if got := mismatch.Load(); got != -1 {
+		t.Errorf("without permission: mismatch is %d, want nothing said", got)
+	}
+}
