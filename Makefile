@@ -133,7 +133,7 @@ test-skew: ## Create SKEW_PODS such pods (default 1,000) at API servers of each 
 	done
 
 # go test runs one fuzzer of one package at a time, so they are listed first. FUZZKEEP inputs of each that it found
-# interesting are copied to testdata/fuzz, the smallest: every `go test` runs those from then on.
+# interesting are copied to testdata/fuzz: every `go test` runs those from then on.
 .PHONY: fuzz
 fuzz: ## Run every fuzzer in turn for FUZZTIME (default 60s), and keep FUZZKEEP of the inputs it found (default 0)
 	@set -e; for package in $$(go list ./...); do \

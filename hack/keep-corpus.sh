@@ -4,8 +4,8 @@
 #
 #   hack/keep-corpus.sh PACKAGE FUZZER N
 #
-# The folder, testdata/fuzz/FUZZER of the package, then holds at most N inputs beside those that failed once, the smallest
-# of the old and the new ones, none above 4 KiB. N 0 leaves it as it is.
+# The folder, testdata/fuzz/FUZZER of the package, then holds at most N inputs beside those that failed once: of the old and
+# the new ones up to 4 KiB, sorted by size, every so manyth, since the smallest say little. N 0 leaves it as it is.
 set -euo pipefail
 
 package=$1 fuzzer=$2 n=$3
@@ -21,5 +21,9 @@ for file in "$cache"/*; do
   [[ -e $kept/${file##*/} ]] || cp "$file" "$kept/kept-${file##*/}"
 done
 find "$kept" -name 'kept-*' -size +4095c -delete
-find "$kept" -name 'kept-*' -printf '%s %p\n' | sort -n | tail -n +$((n + 1)) | cut -d' ' -f2- | xargs -r -d '\n' rm
+mapfile -t sorted < <(find "$kept" -name 'kept-*' -printf '%s %p\n' | sort -n | cut -d' ' -f2-)
+total=${#sorted[@]}
+for ((i = 0; i < total && total > n; i++)); do
+  ((i * n / total != (i + 1) * n / total)) || rm "${sorted[i]}"
+done
 echo "$(find "$kept" -type f | wc -l) inputs in $kept"
