@@ -158,7 +158,7 @@ func sections(files []txtar.File) map[string]string {
 	return m
 }
 
-// caseFiles lists the case files. Anything else under testdata is a mistake.
+// caseFiles lists the case files. Anything else under testdata but inputs of fuzzers is a mistake.
 func caseFiles(t *testing.T) []string {
 	t.Helper()
 	var files []string
@@ -166,6 +166,8 @@ func caseFiles(t *testing.T) []string {
 		switch {
 		case err != nil:
 			return err
+		case path == filepath.Join("testdata", "fuzz"):
+			return fs.SkipDir
 		case entry.IsDir():
 			if name := entry.Name(); name != "testdata" && !slices.Contains(caseCommands, name) {
 				t.Errorf("%s is not the folder of a command", path)
