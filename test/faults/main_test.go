@@ -11,13 +11,8 @@ package faults_test
 
 import (
 	"context"
-	"errors"
 	"flag"
-	"fmt"
-	"os"
-	"os/signal"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -37,43 +32,23 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "fault tests:", err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func run(m *testing.M) (code int, err error) {
-	// Interrupted tests must not leave a control plane behind.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	dir, err := os.MkdirTemp("", "shorthop-faults-")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	if program, err = rotation.Build(ctx, dir); err != nil {
-		return 0, err
-	}
-	if shared, err = cluster.Start(ctx, cluster.Options{}); err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, shared.Stop()) }()
-	defer processes.Range(func(process, _ any) bool {
-		process.(*cluster.Webhook).Kill()
-		return true
+	cluster.Main("fault tests", m, func(ctx context.Context, dir string, after func(func() error)) (err error) {
+		if program, err = rotation.Build(ctx, dir); err != nil {
+			return err
+		}
+		if shared, err = cluster.Start(ctx, cluster.Options{}); err != nil {
+			return err
+		}
+		after(shared.Stop)
+		after(func() error {
+			processes.Range(func(process, _ any) bool {
+				process.(*cluster.Webhook).Kill()
+				return true
+			})
+			return nil
+		})
+		return nil
 	})
-
-	done := make(chan int, 1)
-	go func() { done <- m.Run() }()
-	select {
-	case code = <-done:
-		return code, nil
-	case <-ctx.Done():
-		return 0, errors.New("interrupted")
-	}
 }
 
 // hang guards against tests that never end.

@@ -11,15 +11,12 @@ package generated_test
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -43,42 +40,20 @@ func TestMain(m *testing.M) {
 	if *podSeed == 0 {
 		*podSeed = rand.Uint64()
 	}
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "tests with generated pods:", err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func run(m *testing.M) (code int, err error) {
-	// Interrupted tests must not leave a control plane behind.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-
-	dir := os.Getenv("KUBEBUILDER_ASSETS")
-	if dir == "" {
-		dir = filepath.Join("..", "..", ".cache", "control-plane", cluster.DefaultVersion)
-	}
-	if serverVersion, err = minorVersion(ctx, dir); err != nil {
-		return 0, err
-	}
-	if shared, err = cluster.Start(ctx, cluster.Options{BinaryAssetsDirectory: dir, APIServerArgs: gateFlags(serverVersion)}); err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, shared.Stop()) }()
-	if err := prepare(ctx); err != nil {
-		return 0, err
-	}
-
-	done := make(chan int, 1)
-	go func() { done <- m.Run() }()
-	select {
-	case code = <-done:
-		return code, nil
-	case <-ctx.Done():
-		return 0, errors.New("interrupted")
-	}
+	cluster.Main("tests with generated pods", m, func(ctx context.Context, _ string, after func(func() error)) (err error) {
+		dir := os.Getenv("KUBEBUILDER_ASSETS")
+		if dir == "" {
+			dir = filepath.Join("..", "..", ".cache", "control-plane", cluster.DefaultVersion)
+		}
+		if serverVersion, err = minorVersion(ctx, dir); err != nil {
+			return err
+		}
+		if shared, err = cluster.Start(ctx, cluster.Options{BinaryAssetsDirectory: dir, APIServerArgs: gateFlags(serverVersion)}); err != nil {
+			return err
+		}
+		after(shared.Stop)
+		return prepare(ctx)
+	})
 }
 
 // source is what a pod is drawn from.

@@ -20,12 +20,7 @@ package integration_test
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"os"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 	"testing"
 
 	"github.com/shorthop/shorthop/test/cluster"
@@ -43,51 +38,23 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "integration tests:", err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func run(m *testing.M) (code int, err error) {
-	// Interrupted tests must not leave a control plane behind.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-
-	dir, err := os.MkdirTemp("", "shorthop-integration-")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	auditLog, programs = filepath.Join(dir, "audit.log"), dir
-
-	if second, err = newSecondIdentity(dir); err != nil {
-		return 0, err
-	}
-	shared, err = cluster.Start(ctx, cluster.Options{
-		AuditLog: auditLog,
-		APIServerArgs: map[string][]string{
-			"audit-log-maxsize": {"4096"}, // MB; without it the file would be replaced at 100
-			"tls-sni-cert-key":  {second.flag()},
-		},
+	cluster.Main("integration tests", m, func(ctx context.Context, dir string, after func(func() error)) (err error) {
+		auditLog, programs = filepath.Join(dir, "audit.log"), dir
+		if second, err = newSecondIdentity(dir); err != nil {
+			return err
+		}
+		shared, err = cluster.Start(ctx, cluster.Options{
+			AuditLog: auditLog,
+			APIServerArgs: map[string][]string{
+				"audit-log-maxsize": {"4096"}, // MB; without it the file would be replaced at 100
+				"tls-sni-cert-key":  {second.flag()},
+			},
+		})
+		if err != nil {
+			return err
+		}
+		after(shared.Stop)
+		after(func() error { killProcesses(); return nil })
+		return copyExamplePolicy(ctx, dir)
 	})
-	if err != nil {
-		return 0, err
-	}
-	defer func() { err = errors.Join(err, shared.Stop()) }()
-	defer killProcesses()
-	if err := copyExamplePolicy(ctx, dir); err != nil {
-		return 0, err
-	}
-
-	done := make(chan int, 1)
-	go func() { done <- m.Run() }()
-	select {
-	case code = <-done:
-		return code, nil
-	case <-ctx.Done():
-		return 0, errors.New("interrupted")
-	}
 }
