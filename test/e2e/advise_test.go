@@ -248,13 +248,16 @@ func (a *advised) compare(t *testing.T, output string) {
 		}
 		before, predicted, actual = before+w.Queries, predicted+then, actual+got
 
-		// musl asks the fallback too, and has none in the end. A copy that gets lost is not sent again: the cache has
-		// answered. On a busy machine the fallback's server does lose some.
+		// musl asks the fallback too, and has none in the end. Usually all copies are in the fallback's log; beside much other
+		// work 256 of 312 once were, for a reason that was not found. No lookup waits for them: the cache has answered.
 		copies, want := int64(from(atFallback, a.addresses[0][w.Name])), int64(0)
 		if f := w.Recommendation.Fallback; f != nil {
 			want = f.Queries
 		}
 		left := from(atFallback, a.addresses[1][w.Name])
+		if want > 0 {
+			t.Logf("%s: the fallback got %d copies, %d in the report, and now gets %d", w.Name, copies, want, left)
+		}
 		if copies > want || copies < want/2 || left > 0 || strings.HasSuffix(w.Name, images.Musl) != (want > 0) {
 			t.Errorf("%s: the fallback got %d copies, %d in the report, and now gets %d", w.Name, copies, want, left)
 		}
