@@ -51,7 +51,7 @@ test-race: build control-plane ## Run the same tests with the race detector (nee
 
 # The models of pkg/resolver are held to the real things: kubelet's own code, the real resolvers, real pods.
 NODE    := K8S_VERSION=$(K8S_VERSION) hack/node.sh
-RUN_E2E := eval "$$($(NODE) --print-env; hack/tools.sh --print-env)"; export E2E_K8S_BIN E2E_COREDNS HELM; cd test/e2e && go test -tags e2e -count=1 -timeout 20m -v
+RUN_E2E := eval "$$($(NODE) --print-env; hack/tools.sh --print-env)"; export E2E_K8S_BIN E2E_COREDNS HELM; cd test/e2e && go test -tags e2e -count=1 -timeout 40m -v
 
 .PHONY: node
 node: ## Build and install what a real node needs (root for missing packages)
@@ -79,25 +79,39 @@ test-report: ## Open the page of advise -o html in a headless Chromium (installe
 test-resolvers: ## Compare the query models with the real glibc, musl and Go over 2,000 cases each (Linux, gcc, musl-gcc)
 	go test -tags e2e ./test/resolver -count=1 -cases 2000 -timeout 60m -v
 
+.PHONY: test-clients
+test-clients: ## Look up with C, Go, Python, Node, Java, Perl, Ruby, PHP, c-ares and Netty (installed with apt-get if missing, root), and write docs/results/clients.md
+	@hack/client-packages.sh
+	go test -tags e2e ./test/resolver -run RealClients -count=1 -timeout 30m -v -clients -write-results
+
+LARGE_IMAGES ?= 40
+
+.PHONY: test-images
+test-images: ## Judge images with the real musl, BusyBox and Net::DNS of Debian's packages, and LARGE_IMAGES of 50 MB (default 40)
+	@packages="$$(hack/image-packages.sh)" && IMAGE_PACKAGES="$$packages" go test -tags e2e ./test/images -count=1 -timeout 20m -v -large $(LARGE_IMAGES)
+
 ADVISE_WORKLOADS ?= 10000
+ADVISE_WORLDS    ?= 300
 
 .PHONY: test-advisor
-test-advisor: node ## Rebuild lookups of the real glibc, musl and Go from a real CoreDNS's log, advise, apply, look up again; 10,000 simulated workloads
+test-advisor: node ## Rebuild lookups of the real glibc, musl and Go from a real CoreDNS's log, advise, apply, look up again; 10,000 simulated workloads, and the damaged logs of ADVISE_WORLDS worlds (default 300)
 	@eval "$$($(NODE) --print-env)"; export E2E_COREDNS; go test -tags e2e ./test/advisor -run FoundAgain -count=1 -timeout 20m -v -workloads 60 -lookups 200
 	go test ./pkg/advisor -run NoRecommendation -count=1 -timeout 30m -v -workloads $(ADVISE_WORKLOADS)
+	go test ./pkg/advisor -run DamagedLogs -count=1 -timeout 60m -v -worlds $(ADVISE_WORLDS)
 
 # The chart is tried on the oldest and on the newest Kubernetes that it supports.
 OLDEST_K8S_VERSION ?= v1.32.13
 OLDEST_CONTROL_PLANE := KUBEBUILDER_ASSETS= K8S_VERSION=$(OLDEST_K8S_VERSION) hack/control-plane.sh
 
 .PHONY: tools
-tools: ## Build helm, helm-unittest and promtool, once
+tools: ## Build helm 4 and 3, helm-unittest, promtool and node_exporter, once
 	@hack/tools.sh
 
 .PHONY: test-chart
 test-chart: build tools control-plane ## Test the Helm chart with the real helm, promtool and API servers of the oldest and the newest version
 	@$(OLDEST_CONTROL_PLANE)
-	@eval "$$(hack/tools.sh --print-env)"; export HELM HELM_UNITTEST PROMTOOL CRDS; \
+	@$(NODE) --controllers
+	@eval "$$($(NODE) --print-env; hack/tools.sh --print-env)"; export HELM HELM3 HELM_UNITTEST PROMTOOL NODE_EXPORTER CRDS E2E_K8S_BIN E2E_COREDNS; \
 	OLDEST_ASSETS="$$($(OLDEST_CONTROL_PLANE) --print-dir)" NEWEST_ASSETS="$$($(CONTROL_PLANE) --print-dir)" \
 		go test -tags chart -count=1 -timeout 20m -v ./test/chart
 
@@ -117,7 +131,7 @@ GENERATED_PODS ?= 100000
 
 .PHONY: test-generated
 test-generated: control-plane ## Create GENERATED_PODS pods (default 100,000) with every field that the API has, with us and without us, and compare
-	$(WITH_ASSETS) go test ./test/generated -count=1 -timeout 3h -v -pods $(GENERATED_PODS)
+	$(WITH_ASSETS) go test ./test/generated -count=1 -timeout 3h -v -seed 0 -pods $(GENERATED_PODS)
 
 # The newest is the version of the libraries in go.mod: no server of an earlier one knows all fields that they have.
 SKEW_K8S_VERSIONS ?= $(OLDEST_K8S_VERSION) v1.34.4 $(K8S_VERSION) v1.37.1
@@ -132,10 +146,12 @@ test-skew: ## Create SKEW_PODS such pods (default 1,000) at API servers of each 
 			go test ./test/generated -run AtAPIServer -count=1 -timeout 1h -v -pods $(SKEW_PODS); \
 	done
 
-# go test runs one fuzzer of one package at a time, so they are listed first. FUZZKEEP inputs of each that it found
+# `make test` draws the same pods every time, so that a commit is not refused for what an earlier one did; here they are others
+# every time. go test runs one fuzzer of one package at a time, so they are listed first. FUZZKEEP inputs of each that it found
 # interesting are copied to testdata/fuzz: every `go test` runs those from then on.
 .PHONY: fuzz
-fuzz: ## Run every fuzzer in turn for FUZZTIME (default 60s), and keep FUZZKEEP of the inputs it found (default 0)
+fuzz: ## Run the property tests on other pods than `make test` does, then every fuzzer in turn for FUZZTIME (default 60s), and keep FUZZKEEP of the inputs it found (default 0)
+	go test ./pkg/mutate -count=1 -seed 0
 	@set -e; for package in $$(go list ./...); do \
 		for fuzzer in $$(go test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
 			echo "== $$package $$fuzzer ($(FUZZTIME))"; \
@@ -160,6 +176,20 @@ BENCH_TIME ?= 8s
 bench: build control-plane ## Measure reviews, pod creation, memory, decisions and query logs against alternatives, and write docs/results/bench.md
 	@CGO_ENABLED=0 go build -trimpath -o bin/bench ./test/bench
 	@$(WITH_ASSETS) bin/bench --time $(BENCH_TIME)
+	@$(MAKE) --no-print-directory bench-savings
+
+.PHONY: bench-savings
+bench-savings: ## Count the queries that strategies of resolver options save in five mixes, and what they break, and write docs/results/savings.md
+	@CGO_ENABLED=0 go -C test/e2e run ./savings ../../docs/results
+	@sed -n '/^## Queries saved/,/^## Targets/p' docs/results/savings.md
+
+# OTHER is another build of the webhook, of an earlier commit for example; the two take turns, so that the ratios hold on a
+# machine that is busy with something else too.
+.PHONY: bench-against
+bench-against: build control-plane ## Compare bin/webhook with another build of it, OTHER: CPU per review, memory, added latency
+	@test -n "$(OTHER)" || { echo "bench-against: say OTHER=FILE, another build of bin/webhook" >&2; exit 2; }
+	@CGO_ENABLED=0 go build -trimpath -o bin/bench ./test/bench
+	@$(WITH_ASSETS) bin/bench --time $(BENCH_TIME) --against $(OTHER)
 
 # Three runs and one with pods, of SOAK_PHASE_TIME each, and the soak; then the generated pods.
 SOAK_TIME       ?= 30m

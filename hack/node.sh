@@ -5,6 +5,7 @@
 # the image as Debian packages.
 #
 #   hack/node.sh               build and install what is missing; progress goes to stderr
+#   hack/node.sh --controllers build kube-controller-manager and CoreDNS only, which run without a node and need no packages
 #   hack/node.sh --print-env   print the folders as shell assignments (E2E_K8S_BIN, E2E_COREDNS), and do nothing else
 #   hack/node.sh --clean       remove what a run that was killed has left: its cgroups (all else ends with its namespaces;
 #                              the next run does this as well)
@@ -60,6 +61,18 @@ apt_get() {
   DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get --yes --quiet=2 "$@" >&2
 }
 
+# build_binaries DIR NAME...: builds those of Kubernetes that DIR does not have.
+build_binaries() (
+  dir=$1
+  shift
+  have "$@" && exit
+  lock
+  for name in "$@"; do
+    [[ -x $dir/$name ]] || build_kubernetes "$name"
+  done
+  rm -rf "$dir/module"
+)
+
 # The name of a sandbox's cgroup ends in the id of the process that waits for it.
 clean() {
   local dir
@@ -67,6 +80,17 @@ clean() {
     [[ -d /proc/${dir##*-} ]] || find "$dir" -depth -type d -exec rmdir {} \;
   done
 }
+
+# build_coredns DIR VERSION
+build_coredns() (
+  dir=$1
+  have coredns && exit
+  lock
+  have coredns && exit
+  new_module coredns github.com/coredns/coredns "$2"
+  build coredns github.com/coredns/coredns
+  rm -rf "$dir/module"
+)
 
 main() {
   set_k8s_version "${K8S_VERSION:-v1.36.3}"
@@ -79,37 +103,23 @@ main() {
       printf 'E2E_K8S_BIN=%q\nE2E_COREDNS=%q\n' "$kubernetes_dir" "$coredns_dir/coredns"
       return
       ;;
+    --controllers)
+      build_binaries "$kubernetes_dir" kube-controller-manager
+      build_coredns "$coredns_dir" "$coredns_version"
+      return
+      ;;
     --clean)
       clean
       return
       ;;
-    *) die "usage: $0 [--print-env | --clean]" ;;
+    *) die "usage: $0 [--controllers | --print-env | --clean]" ;;
   esac
 
   install_packages
   # Unset: those assets may be someone else's folder, with the control plane only.
   KUBEBUILDER_ASSETS='' K8S_VERSION=$k8s_version "$root/hack/control-plane.sh"
-  (
-    dir=$coredns_dir
-    have coredns || {
-      lock
-      have coredns || {
-        new_module coredns github.com/coredns/coredns "$coredns_version"
-        build coredns github.com/coredns/coredns
-      }
-      rm -rf "$dir/module"
-    }
-  )
-  (
-    dir=$kubernetes_dir
-    have "${kubernetes_binaries[@]}" || {
-      lock
-      for name in "${kubernetes_binaries[@]}"; do
-        [[ -x $dir/$name ]] || build_kubernetes "$name"
-      done
-      rm -rf "$dir/module"
-    }
-  )
+  build_coredns "$coredns_dir" "$coredns_version"
+  build_binaries "$kubernetes_dir" "${kubernetes_binaries[@]}"
 }
 
 main "$@"

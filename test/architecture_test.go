@@ -17,15 +17,19 @@ const module = "github.com/shorthop/shorthop"
 // others. A path stands for itself and everything below it; the longest one
 // that fits a package is its layer. Imports of test files do not count.
 //
-//	cmd -> internal -> pkg/mutate -> pkg/policy
+//	cmd -> internal -> pkg/mutate -> pkg/policy -> pkg/printable
 var layers = map[string][]string{
-	"cmd":          {"internal", "pkg"},
-	"internal":     {"internal", "pkg"},
-	"pkg/advisor":  {"pkg/policy", "pkg/resolver"},
-	"pkg/mutate":   {"pkg/policy"},
-	"pkg/policy":   nil,
-	"pkg/resolver": nil,
-	"test":         {"test", "internal", "pkg"},
+	"cmd":              {"internal", "pkg"},
+	"internal":         {"internal", "pkg"},
+	"pkg/advisor":      {"pkg/policy", "pkg/printable", "pkg/resolver", "pkg/resolverhint"},
+	"pkg/mutate":       {"pkg/policy"},
+	"pkg/policy":       {"pkg/printable", "pkg/shape", "pkg/yamlstream"},
+	"pkg/printable":    nil,
+	"pkg/resolver":     nil,
+	"pkg/resolverhint": nil,
+	"pkg/shape":        {"pkg/printable", "pkg/yamlstream"},
+	"pkg/yamlstream":   nil,
+	"test":             {"test", "internal", "pkg"},
 }
 
 // Packages that pkg/ must not import: not even through others, and not itself.
@@ -140,6 +144,45 @@ func TestPkgIsPure(t *testing.T) {
 	}
 	if found == 0 {
 		t.Error("no package in pkg/")
+	}
+}
+
+// rooms are packages of internal/ that keep to one thing: what each must not
+// need, not even through others, and what it must not import itself.
+var rooms = map[string]struct{ need, imports []string }{
+	// Data in, data out: flags, files and text are internal/cli's.
+	"internal/explain":  {roomsOfData, neverInPkg},
+	"internal/manifest": {roomsOfData, neverInPkg},
+	// Streams in, a verdict out.
+	"internal/rootfs": {append([]string{"github.com/google/go-containerregistry", "net"}, roomsOfData...), neverInPkg},
+	// It decides nothing.
+	"internal/cli": {nil, []string{module + "/pkg/mutate"}},
+	// Images are the operator's to read.
+	"cmd/webhook": {[]string{module + "/internal/images", "github.com/google/go-containerregistry", "github.com/docker"}, nil},
+}
+
+var roomsOfData = []string{
+	module + "/internal/cli", "github.com/spf13/cobra", "sigs.k8s.io/controller-runtime", "k8s.io/client-go", "go.uber.org/zap",
+}
+
+func TestRoomsKeepToOneThing(t *testing.T) {
+	t.Parallel()
+	all := packages(t)
+	for path, never := range rooms {
+		room, ok := all[module+"/"+path]
+		if !ok {
+			t.Errorf("no package %s", path)
+		}
+		for _, dependency := range room.Deps {
+			if slices.ContainsFunc(never.need, func(path string) bool { return inside(dependency, path) }) {
+				t.Errorf("%s needs %s", path, dependency)
+			}
+		}
+		for _, imported := range room.Imports {
+			if slices.ContainsFunc(never.imports, func(path string) bool { return inside(imported, path) }) {
+				t.Errorf("%s imports %s", path, imported)
+			}
+		}
 	}
 }
 

@@ -35,7 +35,7 @@ func contenders(t testing.TB) []contenderHandler {
 			Host:      "api.example.com",
 			NodeLocal: []string{"169.254.20.10", "10.0.0.10"},
 			Options: []corev1.PodDNSConfigOption{
-				{Name: "ndots", Value: new("3")}, {Name: "timeout", Value: new("1")}, {Name: "attempts", Value: new("2")},
+				{Name: "ndots", Value: new("4")}, {Name: "timeout", Value: new("1")}, {Name: "attempts", Value: new("2")},
 			},
 		})},
 	}
@@ -143,10 +143,12 @@ func caller(handler http.Handler, review []byte) func() {
 	body := bytes.NewReader(review)
 	req := newRequest(review)
 	req.Body = io.NopCloser(body)
+	header, query := req.Header, req.URL.RawQuery
 	w := &discard{header: http.Header{}}
 	return func() {
 		body.Reset(review)
 		clear(w.header)
+		req.Header, req.URL.RawQuery = header, query // which the handler lets go of
 		handler.ServeHTTP(w, req)
 	}
 }

@@ -4,5 +4,5 @@
 // everything that can go wrong, decode.go reads the review in one pass,
 // package mutate decides and builds the patch, and encode.go writes the
 // answer. Nothing here reads files or talks to the network except through
-// NamespaceLabels.
+// Namespaces.
 package admission

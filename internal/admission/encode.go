@@ -77,13 +77,15 @@ func appendString(dst []byte, s string) []byte {
 // auditOf says what was decided, in the codes that metrics and logs use.
 func auditOf(r *mutate.Result) []auditAnnotation {
 	d := &r.Decision
-	audit := make([]auditAnnotation, 0, 4)
+	audit := make([]auditAnnotation, 0, 6)
 	if d.Rule != "" {
 		audit = append(audit, auditAnnotation{"rule", d.Rule})
 	}
 	audit = append(audit,
 		auditAnnotation{"service_host", string(d.ServiceHost.Action) + " " + string(d.ServiceHost.Reason)},
-		auditAnnotation{"dns", string(d.DNS.Action) + " " + string(d.DNS.Reason)})
+		auditAnnotation{"dns", string(d.DNS.Action) + " " + string(d.DNS.Reason)},
+		auditAnnotation{"fallthrough", string(d.Fallthrough.Action) + " " + string(d.Fallthrough.Reason)},
+		auditAnnotation{"advice", string(d.Advice.Action) + " " + string(d.Advice.Reason)})
 	if r.RecordReason != "" {
 		audit = append(audit, auditAnnotation{"record", "skip " + string(r.RecordReason)})
 	}

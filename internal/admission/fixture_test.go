@@ -60,11 +60,12 @@ func compile(t testing.TB, document string) *policy.Compiled {
 	return compiled
 }
 
-// namespaceLabels is a NamespaceLabels.
+// namespaceLabels is a Namespaces that knows labels.
 type namespaceLabels func(ctx context.Context, namespace string) (map[string]string, bool)
 
-func (f namespaceLabels) Labels(ctx context.Context, namespace string) (map[string]string, bool) {
-	return f(ctx, namespace)
+func (f namespaceLabels) Get(ctx context.Context, name string) (policy.Namespace, bool) {
+	labels, ok := f(ctx, name)
+	return policy.Namespace{Labels: labels}, ok
 }
 
 func unlabelled(context.Context, string) (map[string]string, bool) { return nil, true }

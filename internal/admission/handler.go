@@ -1,19 +1,18 @@
 package admission
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"mime"
 	"net/http"
+	"runtime"
 	"runtime/debug"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
 
+	"github.com/shorthop/shorthop/internal/loglimit"
 	"github.com/shorthop/shorthop/internal/metrics"
 	"github.com/shorthop/shorthop/pkg/mutate"
 	"github.com/shorthop/shorthop/pkg/policy"
@@ -25,14 +24,21 @@ import (
 //	what happens                              we answer             the pod is
 //	pod skipped, or nothing to add            allowed               created as it is
 //	pod injected                              allowed + patch       created patched
-//	object cannot be decoded                  allowed + warning     created as it is
+//	object, resource or operation missing,    allowed + warning     created as it is
+//	cannot be decoded, or too many values
 //	panic                                     allowed + warning     created as it is
 //	the patch cannot be encoded               allowed + warning     created as it is
-//	the same three under onError Deny         denied                rejected
+//	the same three under onError Deny,        denied                rejected
+//	but in an excluded namespace
 //	namespace labels unknown                  allowed + warning     created as it is
 //	not about a pod                           allowed + warning     created as it is
-//	policy not loaded yet                     503, Retry-After: 1   created after a retry, or as it is
-//	body is no review, or UID unknown         400                   created as it is
+//	no policy, its file is broken             503, Retry-After: 1   created after a retry, or as it is
+//	(policy_invalid)
+//	no memory left for a large body, or it    503, Retry-After: 1   created after a retry, or as it is
+//	does not arrive by the deadline
+//	body is no review, or UID unknown, or     400                   created as it is
+//	something follows the review
+//	namespace is not a DNS label              400                   (no API server sends that)
 //	body cannot be read to its end            400                   created as it is
 //	body above the limit                      413                   created as it is
 //	content type is not JSON                  415                   created as it is
@@ -41,66 +47,63 @@ import (
 // A denial, and a patch that does not apply, reject the pod even under
 // Ignore: the failure policy covers only calls that fail.
 
-const (
-	// maxBody is above what the API server can send: an object of 3 MiB, twice
-	// for an update, and the rest of the review.
-	maxBody = 7 << 20
-	// keepBuffer is the largest buffer that is kept for the next review.
-	keepBuffer = 256 << 10
-	// firstBuffer is how much of an announced length is believed: most reviews
-	// are smaller. What is above has to arrive before it takes memory.
-	firstBuffer = 32 << 10
-	// readTimeout bounds how long a client may take to send its body.
-	readTimeout = 10 * time.Second
-	// reviewTimeout bounds a review where the request names no timeout.
-	reviewTimeout = 2 * time.Second
-)
+// reviewTimeout bounds a review where the request names no timeout.
+const reviewTimeout = 2 * time.Second
 
-// NamespaceLabels reads the labels of a namespace. It returns within the
-// context's deadline; ok is false where the labels cannot be had. It must be
-// safe for concurrent use, and the labels are not changed afterwards.
-type NamespaceLabels interface {
-	Labels(ctx context.Context, namespace string) (labels map[string]string, ok bool)
+// Namespaces reads a namespace. It returns within the context's deadline; ok is
+// false where the namespace cannot be had. It must be safe for concurrent use, and
+// what it returns is not changed afterwards.
+type Namespaces interface {
+	Get(ctx context.Context, name string) (namespace policy.Namespace, ok bool)
 }
 
 // Options holds what a Handler needs. All fields are required but Gates,
-// Discovered and Draining.
+// Discovered and Advice.
 type Options struct {
-	// Policy returns the policy in force, nil while there is none.
+	// Policy returns the policy in force, nil while there is none because its file
+	// has been broken since the start.
 	Policy     func() *policy.Compiled
-	Namespaces NamespaceLabels
+	Namespaces Namespaces
 	// Gates returns the health gates as they are. Defaults to none.
 	Gates func() *policy.Gates
 	// Discovered returns what is known of the cluster's DNS. Defaults to
 	// nothing.
 	Discovered func() *policy.Discovered
-	Metrics    *metrics.Metrics
-	Log        logr.Logger
-	// Draining reports whether the server is about to stop. Reviews are still
-	// answered; clients are asked to open a new connection, which leads them
-	// to another replica. Defaults to never.
-	Draining func() bool
+	// Advice returns the advice in force. Defaults to none.
+	Advice  func() *policy.Advice
+	Metrics *metrics.Metrics
+	Log     logr.Logger
 }
 
 // Handler answers AdmissionReviews of pods. It keeps no state between reviews
 // and is safe for concurrent use.
 type Handler struct {
 	Options
-	buffers sync.Pool
+	bodies *bodies
+	// underWay is how many requests are being read or answered.
+	underWay atomic.Int64
+	// decoding has an entry for everything but a simple body that is being decoded.
+	decoding chan struct{}
+	// Lines of the log that anybody can cause who reaches the port.
+	refusals, undecodable, panics, stacks *loglimit.Limiter
 }
 
 // New returns a Handler.
 func New(o Options) *Handler {
-	if o.Draining == nil {
-		o.Draining = func() bool { return false }
-	}
 	if o.Gates == nil {
 		o.Gates = func() *policy.Gates { return nil }
 	}
 	if o.Discovered == nil {
 		o.Discovered = func() *policy.Discovered { return nil }
 	}
-	return &Handler{Options: o, buffers: sync.Pool{New: func() any { return new(bytes.Buffer) }}}
+	if o.Advice == nil {
+		o.Advice = func() *policy.Advice { return nil }
+	}
+	return &Handler{
+		Options: o, bodies: newBodies(newBudget()), decoding: make(chan struct{}, 2*runtime.GOMAXPROCS(0)),
+		refusals: loglimit.New(), undecodable: loglimit.New(), panics: loglimit.New(),
+		stacks: loglimit.NewWith(1.0/60, 1), // they are long, and one is enough
+	}
 }
 
 // ServeHTTP answers one review. See the table at the top of this file.
@@ -108,154 +111,199 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	started := time.Now()
 	h.Metrics.ReviewBegan()
 	defer func() { h.Metrics.ReviewEnded(time.Since(started)) }()
-	if h.Draining() {
-		w.Header().Set("Connection", "close")
-	}
 	compiled := h.Policy()
 	if compiled == nil {
-		w.Header().Set("Retry-After", "1")
-		h.refuse(w, http.StatusServiceUnavailable, metrics.StageNotReady, errors.New("no policy is loaded yet"))
+		h.refuse(w, http.StatusServiceUnavailable, metrics.StagePolicyInvalid, errPolicyInvalid)
 		return
 	}
-	body, reusable := h.buffers.Get().(*bytes.Buffer), true
-	defer func() {
-		if reusable && body.Cap() <= keepBuffer {
-			body.Reset()
-			h.buffers.Put(body)
-		}
-	}()
-	if status, err := readBody(w, req, body); err != nil {
+	many := h.underWay.Add(1) > manyRequests
+	defer h.underWay.Add(-1)
+	deadline := started.Add(timeoutOf(req))
+	if status, err := checkRequest(w, req, many); err != nil {
 		h.refuse(w, status, metrics.StageRequest, err)
 		return
 	}
-	ctx, cancel := reviewContext(req, started)
+	b, reusable := h.bodies.get(), true
+	defer func() {
+		if reusable {
+			h.bodies.put(b)
+		} else {
+			b.grant.release()
+		}
+	}()
+	if status, err := readBody(w, req, deadline, b); err != nil {
+		h.refuse(w, status, metrics.StageRequest, err)
+		return
+	}
+	growStack(0) // not before: thousands that wait for their bodies would hold as much
+	// A review that was begun is finished, whether or not the client's connection
+	// and the server last so long.
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(req.Context()), deadline)
 	defer cancel()
-	answer, err := h.review(ctx, compiled, body.Bytes())
+	answer, status, err := h.review(ctx, compiled, req, b)
 	if err != nil {
-		h.refuse(w, http.StatusBadRequest, metrics.StageRequest, err)
+		h.refuse(w, status, metrics.StageRequest, err)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
 	// The answer holds copies of what it took from the body, so it can be
 	// written over the body.
-	body.Reset()
-	if _, err := w.Write(answer.appendTo(body.AvailableBuffer())); err != nil {
+	if _, err := w.Write(answer.appendTo(b.data[:0])); err != nil {
 		reusable = false // of a failed write HTTP/2 may still be sending a part
-		h.Log.V(1).Info("client left before the answer", "uid", answer.uid, "error", err.Error())
+		h.Log.V(1).Info("client left before the answer", "uid", loglimit.Quote(answer.uid, quotedUID), "error", loglimit.Quote(err.Error(), quotedError))
 	}
 }
 
-// refuse answers what is not a review.
+// growStack makes the goroutine's stack as large as a review needs while there is
+// little on it. net/http serves every request of HTTP/2 on a new goroutine, whose
+// stack would otherwise be copied at each doubling, deep within the decision: a
+// twentieth of a review's time (make bench-against).
+//
+//go:noinline
+func growStack(i int) byte {
+	var room [10 << 10]byte
+	return room[i]
+}
+
+var errPolicyInvalid = errors.New("policy_invalid: no policy is in force, because its file is broken")
+
+// refuse answers what is not a review, or cannot be reviewed now.
 func (h *Handler) refuse(w http.ResponseWriter, status int, stage metrics.Stage, err error) {
+	if errors.Is(err, errBusy) {
+		stage = metrics.StageBusy
+	}
+	if status == http.StatusServiceUnavailable {
+		w.Header().Set("Retry-After", "1")
+	}
 	h.Metrics.Error(stage)
-	h.Log.Info("refused a request", "status", status, "stage", string(stage), "error", err.Error())
+	h.complain(h.refusals, "refused a request", "status", status, "stage", string(stage), "error", loglimit.Quote(err.Error(), quotedError))
 	http.Error(w, err.Error(), status)
 }
 
-// readBody checks the request and reads its body. On an error it returns the
-// HTTP status to answer with.
-func readBody(w http.ResponseWriter, req *http.Request, body *bytes.Buffer) (status int, err error) {
-	if req.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		return http.StatusMethodNotAllowed, fmt.Errorf("method is %.20s, want POST", req.Method)
+// complain logs what anybody may cause who reaches the port. Values in it are
+// quoted and short: a line has less than 300 bytes. Lines are limited, unless every
+// review is logged in any case.
+func (h *Handler) complain(limit *loglimit.Limiter, message string, fields ...any) {
+	leftOut, ok := int64(0), h.Log.V(1).Enabled()
+	if !ok {
+		leftOut, ok = limit.Allow()
 	}
-	if contentType, _, err := mime.ParseMediaType(req.Header.Get("Content-Type")); err != nil || contentType != "application/json" {
-		return http.StatusUnsupportedMediaType, fmt.Errorf("content type is %.80q, want application/json", req.Header.Get("Content-Type"))
+	if ok {
+		h.Log.Info(message, loglimit.With(fields, leftOut)...)
 	}
-	if req.ContentLength > maxBody {
-		return http.StatusRequestEntityTooLarge, errBodyTooLarge
-	}
-	// Not every writer has deadlines; those of the server do.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout))
-	if n := int(min(req.ContentLength, firstBuffer)); n > 0 {
-		body.Grow(n + bytes.MinRead)
-	}
-	n, err := body.ReadFrom(io.LimitReader(req.Body, maxBody+1))
-	switch {
-	case err != nil:
-		return http.StatusBadRequest, fmt.Errorf("read body: %w", err)
-	case n > maxBody:
-		return http.StatusRequestEntityTooLarge, errBodyTooLarge
-	case n == 0:
-		return http.StatusBadRequest, fmt.Errorf("%w: the body is empty", errNotReview)
-	}
-	return http.StatusOK, nil
 }
 
-var errBodyTooLarge = fmt.Errorf("body is larger than %d bytes", maxBody)
+// So much of a value, in bytes, is repeated in a line of the log. UIDs of API
+// servers have 36; an escaped byte takes up to two in JSON.
+const (
+	quotedUID       = 36
+	quotedNamespace = 40
+	quotedName      = 63 // more than what is generated: nobody looks for a pod by the rest
+	quotedError     = 120
+)
 
-// reviewContext outlives the client's connection and the server's shutdown,
-// so that a review that was begun is finished, and ends before the API server
-// stops waiting: webhook calls carry their timeout in the query.
-func reviewContext(req *http.Request, started time.Time) (context.Context, context.CancelFunc) {
-	timeout := reviewTimeout
+// timeoutOf is how long a review may take: it ends before the API server stops
+// waiting, which says in the query how long it does.
+func timeoutOf(req *http.Request) time.Duration {
+	const longQuery = 256 // not what an API server sends, and not worth the work
+	if len(req.URL.RawQuery) > longQuery {
+		return reviewTimeout
+	}
 	if text := req.URL.Query().Get("timeout"); text != "" {
 		if asked, err := time.ParseDuration(text); err == nil && asked > 0 {
-			timeout = min(timeout, asked*4/5)
+			return min(reviewTimeout, asked/5*4)
 		}
 	}
-	return context.WithDeadline(context.WithoutCancel(req.Context()), started.Add(timeout))
+	return reviewTimeout
 }
 
-// review decides on one body. The error says why there is no review to answer;
-// once there is one, everything is answered.
-func (h *Handler) review(ctx context.Context, compiled *policy.Compiled, body []byte) (result *answer, err error) {
+// review decides on one body. The error says why there is no review to answer,
+// with the HTTP status for that; once there is one, everything is answered.
+func (h *Handler) review(ctx context.Context, compiled *policy.Compiled, req *http.Request, b *body) (result *answer, status int, err error) {
 	var r review
 	defer func() {
 		// The stack is logged, the pod is not: it may hold secrets.
 		if p := recover(); p != nil {
-			h.Log.Error(fmt.Errorf("panic: %v", p), "bug in Shorthop; please report it", "uid", clip(r.Request.UID), "stack", string(debug.Stack()))
-			result, err = h.fail(compiled, &r, metrics.StagePanic, "internal error"), nil
+			h.panicked(p, r.Request.UID)
+			result, status, err = h.fail(compiled, &r, metrics.StagePanic, "internal error"), 0, nil
 			if r.Request.UID == "" { // nothing that could be answered
-				result, err = nil, errors.New("internal error")
+				result, status, err = nil, http.StatusBadRequest, errors.New("internal error")
 			}
 		}
 	}()
-	decodeErr := decode(body, &r)
-	if err := r.checkType(); err != nil {
-		if decodeErr != nil {
-			return nil, fmt.Errorf("%w: %w", errNotReview, decodeErr)
+	decodeErr := h.decode(ctx, b, &r)
+	if errors.Is(decodeErr, errBusy) {
+		return nil, http.StatusServiceUnavailable, decodeErr
+	}
+	if decodeErr != nil {
+		r.lenient(b.data)
+	}
+	if b.cut {
+		b.free()
+		if status, err := skipRest(req, b); err != nil {
+			return nil, status, err
 		}
-		return nil, err
+	}
+	if err := r.check(decodeErr); err != nil {
+		return nil, http.StatusBadRequest, err
+	}
+	if decodeErr == nil {
+		decodeErr = r.Request.missing(b)
 	}
 	if decodeErr != nil && !r.Request.isOther() {
-		h.Log.Info("cannot decode a pod", "uid", r.Request.UID, "namespace", clip(r.Request.Namespace), "error", decodeErr.Error())
-		return h.fail(compiled, &r, metrics.StageObject, "the pod cannot be decoded"), nil
+		h.complain(h.undecodable, "cannot decode a pod", "uid", loglimit.Quote(r.Request.UID, quotedUID),
+			"namespace", loglimit.Quote(r.Request.Namespace, quotedNamespace), "error", loglimit.Quote(decodeErr.Error(), quotedError))
+		return h.fail(compiled, &r, metrics.StageObject, "the pod cannot be decoded"), 0, nil
 	}
-	return h.decide(ctx, compiled, &r, len(body)), nil
+	return h.decide(ctx, compiled, &r, b.size), 0, nil
+}
+
+// panicked logs a bug, and now and then where it is.
+func (h *Handler) panicked(p any, uid string) {
+	leftOut, ok := h.panics.Allow()
+	if !ok && !h.Log.V(1).Enabled() {
+		return
+	}
+	fields := loglimit.With([]any{"uid", loglimit.Quote(uid, quotedUID)}, leftOut)
+	if _, ok := h.stacks.Allow(); ok {
+		fields = append(fields, "stack", string(debug.Stack()))
+	}
+	h.Log.Error(errors.New(loglimit.Quote(fmt.Sprintf("panic: %v", p), quotedError)), "bug in Shorthop; please report it", fields...)
 }
 
 // decide reviews a pod.
-func (h *Handler) decide(ctx context.Context, compiled *policy.Compiled, r *review, size int) *answer {
+func (h *Handler) decide(ctx context.Context, compiled *policy.Compiled, r *review, body int) *answer {
 	operation, namespace := r.Request.policyOperation(), r.Request.Namespace
-	labels, known := map[string]string(nil), true
+	var of policy.Namespace
+	known := true
 	if needsNamespace(compiled, operation, namespace) {
-		labels, known = h.Namespaces.Labels(ctx, namespace)
+		of, known = h.Namespaces.Get(ctx, namespace)
 	}
 	result := mutate.Review(compiled, policy.Request{
 		Operation:       operation,
 		Namespace:       namespace,
-		NamespaceLabels: labels,
-		NamespaceKnown:  known,
-		Pod:             &r.Request.Object,
-		OldPod:          r.Request.OldObject,
-		ObjectSize:      size,
-		Gates:           h.Gates(),
-		Discovered:      h.Discovered(),
+		NamespaceLabels: of.Labels, NamespaceAnnotations: of.Annotations,
+		NamespaceKnown: known,
+		Pod:            &r.Request.Object,
+		OldPod:         r.Request.OldObject.pod(),
+		ObjectSize:     body - r.Request.OldObject.bytes(),
+		Gates:          h.Gates(),
+		Discovered:     h.Discovered(),
+		Advice:         h.Advice(),
 	})
 	warnings := result.Decision.Warnings
 	if !r.Request.isPod() {
-		warnings = append(warnings, fmt.Sprintf("shorthop: reviews pods only, was asked about %s; check the webhook configuration", r.Request.Resource))
+		warnings = append(warnings, fmt.Sprintf("shorthop: reviews pods only, was asked about %s; check the webhook configuration", loglimit.Quote(r.Request.Resource.String(), quotedError)))
 	}
 	if !known {
 		h.Metrics.Error(metrics.StageNamespace)
-		warnings = append(warnings, fmt.Sprintf("shorthop: the labels of namespace %s could not be read, so the pod is left as it is", clip(namespace)))
+		warnings = append(warnings, fmt.Sprintf("shorthop: the labels of namespace %s could not be read, so the pod is left as it is", namespace))
 	}
 	var patch []byte
 	if len(result.Operations) > 0 && !result.DryRun() {
 		var err error
 		if patch, err = mutate.AppendJSON(make([]byte, 0, 2048), result.Operations); err != nil {
-			h.Log.Error(err, "cannot encode a patch", "uid", r.Request.UID, "namespace", clip(namespace))
+			h.complain(h.undecodable, "cannot encode a patch", "uid", loglimit.Quote(r.Request.UID, quotedUID), "namespace", namespace, "error", loglimit.Quote(err.Error(), quotedError))
 			return h.fail(compiled, r, metrics.StagePatch, "the patch cannot be encoded")
 		}
 	}
@@ -279,29 +327,35 @@ func (h *Handler) record(r *review, result *mutate.Result) {
 	d := &result.Decision
 	h.Metrics.Decision(policy.FeatureServiceHost, d.ServiceHost.Action, d.ServiceHost.Reason)
 	h.Metrics.Decision(policy.FeatureDNS, d.DNS.Action, d.DNS.Reason)
+	h.Metrics.Decision(policy.FeatureFallthrough, d.Fallthrough.Action, d.Fallthrough.Reason)
+	h.Metrics.Decision(policy.FeatureAdvice, d.Advice.Action, d.Advice.Reason)
 	if result.RecordReason != "" {
 		h.Metrics.Decision(policy.FeatureRecord, policy.ActionSkip, result.RecordReason)
 	}
 	log := h.Log.V(1)
-	if result.DryRun() {
+	if result.DryRun() && (d.ServiceHost.Injects() || d.DNS.Injects() || d.Fallthrough.Injects() || len(result.Operations) > 0) {
 		// A dry run leaves nothing on the pod: the log is where its outcome is
-		// found, pod by pod.
+		// found, pod by pod. So this line is not limited in number, and has its
+		// namespace in full: it may be longer than those of complain, below 600 bytes
+		// besides the rule's name, which is the policy's.
 		log = h.Log
 	}
 	if log.Enabled() {
-		log.Info("reviewed", "uid", r.Request.UID, "namespace", clip(r.Request.Namespace), "name", podName(&r.Request.Object),
+		log.Info("reviewed", "uid", loglimit.Quote(r.Request.UID, quotedUID), "namespace", r.Request.Namespace, "name", podName(&r.Request.Object),
 			"rule", d.Rule, "operations", len(result.Operations),
 			"serviceHostAction", string(d.ServiceHost.Action), "serviceHostReason", string(d.ServiceHost.Reason),
-			"dnsAction", string(d.DNS.Action), "dnsReason", string(d.DNS.Reason))
+			"dnsAction", string(d.DNS.Action), "dnsReason", string(d.DNS.Reason),
+			"fallthroughAction", string(d.Fallthrough.Action), "fallthroughReason", string(d.Fallthrough.Reason),
+			"adviceAction", string(d.Advice.Action), "adviceReason", string(d.Advice.Reason))
 	}
 }
 
 // fail answers a review that could not be decided, as the policy's onError
-// says.
+// says: in a namespace that is excluded, and known, nothing is ever denied.
 func (h *Handler) fail(compiled *policy.Compiled, r *review, stage metrics.Stage, problem string) *answer {
 	h.Metrics.Error(stage)
 	failed := &answer{apiVersion: r.APIVersion, uid: r.Request.UID, audit: []auditAnnotation{{"error", string(stage)}}}
-	if compiled.OnError() == policy.OnErrorDeny {
+	if compiled.OnError() == policy.OnErrorDeny && !compiled.Excludes(r.Request.Namespace) {
 		failed.message = "shorthop: " + problem + "; the policy says onError: Deny"
 		return failed
 	}

@@ -65,9 +65,15 @@ func denied(stage, message string) *admissionv1.AdmissionResponse {
 	}
 }
 
-// both is the audit of a decision that is the same for both features.
+// both is the audit of a decision that is the same for service host and DNS.
+// Without spec.resolvers fall-through has no other than that to skip, and neither
+// has advice without dns.advice.
 func both(outcome string) map[string]string {
-	return map[string]string{"service_host": outcome, "dns": outcome}
+	through, advice := outcome, outcome
+	if !strings.HasPrefix(outcome, "skip") {
+		through, advice = "skip resolver_unknown", "skip not_configured"
+	}
+	return map[string]string{"service_host": outcome, "dns": outcome, "fallthrough": through, "advice": advice}
 }
 
 func withRule(rule string, audit map[string]string) map[string]string {
@@ -84,11 +90,15 @@ func TestAnswers(t *testing.T) {
 	injectedCounts := map[string]int{
 		"decisions_total{inject service_host enabled_by_policy}": 1,
 		"decisions_total{inject dns enabled_by_policy}":          1,
+		"decisions_total{skip fallthrough resolver_unknown}":     1,
+		"decisions_total{skip advice not_configured}":            1,
 	}
 	skipped := func(reason string) map[string]int {
 		return map[string]int{
 			"decisions_total{skip service_host " + reason + "}": 1,
 			"decisions_total{skip dns " + reason + "}":          1,
+			"decisions_total{skip fallthrough " + reason + "}":  1,
+			"decisions_total{skip advice " + reason + "}":       1,
 		}
 	}
 	plus := func(counts map[string]int, more string) map[string]int {
@@ -137,6 +147,8 @@ func TestAnswers(t *testing.T) {
 			counts: map[string]int{
 				"decisions_total{dry_run service_host enabled_by_policy}": 1,
 				"decisions_total{dry_run dns enabled_by_policy}":          1,
+				"decisions_total{skip fallthrough resolver_unknown}":      1,
+				"decisions_total{skip advice not_configured}":             1,
 			},
 		},
 		"rule in DryRun decides and patches nothing": {
@@ -145,6 +157,8 @@ func TestAnswers(t *testing.T) {
 			counts: map[string]int{
 				"decisions_total{dry_run service_host enabled_by_policy}": 1,
 				"decisions_total{dry_run dns enabled_by_policy}":          1,
+				"decisions_total{skip fallthrough resolver_unknown}":      1,
+				"decisions_total{skip advice not_configured}":             1,
 			},
 		},
 		"pod skipped by its label": {
@@ -165,10 +179,12 @@ func TestAnswers(t *testing.T) {
 				`"env":[{"name":"DB_HOST"`, `"env":[{"name":"KUBERNETES_SERVICE_HOST","value":"x"},{"name":"DB_HOST"`,
 				`"image":"envoyproxy/envoy:v1.30"`, `"image":"envoyproxy/envoy:v1.30","env":[{"name":"KUBERNETES_SERVICE_PORT"}]`,
 				`"dnsPolicy":"ClusterFirst"`, `"dnsPolicy":"Default"`),
-			want: allowed(map[string]string{"rule": "default", "service_host": "skip service_port_set", "dns": "skip dns_policy_default"}),
+			want: allowed(map[string]string{"rule": "default", "service_host": "skip service_port_set", "dns": "skip dns_policy_default", "fallthrough": "skip dns_policy_default", "advice": "skip dns_policy_default"}),
 			counts: map[string]int{
-				"decisions_total{skip service_host service_port_set}": 1,
-				"decisions_total{skip dns dns_policy_default}":        1,
+				"decisions_total{skip service_host service_port_set}":  1,
+				"decisions_total{skip dns dns_policy_default}":         1,
+				"decisions_total{skip fallthrough dns_policy_default}": 1,
+				"decisions_total{skip advice dns_policy_default}":      1,
 			},
 		},
 		"label and annotations with bad values": {
@@ -178,16 +194,18 @@ func TestAnswers(t *testing.T) {
 			want: patched(goldenPatch(t), inject,
 				`pod label shorthop.dev/dns: "yes" is not one of enabled, disabled: ignored`,
 				`annotation shorthop.dev/dns-mode: "Turbo" is not one of Options, NodeLocal; using NodeLocal`,
-				`annotation shorthop.dev/ndots: "many" is not a number; using 3`),
+				`annotation shorthop.dev/ndots: "many" is not a number; using 4`),
 			counts: injectedCounts,
 		},
 		"the record does not fit": {
 			body: edited(t, `"prometheus.io/port":"8080"`, `"prometheus.io/port":"8080","padding":"`+strings.Repeat("p", 256<<10-80)+`"`),
 			want: patched(goldenPatchWithout(t, "/metadata/annotations/shorthop.dev~1injected"),
-				map[string]string{"rule": "default", "service_host": "inject enabled_by_policy", "dns": "inject enabled_by_policy", "record": "skip annotation_budget"}),
+				map[string]string{"rule": "default", "service_host": "inject enabled_by_policy", "dns": "inject enabled_by_policy", "fallthrough": "skip resolver_unknown", "advice": "skip not_configured", "record": "skip annotation_budget"}),
 			counts: map[string]int{
 				"decisions_total{inject service_host enabled_by_policy}": 1,
 				"decisions_total{inject dns enabled_by_policy}":          1,
+				"decisions_total{skip fallthrough resolver_unknown}":     1,
+				"decisions_total{skip advice not_configured}":            1,
 				"decisions_total{skip record annotation_budget}":         1,
 			},
 		},
@@ -291,10 +309,12 @@ func TestAnswers(t *testing.T) {
 				`"restartPolicy":"Always"`, `"restartPolicy":"Always","ephemeralContainers":[{"name":"old"},{"name":"new","env":[{"name":"A","value":"b"}]}]`,
 				`"oldObject":null`, `"oldObject":{"spec":{"ephemeralContainers":[{"name":"old"}]}}`),
 			want: patched([]byte(`[{"op":"add","path":"/spec/ephemeralContainers/1/env/0","value":{"name":"KUBERNETES_SERVICE_HOST","value":"api.example.com"}}]`),
-				map[string]string{"rule": "default", "service_host": "inject enabled_by_policy", "dns": "skip ephemeral_container"}),
+				map[string]string{"rule": "default", "service_host": "inject enabled_by_policy", "dns": "skip ephemeral_container", "fallthrough": "skip resolver_unknown", "advice": "skip ephemeral_container"}),
 			counts: map[string]int{
 				"decisions_total{inject service_host enabled_by_policy}": 1,
 				"decisions_total{skip dns ephemeral_container}":          1,
+				"decisions_total{skip fallthrough resolver_unknown}":     1,
+				"decisions_total{skip advice ephemeral_container}":       1,
 			},
 		},
 

@@ -44,32 +44,32 @@ func TestLogs(t *testing.T) {
 			policy: policyDryRun,
 			body:   capturedReview(t),
 			want: `"level"=0 "msg"="reviewed" ` + common + ` "name"="web-7c97fff775-" "rule"="default" "operations"=7` +
-				` "serviceHostAction"="dry_run" "serviceHostReason"="enabled_by_policy" "dnsAction"="dry_run" "dnsReason"="enabled_by_policy"`,
+				` "serviceHostAction"="dry_run" "serviceHostReason"="enabled_by_policy" "dnsAction"="dry_run" "dnsReason"="enabled_by_policy" "fallthroughAction"="skip" "fallthroughReason"="resolver_unknown" "adviceAction"="skip" "adviceReason"="not_configured"`,
 		},
 		"dry run of a rule": {
 			policy: policyTrialRule,
 			body:   capturedReview(t),
 			want: `"level"=0 "msg"="reviewed" ` + common + ` "name"="web-7c97fff775-" "rule"="trial" "operations"=7` +
-				` "serviceHostAction"="dry_run" "serviceHostReason"="enabled_by_policy" "dnsAction"="dry_run" "dnsReason"="enabled_by_policy"`,
+				` "serviceHostAction"="dry_run" "serviceHostReason"="enabled_by_policy" "dnsAction"="dry_run" "dnsReason"="enabled_by_policy" "fallthroughAction"="skip" "fallthroughReason"="resolver_unknown" "adviceAction"="skip" "adviceReason"="not_configured"`,
 		},
 		"injected": {
 			body: capturedReview(t),
 			want: `"level"=1 "msg"="reviewed" ` + common + ` "name"="web-7c97fff775-" "rule"="default" "operations"=7` +
-				` "serviceHostAction"="inject" "serviceHostReason"="enabled_by_policy" "dnsAction"="inject" "dnsReason"="enabled_by_policy"`,
+				` "serviceHostAction"="inject" "serviceHostReason"="enabled_by_policy" "dnsAction"="inject" "dnsReason"="enabled_by_policy" "fallthroughAction"="skip" "fallthroughReason"="resolver_unknown" "adviceAction"="skip" "adviceReason"="not_configured"`,
 		},
 		"named": {
 			body: edited(t, `"metadata":{`, `"metadata":{"name":"web-0",`, `"ClusterFirst"`, `"Default"`),
 			want: `"level"=1 "msg"="reviewed" ` + common + ` "name"="web-0" "rule"="default" "operations"=4` +
-				` "serviceHostAction"="inject" "serviceHostReason"="enabled_by_policy" "dnsAction"="skip" "dnsReason"="dns_policy_default"`,
+				` "serviceHostAction"="inject" "serviceHostReason"="enabled_by_policy" "dnsAction"="skip" "dnsReason"="dns_policy_default" "fallthroughAction"="skip" "fallthroughReason"="dns_policy_default" "adviceAction"="skip" "adviceReason"="dns_policy_default"`,
 		},
 		"a name that nobody has validated yet": {
 			body: edited(t, `"metadata":{`, `"metadata":{"name":"`+strings.Repeat("n", 1000)+`\n",`, `"ClusterFirst"`, `"Default"`),
-			want: `"level"=1 "msg"="reviewed" ` + common + ` "name"="` + strings.Repeat("n", 253) + `..." "rule"="default" "operations"=4` +
-				` "serviceHostAction"="inject" "serviceHostReason"="enabled_by_policy" "dnsAction"="skip" "dnsReason"="dns_policy_default"`,
+			want: `"level"=1 "msg"="reviewed" ` + common + ` "name"="` + strings.Repeat("n", 60) + `..." "rule"="default" "operations"=4` +
+				` "serviceHostAction"="inject" "serviceHostReason"="enabled_by_policy" "dnsAction"="skip" "dnsReason"="dns_policy_default" "fallthroughAction"="skip" "fallthroughReason"="dns_policy_default" "adviceAction"="skip" "adviceReason"="dns_policy_default"`,
 		},
 		"undecodable": {
 			body: edited(t, `"spec":{`, `"spec":7,"x":{`),
-			want: `"level"=0 "msg"="cannot decode a pod" ` + common + ` "error"="a JSON number at byte 2784, which is no policy.PodSpec"`,
+			want: `"level"=0 "msg"="cannot decode a pod" ` + common + ` "error"="a number at byte 2784, where an object belongs"`,
 		},
 		"no review": {
 			body: []byte(`{}`),
@@ -89,6 +89,20 @@ func TestLogs(t *testing.T) {
 				t.Errorf("log (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestLinesOfADryRunAreShort has the longest names that a stranger can send.
+func TestLinesOfADryRunAreShort(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"n", `\u001b`, `\"`, `\\`, "\u00e9"} {
+		var log logLines
+		newServer(t, policyDryRun, withLog(log.logger())).post(edited(t, `"metadata":{`, `"metadata":{"name":"`+strings.Repeat(name, 1000)+`",`,
+			capturedUID, strings.Repeat(name, 40), `"namespace":"default","operation"`, `"namespace":"`+strings.Repeat("n", 63)+`","operation"`))
+		const before = 80 // the time and the logger's name
+		if len(log.lines) != 1 || len(log.lines[0]) > 600-before {
+			t.Errorf("logged %q", log.lines)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package admission_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -105,7 +106,11 @@ func TestRefusals(t *testing.T) {
 		},
 		"array": {
 			request: newRequest([]byte("[]")), status: http.StatusBadRequest,
-			body: text("not an AdmissionReview: a JSON array at byte 0, which is no admission.review"),
+			body: text("not an AdmissionReview: a list at byte 0, where an object belongs"),
+		},
+		"review and something behind it": {
+			request: newRequest(append(capturedReview(t), " {}"...)), status: http.StatusBadRequest,
+			body: text(fmt.Sprintf("not an AdmissionReview: invalid JSON at byte %d", len(bytes.TrimSpace(capturedReview(t)))+1)),
 		},
 		"null": {
 			request: newRequest([]byte("null")), status: http.StatusBadRequest,
@@ -135,9 +140,9 @@ func TestRefusals(t *testing.T) {
 			request: newRequest([]byte(`{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":null}`)), status: http.StatusBadRequest,
 			body: text("not an AdmissionReview: request.uid is empty"),
 		},
-		"policy not loaded yet": {
+		"no policy, because its file is broken": {
 			noPolicy: true, request: newRequest(capturedReview(t)), status: http.StatusServiceUnavailable,
-			body: text("no policy is loaded yet"), header: and("Retry-After", "1"), stage: "not_ready",
+			body: text("policy_invalid: no policy is in force, because its file is broken"), header: and("Retry-After", "1"), stage: "policy_invalid",
 		},
 	}
 	for name, test := range tests {
@@ -194,6 +199,29 @@ func TestBodyAtTheLimit(t *testing.T) {
 	want := allowed(both("skip object_size"))
 	if diff := cmp.Diff(want, decodeReview(t, recorder.Body.Bytes()).Response); diff != "" {
 		t.Errorf("answer (-want +got):\n%s", diff)
+	}
+}
+
+// TestTheOldPodIsNotTheObjectsSize gives ephemeral containers the service host
+// in pods whose review has the pod twice: of the pod as it will be and as it
+// was, the limit is for the one.
+func TestTheOldPodIsNotTheObjectsSize(t *testing.T) {
+	t.Parallel()
+	for size, want := range map[int]string{
+		600 << 10:  "inject enabled_by_policy",
+		1000 << 10: "inject enabled_by_policy",
+		1050 << 10: "skip object_size",
+	} {
+		padding := `"metadata":{"annotations":{"padding":"` + strings.Repeat("p", size) + `"}}`
+		body := edited(t,
+			`"resource":{"group":"","version":"v1","resource":"pods"}`, `"resource":{"group":"","version":"v1","resource":"pods"},"subResource":"ephemeralcontainers"`,
+			`"operation":"CREATE"`, `"operation":"UPDATE"`,
+			`"restartPolicy":"Always"`, `"restartPolicy":"Always","ephemeralContainers":[{"name":"debug"}],"unknown":"`+strings.Repeat("p", size)+`"`,
+			`"oldObject":null`, `"oldObject":{`+padding+`,"spec":{}}`)
+		recorder := newServer(t, policyNodeLocal).post(body)
+		if got := decodeReview(t, recorder.Body.Bytes()).Response.AuditAnnotations["service_host"]; got != want {
+			t.Errorf("a pod of %d bytes: %s, want %s", size, got, want)
+		}
 	}
 }
 

@@ -18,37 +18,6 @@ import (
 	"github.com/shorthop/shorthop/pkg/policy"
 )
 
-// TestDraining asks clients to open a new connection, whatever they are
-// answered.
-func TestDraining(t *testing.T) {
-	t.Parallel()
-	draining := func(o *admission.Options) { o.Draining = func() bool { return true } }
-	for name, test := range map[string]struct {
-		policy string
-		body   []byte
-		status int
-	}{
-		"an answer":       {policyNodeLocal, capturedReview(t), http.StatusOK},
-		"a refusal":       {policyNodeLocal, nil, http.StatusBadRequest},
-		"not ready":       {"", capturedReview(t), http.StatusServiceUnavailable},
-		"a failed review": {policyNodeLocal, edited(t, `"spec":{`, `"spec":7,"x":{`), http.StatusOK},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			web := httptest.NewServer(newServer(t, test.policy, draining))
-			defer web.Close()
-			response, err := http.Post(web.URL, "application/json", bytes.NewReader(test.body))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer response.Body.Close()
-			if response.StatusCode != test.status || !response.Close {
-				t.Errorf("status %d, connection closed %t; want %d, true", response.StatusCode, response.Close, test.status)
-			}
-		})
-	}
-}
-
 // TestTimeout gives a review four fifths of what the API server waits, and at
 // most two seconds.
 func TestTimeout(t *testing.T) {

@@ -9,38 +9,36 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
+	"slices"
 	"strings"
-	"sync/atomic"
 	"syscall"
-	"time"
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/zap"
-	"golang.org/x/sync/errgroup"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/metadata"
-	"k8s.io/client-go/rest"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"github.com/shorthop/shorthop/internal/admission"
+	"github.com/shorthop/shorthop/internal/advicefile"
 	"github.com/shorthop/shorthop/internal/buildinfo"
-	"github.com/shorthop/shorthop/internal/cabundle"
 	"github.com/shorthop/shorthop/internal/certs"
 	"github.com/shorthop/shorthop/internal/health"
 	"github.com/shorthop/shorthop/internal/metrics"
-	"github.com/shorthop/shorthop/internal/namespaces"
 	"github.com/shorthop/shorthop/internal/policyfile"
+	"github.com/shorthop/shorthop/internal/reviewserver"
+	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
 
 // Exit codes.
 const (
 	exitDone     = 0
-	exitInvalid  = 1 // flags or policy
-	exitCannotDo = 2 // the port is taken, files are missing, ...
+	exitInvalid  = 1 // flags
+	exitCannotDo = 2 // the port is taken, certificates are missing, ...
 )
 
 // Main runs the webhook until SIGTERM or SIGINT and returns the exit code.
@@ -66,13 +64,22 @@ type runtimeError struct{ err error }
 func (e *runtimeError) Error() string { return e.err.Error() }
 func (e *runtimeError) Unwrap() error { return e.err }
 
+// softMemoryLimit is from where on, in bytes, the garbage collector works harder, so
+// that the budget of reviews holds for the process as well. GOMEMLIMIT, which
+// the chart sets to the container's limit, has precedence. Some 20,000
+// namespaces stay far below it.
+const softMemoryLimit = 80 << 20
+
 func run(o *options, stderr io.Writer) error {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(softMemoryLimit)
+	}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
 
 	// The registry is our own, so that a process can build more than one app;
-	// that of controller-runtime has its webhook and certificate metrics.
+	// that of controller-runtime has its metrics of certificates.
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	recorder := metrics.New(registry)
@@ -111,12 +118,7 @@ type runnable func(ctx context.Context) error
 
 // app is the program, built and ready to run.
 type app struct {
-	log   logr.Logger
-	delay time.Duration
-
-	draining atomic.Bool
-	// observers is set by build.
-	observers *observers
+	log logr.Logger
 	// reviews serves reviews and ends first.
 	reviews runnable
 	// background is what reviews in flight need, and what reports on them.
@@ -131,152 +133,123 @@ func build(o *options, zlog *zap.Logger, registry *prometheus.Registry, recorder
 	if !o.clusterAccess && o.kubeconfig != "" {
 		log.Info("--kubeconfig is not used, because of --cluster-access=false")
 	}
-	a := &app{log: log, delay: o.shutdownDelay}
 
-	policies, err := policyfile.New(policyfile.Options{
+	var env environment
+	policies := policyfile.New(policyfile.Options{
 		Path:         o.policy,
 		OwnNamespace: o.ownNamespace,
-		Accept:       accept(o.clusterAccess),
+		Accept:       accept(o),
 		Prepare: func(ctx context.Context, compiled *policy.Compiled) func() {
-			return a.observers.prepare(ctx, compiled)
+			return env.prepare(ctx, compiled)
 		},
 		Recorder: recorder,
 		Log:      log.WithName("policy"),
 	})
-	if err != nil {
-		return nil, err
+	advice := func() *policy.Advice { return nil }
+	var followAdvice []runnable
+	if o.advice != "" {
+		advices := advicefile.New(advicefile.Options{Path: o.advice, Recorder: recorder, Log: log.WithName("advice")})
+		advice, followAdvice = advices.Current, []runnable{advices.Start}
 	}
-	a.background = append(a.background, policies.Start)
-
-	var config *rest.Config // none without cluster access
-	if o.clusterAccess {
-		if config, err = clusterConfig(o.kubeconfig); err != nil {
-			return nil, &runtimeError{err}
-		}
-	}
-
-	certificate, err := newCertSource(o, config, recorder, log.WithName("certs"))
-	if err != nil {
-		return nil, &runtimeError{err}
-	}
-	a.background = append(a.background, certificate.Start)
-
-	labels, synced, err := a.newNamespaces(config)
+	env, err := newEnvironment(o, inForce{policies.Current, advice}, recorder, log)
 	if err != nil {
 		return nil, &runtimeError{err}
 	}
 
-	if a.observers, err = a.newObservers(o, config, policies.Current, recorder); err != nil {
+	certificate, err := newCertSource(o, env, recorder, log.WithName("certs"))
+	if err != nil {
 		return nil, &runtimeError{err}
 	}
+	a := &app{log: log, background: []runnable{policies.Start, certificate.Start}}
+	a.background = append(a.background, followAdvice...)
 
-	if err := a.watchFilter(o, config, policies.Current, recorder); err != nil {
-		return nil, &runtimeError{err}
+	server := reviewserver.Options{
+		Address:        o.bindAddress,
+		GetCertificate: certificate.GetCertificate,
+		Delay:          o.shutdownDelay,
+		Log:            zlog,
 	}
-
-	var require func(*tls.Config) *tls.Config
 	if o.clientCAFile != "" {
 		clients, err := certs.NewClientCA(o.clientCAFile, o.clientNames, log.WithName("clients"))
 		if err != nil {
 			return nil, &runtimeError{err}
 		}
 		a.background = append(a.background, clients.Start)
-		require = clients.Require
+		server.Require = clients.Require
 	}
-	reviews, listens := newReviewServer(o.bindAddress, tlsConfig(certificate, require), admission.New(admission.Options{
+	reviews := reviewserver.New(server)
+	reviews.Register(webhookconfig.Path, admission.New(admission.Options{
 		Policy:     policies.Current,
-		Namespaces: labels,
-		Gates:      a.observers.currentGates,
-		Discovered: a.observers.discovered,
+		Namespaces: env.labels(),
+		Gates:      env.gates,
+		Discovered: env.discovered,
+		Advice:     advice,
 		Metrics:    recorder,
 		Log:        log.WithName("admission"),
-		Draining:   a.draining.Load,
-	}), zlog)
-	a.reviews = a.observers.before(reviews, policies.Current)
-	if err := a.detect(o, config, policies.Current, labels, func() bool { return synced() && listens() }, recorder); err != nil {
+	}))
+	a.reviews = func(ctx context.Context) error {
+		env.firstAnswers(ctx)
+		return reviews.Start(ctx)
+	}
+	around, err := env.background(reviews.Listening)
+	if err != nil {
 		return nil, &runtimeError{err}
 	}
+	a.background = append(a.background, around...)
 
-	a.background = append(a.background, serveHTTP("health", o.healthBindAddress, health.NewHandler(health.Options{
+	document := health.Options{
 		Ready: []health.Check{
 			{Name: "certificate", Probe: certificate.Healthy},
-			{Name: "policy", Probe: reason("no policy is loaded yet", func() bool { return policies.Current() != nil })},
-			{Name: "namespaces", Probe: reason("the namespaces have not been read yet", synced)},
-			{Name: "webhook", Probe: reason("the server does not listen yet", listens)},
-			{Name: "shutdown", Probe: reason("the server is ending", func() bool { return !a.draining.Load() })},
+			{Name: "policy", Probe: policyInvalid(policies)},
+			{Name: "namespaces", Probe: reason("the namespaces have not been read yet", env.synced)},
+			{Name: "webhook", Probe: reason("the server does not listen yet", reviews.Listening)},
+			{Name: "shutdown", Probe: reason("the server is ending", func() bool { return !reviews.Ending() })},
 		},
 		Policy:       policies.Current,
+		NoPolicy:     policyInvalid(policies),
+		Advice:       advice,
 		OwnNamespace: o.ownNamespace,
-		Gates:        a.observers.status(),
-		Discovered:   a.observers.result(),
-	}), zlog))
+	}
+	env.describe(&document)
+	a.background = append(a.background, serveHTTP("health", o.healthBindAddress, health.NewHandler(document), zlog))
 	if o.metricsBindAddress != disabled {
 		mux := http.NewServeMux()
-		mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{registry, ctrlmetrics.Registry}, promhttp.HandlerOpts{}))
+		mux.Handle("GET /metrics", promhttp.HandlerFor(prometheus.Gatherers{registry, prometheus.GathererFunc(certificateMetrics)},
+			promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes, Timeout: scrapeTimeout}))
 		a.background = append(a.background, serveHTTP("metrics", o.metricsBindAddress, mux, zlog))
 	}
 	return a, nil
 }
 
-// accept returns what refuses policies that cannot be carried out.
-func accept(clusterAccess bool) func(*policy.Compiled) error {
-	if clusterAccess {
-		return nil
-	}
-	return withoutCluster
+// certificateMetrics gathers what controller-runtime counts of files of certificates.
+// What it counts of webhooks is left out: it is of its own handlers, and would say
+// for ever that none of ours has panicked.
+func certificateMetrics() ([]*dto.MetricFamily, error) {
+	families, err := ctrlmetrics.Registry.Gather()
+	return slices.DeleteFunc(families, func(family *dto.MetricFamily) bool {
+		return !strings.HasPrefix(family.GetName(), "certwatcher_")
+	}), err
 }
 
 // newCertSource returns the source that o names, which is valid. It does not
 // connect yet.
-func newCertSource(o *options, config *rest.Config, recorder *metrics.Metrics, log logr.Logger) (certSource, error) {
-	if o.certSource == certSourceProvided {
-		return certs.NewProvided(o.certDir, recorder.ServingCertificate, log)
+func newCertSource(o *options, env environment, recorder *metrics.Metrics, log logr.Logger) (certSource, error) {
+	if o.certSource == certSourceSelfManaged {
+		return env.selfManaged()
 	}
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("making a client for the API server: %w", err)
-	}
-	injector, err := cabundle.New(cabundle.Options{
-		Namespace:     o.ownNamespace,
-		Secret:        o.selfManaged.secret,
-		Configuration: o.webhookConfiguration,
-		Client:        client,
-		Log:           log,
-	})
-	if err != nil {
-		return nil, err
-	}
-	name := o.selfManaged.service + "." + o.ownNamespace
-	return certs.NewSelfManaged(certs.SelfManagedOptions{
-		Namespace:    o.ownNamespace,
-		Secret:       o.selfManaged.secret,
-		DNSNames:     []string{name + ".svc", name}, // API servers use the first
-		CADuration:   o.selfManaged.caDuration,
-		LeafDuration: o.selfManaged.leafDuration,
-		Settle:       o.selfManaged.settle,
-		Publisher:    injector,
-		Config:       config,
-		NotAfter:     recorder.ServingCertificate,
-		Log:          log,
-	}), nil
+	return certs.NewProvided(o.certDir, recorder.ServingCertificate, log)
 }
 
-// newNamespaces returns the labels of namespaces, and whether they have been
-// read. It does not connect yet. config is nil without cluster access.
-func (a *app) newNamespaces(config *rest.Config) (labels admission.NamespaceLabels, synced func() bool, err error) {
-	if config == nil {
-		return namespaces.None{}, func() bool { return true }, nil
+// policyInvalid is a check that fails while no policy is in force, and says why.
+// The text is of one line and bounded: a kubelet shows it in an event.
+func policyInvalid(policies *policyfile.Watcher) func() error {
+	return func() error {
+		problem := policies.Problem()
+		if problem == nil {
+			return nil
+		}
+		return errors.New("policy_invalid: " + policyfile.Line(problem))
 	}
-	client, err := metadata.NewForConfig(config)
-	if err != nil {
-		return nil, nil, fmt.Errorf("making a client for the API server: %w", err)
-	}
-	cache, err := namespaces.New(client, a.log.WithName("namespaces"))
-	if err != nil {
-		return nil, nil, err
-	}
-	a.background = append(a.background, cache.Start)
-	return cache, cache.Synced, nil
 }
 
 func reason(why string, holds func() bool) func() error {
@@ -286,41 +259,4 @@ func reason(why string, holds func() bool) func() error {
 		}
 		return nil
 	}
-}
-
-// run serves until stop is closed, ctx ends, or something fails. How it ends
-// after stop:
-//
-//	at once         readiness is false; clients are asked for new connections
-//	for the delay   everything is served as before, while the cluster learns
-//	                not to send anything here any more
-//	then            the review server closes its listener and waits for the
-//	                requests in flight
-//	last            everything that those needed, and the other servers, end
-func (a *app) run(ctx context.Context, stop <-chan struct{}) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	background, ctx := errgroup.WithContext(ctx)
-	for _, start := range a.background {
-		background.Go(func() error { return start(ctx) })
-	}
-
-	reviewsCtx, stopReviews := context.WithCancel(ctx)
-	defer stopReviews()
-	reviews, reviewsCtx := errgroup.WithContext(reviewsCtx)
-	reviews.Go(func() error { return a.reviews(reviewsCtx) })
-
-	select {
-	case <-reviewsCtx.Done(): // something has failed
-	case <-stop:
-		a.draining.Store(true)
-		select {
-		case <-reviewsCtx.Done():
-		case <-time.After(a.delay):
-		}
-	}
-	stopReviews()
-	err := reviews.Wait()
-	cancel()
-	return errors.Join(err, background.Wait())
 }

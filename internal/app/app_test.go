@@ -2,7 +2,6 @@ package app_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -23,11 +22,12 @@ import (
 
 	"github.com/shorthop/shorthop/internal/app"
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
 
 // hang guards against tests that never end; nothing is expected to take that
 // long.
-const hang = time.Minute
+const hang = clustertest.Hang
 
 // The tests of this file send signals to their own process, so they are not
 // parallel, and the process must survive a signal that comes at a time when
@@ -65,10 +65,10 @@ spec:
 // newWebhook prepares files and addresses.
 func newWebhook(t *testing.T, document string) *webhook {
 	t.Helper()
-	dir := t.TempDir()
+	dir, addresses := t.TempDir(), clustertest.FreeAddresses(t, 3)
 	w := &webhook{
 		T: t, policy: filepath.Join(dir, "policy.yaml"), certDir: filepath.Join(dir, "tls"),
-		reviews: freeAddress(t), metrics: freeAddress(t), health: freeAddress(t),
+		reviews: addresses[0], metrics: addresses[1], health: addresses[2],
 		roots: x509.NewCertPool(), code: make(chan int, 1),
 	}
 	bundle, err := cluster.ServingCert(w.certDir, "127.0.0.1")
@@ -109,19 +109,10 @@ func (w *webhook) start(more ...string) {
 // ready waits until the app is ready.
 func (w *webhook) ready() {
 	w.Helper()
-	w.eventually("the app is ready", func() bool {
+	clustertest.Eventually(w, "the app is ready", func() bool {
 		status, _ := w.get(w.health, "/readyz")
 		return status == http.StatusOK
 	})
-}
-
-func (w *webhook) eventually(what string, holds func() bool) {
-	w.Helper()
-	for deadline := time.Now().Add(hang); !holds(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			w.Fatalf("not after %s: %s", hang, what)
-		}
-	}
 }
 
 // ended waits for the exit code.
@@ -191,16 +182,6 @@ func (w *webhook) patchIn(response *http.Response) string {
 	return string(answer.Response.Patch)
 }
 
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
-}
-
 type lockedBuffer struct {
 	mu     sync.Mutex
 	buffer bytes.Buffer
@@ -261,6 +242,10 @@ func TestServeWithoutACluster(t *testing.T) {
 		t.Errorf("a metric is missing:\n%s", body)
 	}
 
+	if _, body := w.get(w.metrics, "/metrics"); strings.Contains(body, "controller_runtime_webhook_") {
+		t.Error("controller-runtime counts handlers that are not ours, and says that all is well")
+	}
+
 	// A client that knows only HTTP/1.1.
 	if conn, err := tls.Dial("tcp", w.reviews, &tls.Config{RootCAs: w.roots, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}); err != nil {
 		t.Error(err)
@@ -271,7 +256,7 @@ func TestServeWithoutACluster(t *testing.T) {
 	// A broken policy, and one that needs the cluster, change nothing.
 	for refused, why := range map[string]string{"garbage": "not a policy", examplePolicy + "  dns: {mode: NodeLocal}\n": "spec.cluster.domain"} {
 		w.write(refused)
-		w.eventually("the policy is refused", func() bool { return strings.Contains(w.stderr.String(), why) })
+		clustertest.Eventually(w, "the policy is refused", func() bool { return strings.Contains(w.stderr.String(), why) })
 		if !metrics("shorthop_policy_last_reload_successful 0") {
 			t.Error("that the policy is refused is no metric")
 		}
@@ -280,7 +265,7 @@ func TestServeWithoutACluster(t *testing.T) {
 		}
 	}
 	w.write(strings.ReplaceAll(examplePolicy, "api.example.com", "new.example.com"))
-	w.eventually("a new policy is in force", func() bool { return strings.Contains(w.review("default"), "new.example.com") })
+	clustertest.Eventually(w, "a new policy is in force", func() bool { return strings.Contains(w.review("default"), "new.example.com") })
 	if !metrics("shorthop_policy_last_reload_successful 1") {
 		t.Error("that the policy is good again is no metric")
 	}
@@ -297,7 +282,7 @@ func TestEveryLogLineIsJSON(t *testing.T) {
 		conn.Close()
 		t.Fatal("a client trusts an unknown CA")
 	}
-	w.eventually("the failed handshake is logged", func() bool { return strings.Contains(w.stderr.String(), "TLS handshake error") })
+	clustertest.Eventually(w, "the failed handshake is logged", func() bool { return strings.Contains(w.stderr.String(), "TLS handshake error") })
 	terminate(t)
 	w.ended(0)
 	for line := range strings.Lines(w.stderr.String()) {
@@ -312,7 +297,7 @@ func TestShutdownServesDuringTheDelay(t *testing.T) {
 	w.start("--cluster-access=false", "--shutdown-delay=1h")
 	w.ready()
 	terminate(t)
-	w.eventually("readiness is false", func() bool {
+	clustertest.Eventually(w, "readiness is false", func() bool {
 		status, body := w.get(w.health, "/readyz")
 		return status == http.StatusServiceUnavailable && strings.Contains(body, "[-]shutdown failed: the server is ending")
 	})
@@ -359,13 +344,13 @@ func TestShutdownFinishesRequestsInFlight(t *testing.T) {
 	if _, err := io.WriteString(upload, body[:100]); err != nil {
 		t.Fatal(err)
 	}
-	w.eventually("the request is in flight", func() bool {
+	clustertest.Eventually(w, "the request is in flight", func() bool {
 		_, metrics := w.get(w.metrics, "/metrics")
 		return strings.Contains(metrics, "shorthop_reviews_in_flight 1\n")
 	})
 
 	terminate(t)
-	w.eventually("no new connection is accepted", func() bool {
+	clustertest.Eventually(w, "no new connection is accepted", func() bool {
 		conn, err := net.Dial("tcp", w.reviews)
 		if err == nil {
 			conn.Close()
@@ -386,39 +371,6 @@ func TestShutdownFinishesRequestsInFlight(t *testing.T) {
 	w.ended(0)
 }
 
-// A client that has connected, and not said hello, when the listener closes.
-func TestShutdownFinishesHandshakes(t *testing.T) {
-	w := newWebhook(t, examplePolicy)
-	w.start("--cluster-access=false", "--shutdown-delay=10ms")
-	w.ready()
-	conn, err := net.Dial("tcp", w.reviews)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	w.review("default") // accepted after conn, so that one is accepted too
-
-	terminate(t)
-	w.eventually("no new connection is accepted", func() bool {
-		conn, err := net.Dial("tcp", w.reviews)
-		if err == nil {
-			conn.Close()
-		}
-		return err != nil
-	})
-	client := w.client()
-	client.Transport.(*http.Transport).DialContext = func(context.Context, string, string) (net.Conn, error) { return conn, nil }
-	response, err := client.Post("https://"+w.reviews+"/mutate-v1-pod", "application/json", strings.NewReader(reviewOf("default")))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	if patch := w.patchIn(response); !strings.Contains(patch, "api.example.com") {
-		t.Errorf("patch %q", patch)
-	}
-	w.ended(0)
-}
-
 func TestExitCodes(t *testing.T) {
 	t.Setenv("KUBERNETES_SERVICE_HOST", "") // not in a pod
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -434,9 +386,6 @@ func TestExitCodes(t *testing.T) {
 		stderr   string
 	}{
 		"a wrong flag":                       {examplePolicy, []string{offline, "--log-level=loud"}, 1, "--log-level"},
-		"a policy that is not there":         {examplePolicy, []string{offline, "--policy=nowhere.yaml"}, 1, "nowhere.yaml"},
-		"a broken policy":                    {examplePolicy + "  mode: Maybe\n", []string{offline}, 1, "spec.mode"},
-		"a policy that needs the cluster":    {examplePolicy + "  dns: {mode: NodeLocal}\n", []string{offline}, 1, "spec.cluster.domain"},
 		"no certificate":                     {examplePolicy, []string{offline, "--cert-dir=nowhere"}, 2, filepath.Join("nowhere", "tls.crt")},
 		"no kubeconfig, and not in a pod":    {examplePolicy, nil, 2, "--cluster-access=false"},
 		"a kubeconfig that is not there":     {examplePolicy, []string{"--kubeconfig=nowhere"}, 2, "nowhere"},
@@ -458,16 +407,66 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-func TestServeInACluster(t *testing.T) {
-	control, err := cluster.Start(t.Context(), cluster.Options{})
-	if err != nil {
-		t.Fatal(err)
+// TestABrokenPolicyAtTheStart keeps the server up, not ready, and tells why, until the file is mended.
+func TestABrokenPolicyAtTheStart(t *testing.T) {
+	for name, test := range map[string]struct{ document, why string }{
+		"a policy that is not there":       {"", "no such file"},
+		"a policy with wrong values":       {examplePolicy + "  mode: Maybe\n  dns: {ndots: 99}\n", "spec.dns.ndots"},
+		"a policy that needs the cluster":  {examplePolicy + "  dns: {mode: NodeLocal}\n", "spec.cluster.domain"},
+		"a policy with an endless value":   {examplePolicy + "  mode: \"" + strings.Repeat("x", 10_000) + "\"\n", "spec.mode"},
+		"a policy with control characters": {examplePolicy + "  mode: \"\\x1b[2J\"\n", "spec.mode"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWebhook(t, test.document)
+			if test.document == "" {
+				if err := os.Remove(w.policy); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.start("--cluster-access=false", "--shutdown-delay=0s")
+			var ready string
+			clustertest.Eventually(w, "it serves without a policy", func() (serves bool) {
+				_, ready = w.get(w.health, "/readyz")
+				return strings.Contains(ready, "[+]webhook ok")
+			})
+			status, _ := w.get(w.health, "/readyz")
+			if why := "[-]policy failed: policy_invalid: "; status != http.StatusServiceUnavailable || !strings.Contains(ready, why) ||
+				!strings.Contains(ready, test.why) || len(ready) > 1500 || strings.ContainsRune(ready, '\x1b') {
+				t.Errorf("/readyz: status %d, want %q and %q in\n%s", status, why, test.why, ready)
+			}
+			if status, body := w.get(w.health, "/debug/policy"); status != http.StatusServiceUnavailable || !strings.Contains(body, test.why) {
+				t.Errorf("/debug/policy: status %d\n%s", status, body)
+			}
+			response, err := w.client().Post("https://"+w.reviews+"/mutate-v1-pod", "application/json", strings.NewReader(reviewOf("default")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			response.Body.Close()
+			if response.StatusCode != http.StatusServiceUnavailable || response.Header.Get("Retry-After") != "1" {
+				t.Errorf("a review is answered with status %d, Retry-After %q", response.StatusCode, response.Header.Get("Retry-After"))
+			}
+			_, metrics := w.get(w.metrics, "/metrics")
+			for _, want := range []string{"shorthop_policy_invalid 1", "shorthop_policy_last_reload_successful 0", `shorthop_errors_total{stage="policy_invalid"} 1`} {
+				if !strings.Contains(metrics, "\n"+want+"\n") {
+					t.Errorf("the metrics lack %s", want)
+				}
+			}
+			w.write(examplePolicy)
+			w.ready()
+			if patch := w.review("default"); !strings.Contains(patch, "api.example.com") {
+				t.Errorf("mended: patch %q", patch)
+			}
+			if _, metrics := w.get(w.metrics, "/metrics"); !strings.Contains(metrics, "\nshorthop_policy_invalid 0\n") {
+				t.Error("the metrics do not tell that the policy is mended")
+			}
+			terminate(t)
+			w.ended(0)
+		})
 	}
-	t.Cleanup(func() {
-		if err := control.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+}
+
+func TestServeInACluster(t *testing.T) {
+	control := clustertest.Start(t, cluster.Options{})
 	for name, labels := range map[string]map[string]string{"shop": {"team": "shop"}, "unhealthy": nil} {
 		if err := control.CreateNamespace(t.Context(), name, labels); err != nil {
 			t.Fatal(err)
@@ -515,11 +514,11 @@ kind: Config
 clusters: [{name: c, cluster: {server: "http://%s"}}]
 contexts: [{name: c, context: {cluster: c, user: ""}}]
 current-context: c
-`, freeAddress(t))), 0o600); err != nil {
+`, clustertest.FreeAddresses(t, 1)[0])), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	w.start("--kubeconfig", kubeconfig, "--shutdown-delay=0s")
-	w.eventually("only the namespaces are missing", func() bool {
+	clustertest.Eventually(w, "only the namespaces are missing", func() bool {
 		status, body := w.get(w.health, "/readyz")
 		return status == http.StatusServiceUnavailable && strings.Contains(body,
 			"[+]certificate ok\n[+]policy ok\n[-]namespaces failed: the namespaces have not been read yet\n[+]webhook ok\n[+]shutdown ok\n")

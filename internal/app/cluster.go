@@ -1,17 +1,66 @@
 package app
 
 import (
-	"errors"
+	"context"
 	"fmt"
-	"slices"
 
-	"k8s.io/apimachinery/pkg/util/validation/field"
+	"github.com/go-logr/logr"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"github.com/shorthop/shorthop/internal/admission"
 	"github.com/shorthop/shorthop/internal/buildinfo"
+	"github.com/shorthop/shorthop/internal/health"
+	"github.com/shorthop/shorthop/internal/metrics"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
+
+// environment is what the server is surrounded by: a cluster (inCluster), or
+// nothing that it is connected to, under --cluster-access=false (standalone).
+// Nothing else in the server depends on which of the two it is.
+type environment interface {
+	// labels returns the labels of namespaces, and synced whether they have been read.
+	labels() admission.Namespaces
+	synced() bool
+	// gates and discovered return what decisions depend on, nil where there is nothing.
+	gates() *policy.Gates
+	discovered() *policy.Discovered
+	// describe fills in what the debug document shows of the two.
+	describe(document *health.Options)
+	// prepare readies the gates for a policy; see policyfile.Options.
+	prepare(ctx context.Context, compiled *policy.Compiled) (inForce func())
+	// firstAnswers waits, before reviews are served, until gates and discovery know
+	// something: two replicas that start at the same time must not pass by the first
+	// pods.
+	firstAnswers(ctx context.Context)
+	// selfManaged returns the source of --cert-source=self-managed.
+	selfManaged() (certSource, error)
+	// background returns what runs beside reviews. serving reports whether they are
+	// served.
+	background(serving func() bool) ([]runnable, error)
+}
+
+// accept returns what refuses policies that the environment of o cannot carry out.
+func accept(o *options) func(*policy.Compiled) error {
+	if o.clusterAccess {
+		return func(*policy.Compiled) error { return nil }
+	}
+	return withoutCluster
+}
+
+// inForce is what decides now: advice may be nil, and so may a policy.
+type inForce struct {
+	policy func() *policy.Compiled
+	advice func() *policy.Advice
+}
+
+// newEnvironment connects to nothing yet.
+func newEnvironment(o *options, now inForce, recorder *metrics.Metrics, log logr.Logger) (environment, error) {
+	if !o.clusterAccess {
+		return &standalone{current: now.policy, log: log}, nil
+	}
+	return newInCluster(o, now, recorder, log)
+}
 
 // clusterConfig says how to reach the API server: by the file, or as a pod of
 // the cluster where there is none.
@@ -31,80 +80,4 @@ func clusterConfig(kubeconfig string) (*rest.Config, error) {
 	// protects itself.
 	config.QPS = -1
 	return config, nil
-}
-
-// withoutCluster returns every field of a policy that cannot be honoured under
-// --cluster-access=false, with what to do about it.
-//
-//	field                          refused where
-//	match.namespaceSelector        it selects by anything
-//	cluster.domain                 it is not set and mode NodeLocal is used
-//	dns.nodeLocal.daemonSet        mode NodeLocal is used with a DaemonSet to watch
-func withoutCluster(c *policy.Compiled) error {
-	spec, at := &c.Document().Spec, field.NewPath("spec")
-	var errs field.ErrorList
-	for i := range spec.Rules {
-		selector := spec.Rules[i].Match.NamespaceSelector
-		if selector != nil && len(selector.MatchLabels)+len(selector.MatchExpressions) > 0 {
-			errs = append(errs, field.Forbidden(at.Child("rules").Index(i).Child("match", "namespaceSelector"),
-				"the labels of namespaces cannot be read; select by name with match.namespaces"))
-		}
-	}
-	modes, gates := nodeLocalFields(spec, at)
-	if len(modes) > 0 && spec.Cluster.Domain == "" {
-		errs = append(errs, field.Required(at.Child("cluster", "domain"),
-			fmt.Sprintf("the domain cannot be discovered, and mode NodeLocal (%s) needs it; set it, usually to cluster.local", modes[0])))
-	}
-	for _, gate := range gates {
-		errs = append(errs, field.Forbidden(gate,
-			`the DaemonSet's health cannot be watched; set it to "" to use the node-local cache without a health gate`))
-	}
-	if len(errs) == 0 {
-		return nil
-	}
-	lines := make([]error, len(errs))
-	for i := range errs {
-		lines[i] = errs[i]
-	}
-	return fmt.Errorf("needs the cluster, which --cluster-access=false rules out\n%w", errors.Join(lines...))
-}
-
-// nodeLocalFields returns the fields that choose mode NodeLocal, and those
-// that name a DaemonSet for it: a rule takes both from the policy unless it
-// names them itself.
-func nodeLocalFields(spec *policy.Spec, at *field.Path) (modes, gates []*field.Path) {
-	base := spec.DNS
-	if base == nil {
-		base = &policy.DNS{}
-	}
-	add := func(fields *[]*field.Path, path *field.Path) {
-		if !slices.ContainsFunc(*fields, func(p *field.Path) bool { return p.String() == path.String() }) {
-			*fields = append(*fields, path)
-		}
-	}
-	block := func(dns *policy.DNS, here *field.Path) {
-		modeAt, mode := here.Child("mode"), dns.Mode
-		if mode == "" {
-			modeAt, mode = at.Child("dns", "mode"), base.Mode
-		}
-		if mode != policy.DNSModeNodeLocal {
-			return
-		}
-		add(&modes, modeAt)
-		gateAt, gate := here, dns.NodeLocal.DaemonSet
-		if gate == nil && base.NodeLocal.DaemonSet != nil {
-			gateAt, gate = at.Child("dns"), base.NodeLocal.DaemonSet
-		}
-		// A block that names none, and has none to take over, gets the default.
-		if gate == nil || *gate != "" {
-			add(&gates, gateAt.Child("nodeLocal", "daemonSet"))
-		}
-	}
-	block(base, at.Child("dns"))
-	for i := range spec.Rules {
-		if dns := spec.Rules[i].DNS; dns != nil {
-			block(dns, at.Child("rules").Index(i).Child("dns"))
-		}
-	}
-	return modes, gates
 }

@@ -38,6 +38,7 @@ var (
 // options are the flags.
 type options struct {
 	policy               string
+	advice               string
 	ownNamespace         string
 	certSource           string
 	certDir              string
@@ -74,8 +75,9 @@ func newCommand(run func(*options) error) *cobra.Command {
 		Long: `A mutating admission webhook that points pods straight at the API server and
 at the DNS cache on their own node, as an InjectionPolicy says.
 
-It ends with exit code 0 when it was asked to, 1 on invalid flags or an invalid
-policy, and 2 when it could not run.`,
+It ends with exit code 0 when it was asked to, 1 on invalid flags, and 2 when it
+could not run. With an invalid policy it runs, is not ready, and answers reviews
+with 503 until the file is mended.`,
 		Version:       buildinfo.Version,
 		Args:          noArguments,
 		SilenceUsage:  true,
@@ -98,7 +100,7 @@ policy, and 2 when it could not run.`,
 		mustHave(cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)))
 	}
 	mustHave(cmd.MarkFlagDirname("cert-dir"))
-	cmd.AddCommand(newCheck())
+	cmd.AddCommand(newCheck(), newProbe())
 	return cmd
 }
 
@@ -123,6 +125,8 @@ func noArguments(_ *cobra.Command, args []string) error {
 func (o *options) addFlags(flags *pflag.FlagSet) {
 	flags.StringVar(&o.policy, "policy", "",
 		"`FILE` with the InjectionPolicy; changes are followed, a broken one leaves the last good policy in force (required)")
+	flags.StringVar(&o.advice, "advice", "",
+		"`PATH` of a DNSAdvice, or a folder with its parts, plain or gzipped; changes are followed, a broken one leaves the last good advice in force, and none is needed (default: no advice)")
 	flags.StringVar(&o.ownNamespace, "own-namespace", "",
 		"`NAMESPACE` of this webhook, whose pods are never touched (default: environment variable "+namespaceEnv+", else the service account's)")
 	flags.StringVar(&o.certSource, "cert-source", certSourceProvided,

@@ -7,7 +7,20 @@ import (
 	"os"
 
 	"github.com/go-logr/logr"
+	"golang.org/x/sync/errgroup"
 )
+
+// What happens between SIGTERM and the exit:
+//
+//	at once   supervise closes stop
+//	then      the review server ends, in the order that is in
+//	          internal/reviewserver/end.go: not ready, the delay, handshakes,
+//	          requests in flight
+//	last      everything that reviews needed and the servers of probes and metrics
+//	          end, and the log is written
+//
+// A second signal ends the process at once. Where something fails, the rest ends
+// in the same order without the delay.
 
 // errSecondSignal ends the process while requests may still be in flight.
 var errSecondSignal = errors.New("a second signal came before everything had ended")
@@ -34,4 +47,29 @@ func supervise(ctx context.Context, signals <-chan os.Signal, log logr.Logger, s
 		cancel(err)
 		return err
 	}
+}
+
+// run serves until stop is closed, ctx ends, or something fails.
+func (a *app) run(ctx context.Context, stop <-chan struct{}) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	background, ctx := errgroup.WithContext(ctx) // what fails is the cause of its end
+	for _, start := range a.background {
+		background.Go(func() error { return start(ctx) })
+	}
+
+	reviewsCtx, stopReviews := context.WithCancel(ctx)
+	defer stopReviews()
+	reviews := make(chan error, 1)
+	go func() { reviews <- a.reviews(reviewsCtx) }()
+
+	var err error
+	select {
+	case err = <-reviews: // it has failed, or something else has
+	case <-stop:
+		stopReviews()
+		err = <-reviews
+	}
+	cancel()
+	return errors.Join(err, background.Wait())
 }

@@ -2,8 +2,8 @@
 // now: it finds those that missed injection, and those that still carry an
 // old decision. The decision itself is the server's (mutate.Review).
 //
-// classify.go is pure. Reader reads pods page by page and keeps none of them;
-// Counts and Tally add up.
+// classify.go and restart.go are pure; Counts and Tally add up. Whoever asks
+// reads the pods with internal/podlist, and keeps none of them.
 package audit
 
 import (
@@ -75,7 +75,7 @@ func (r Reason) Sentence() string {
 	case ReasonChangedSince:
 		return "This policy decided, and a new pod would look different: since then labels, annotations, containers or the cluster's DNS have changed."
 	case ReasonGateClosed:
-		return "The pod points at something that does not work at the moment: its health gate is closed."
+		return "The pod has something whose health gate is closed at the moment, or that the gate of the DNS servers would not give it now."
 	case ReasonGateWasClosed:
 		return "This policy decided while a health gate was closed or the cluster domain was not known; a new pod would get more."
 	case ReasonDiscovery:
@@ -96,15 +96,15 @@ type Finding struct {
 	Reason Reason
 }
 
-// Verdict has the classes of both features of a pod.
+// Verdict has the classes of the features of a pod.
 type Verdict struct {
-	ServiceHost, DNS Finding
+	ServiceHost, DNS, Fallthrough Finding
 }
 
 // Class is that of the pod: see Classes.
 func (v Verdict) Class() Class {
-	rank := func(c Class) int { return slices.Index(Classes(), c) }
-	return slices.MinFunc([]Class{v.ServiceHost.Class, v.DNS.Class}, func(a, b Class) int {
+	rank := func(c Class) int { return slices.Index(Classes(), cmp.Or(c, Skipped)) }
+	return slices.MinFunc([]Class{v.ServiceHost.Class, v.DNS.Class, v.Fallthrough.Class}, func(a, b Class) int {
 		return cmp.Compare(rank(a), rank(b))
 	})
 }

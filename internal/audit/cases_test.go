@@ -42,10 +42,14 @@ const caseDirectory = "testdata/cases"
 
 // conditions are the sections now.yaml and reviewed-at.yaml.
 type conditions struct {
-	NamespaceLabels  map[string]string `json:"namespaceLabels,omitzero"`
-	NamespaceUnknown bool              `json:"namespaceUnknown,omitzero"`
+	NamespaceLabels      map[string]string `json:"namespaceLabels,omitzero"`
+	NamespaceAnnotations map[string]string `json:"namespaceAnnotations,omitzero"`
+	NamespaceUnknown     bool              `json:"namespaceUnknown,omitzero"`
 	// Closed are the gates that are: host:port, or namespace/name.
 	Closed []string `json:"closed,omitzero"`
+	// Upstream is the reason that every upstream has.
+	Upstream        policy.Reason `json:"upstream,omitzero"`
+	PublicNamespace bool          `json:"publicNamespace,omitzero"`
 	// GatesUnknown: nobody could be asked about the gates.
 	GatesUnknown bool               `json:"gatesUnknown,omitzero"`
 	Discovered   *policy.Discovered `json:"discovered,omitzero"`
@@ -56,7 +60,13 @@ func (c *conditions) gates(compiled *policy.Compiled) *policy.Gates {
 	if c.GatesUnknown {
 		return nil
 	}
-	gates := &policy.Gates{ServiceHosts: map[policy.Endpoint]bool{}, Caches: map[policy.Cache]bool{}}
+	gates := &policy.Gates{
+		ServiceHosts: map[policy.Endpoint]bool{}, Caches: map[policy.Cache]bool{},
+		Upstreams: map[policy.Upstream]policy.Reason{}, PublicNamespace: c.PublicNamespace,
+	}
+	for _, probe := range compiled.UpstreamProbes() {
+		gates.Upstreams[probe.Upstream] = c.Upstream
+	}
 	for _, probe := range compiled.HostProbes() {
 		gates.ServiceHosts[probe.Endpoint] = !slices.Contains(c.Closed, net.JoinHostPort(probe.Host, probe.Port))
 	}
@@ -71,6 +81,15 @@ type verdict struct {
 	Class       audit.Class `json:"class"`
 	ServiceHost string      `json:"serviceHost"`
 	DNS         string      `json:"dns"`
+	// Fallthrough is left out in policies without spec.resolvers.
+	Fallthrough string `json:"fallthrough,omitzero"`
+}
+
+func fallthroughText(compiled *policy.Compiled, f audit.Finding) string {
+	if len(compiled.Document().Spec.Resolvers) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s, %s", f.Class, f.Reason)
 }
 
 func TestCases(t *testing.T) {
@@ -92,7 +111,7 @@ func TestCases(t *testing.T) {
 				mu.Lock()
 				defer mu.Unlock()
 				ran++
-				for _, f := range []audit.Finding{v.ServiceHost, v.DNS} {
+				for _, f := range []audit.Finding{v.ServiceHost, v.DNS, v.Fallthrough} {
 					reached[string(f.Class)], reached[string(f.Reason)] = true, true
 				}
 			})
@@ -167,12 +186,13 @@ func runCase(t *testing.T, file string) audit.Verdict {
 	classifier := audit.NewClassifier(audit.Conditions{
 		Policy: compiled, Gates: now.gates(compiled), Discovered: now.Discovered, Installed: now.Installed,
 	})
-	got := classifier.Classify(decode(t, pod), now.NamespaceLabels, !now.NamespaceUnknown)
+	got := classifier.Classify(decode(t, pod), policy.Namespace{Labels: now.NamespaceLabels, Annotations: now.NamespaceAnnotations}, !now.NamespaceUnknown)
 
 	text, err := yaml.Marshal(verdict{
 		Class:       got.Class(),
 		ServiceHost: fmt.Sprintf("%s, %s", got.ServiceHost.Class, got.ServiceHost.Reason),
 		DNS:         fmt.Sprintf("%s, %s", got.DNS.Class, got.DNS.Reason),
+		Fallthrough: fallthroughText(compiled, got.Fallthrough),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"gomodules.xyz/jsonpatch/v2"
+
 	"github.com/shorthop/shorthop/pkg/mutate"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
@@ -19,6 +21,8 @@ type Conditions struct {
 	// Discovered is what is known of the cluster's DNS. Defaults to nil: nobody
 	// could be asked.
 	Discovered *policy.Discovered
+	// Advice is the advice in force. Defaults to none.
+	Advice *policy.Advice
 	// Installed is when the webhook was registered. Defaults to not known.
 	Installed time.Time
 }
@@ -26,28 +30,21 @@ type Conditions struct {
 // Classifier says how pods relate to a policy.
 type Classifier struct {
 	Conditions
-	// percents has the share of each rule that has one of its own.
+	// percents has the share of each rule, and of policy.DefaultRule.
 	percents map[string]int32
-	percent  int32
 }
 
 // NewClassifier prepares for many pods.
 func NewClassifier(c Conditions) *Classifier {
-	spec := &c.Policy.Document().Spec
-	classifier := &Classifier{Conditions: c, percents: map[string]int32{}, percent: 100}
-	if spec.Rollout.Percent != nil {
-		classifier.percent = *spec.Rollout.Percent
-	}
-	for i := range spec.Rules {
-		if percent := spec.Rules[i].Rollout.Percent; percent != nil {
-			classifier.percents[spec.Rules[i].Name] = *percent
-		}
+	classifier := &Classifier{Conditions: c, percents: map[string]int32{}}
+	for e := range c.Policy.Document().Spec.Effective() {
+		classifier.percents[e.Name()] = e.Percent
 	}
 	return classifier
 }
 
 // Classify compares a running pod with what the policy would do to it if it
-// were created now. labels are those of its namespace; they mean nothing
+// were created now. namespace is its own, which means nothing
 // unless known is true.
 //
 // For each feature, the first line that applies. "carries" is what a valid
@@ -56,7 +53,7 @@ func NewClassifier(c Conditions) *Classifier {
 //
 //	the pod                                              class       reason
 //	its namespace's labels are not known                 unknown     namespace_unknown
-//	has a record that does not describe it               edited      record_edited
+//	has a record that does not describe the feature      edited      record_edited
 //	same, carries it                                     ok          the policy's
 //	same, because of a closed gate or the rollout        unknown     the policy's
 //	same, because of a label                             opted_out   the policy's
@@ -67,6 +64,8 @@ func NewClassifier(c Conditions) *Classifier {
 //	has no record, rollout below 100 %, no label asks    unknown     rollout_in_progress
 //	has no record, is older than the webhook             missed      before_installation
 //	has no record                                        missed      not_injected
+//	would be the same if the gate of the DNS servers     unknown     gate_closed
+//	  were open, or a namespace (not) public
 //	would be the same with its own cluster DNS, and      unknown     discovery_unknown
 //	  what was discovered is not known here
 //	has a record of another policy                       stale       older_policy
@@ -74,26 +73,33 @@ func NewClassifier(c Conditions) *Classifier {
 //	  what was discovered
 //	otherwise                                            stale       changed_since
 //
+// Fall-through in resolv.conf is part of DNS, and has DNS's finding. In
+// environments each feature is told by its own variables.
+//
 // What a gate did in the past is kept by nobody but the pods that were
 // reviewed then: one without a record counts as missed.
-func (c *Classifier) Classify(pod *Pod, labels map[string]string, known bool) Verdict {
-	record, recorded := mutate.ReadRecord(&pod.Pod)
-	v := &view{Classifier: c, pod: pod, labels: labels, known: known, record: record, recorded: recorded}
+func (c *Classifier) Classify(pod *Pod, namespace policy.Namespace, known bool) Verdict {
+	v := &view{Classifier: c, pod: pod, namespace: namespace, known: known, record: mutate.ReadRecord(&pod.Pod)}
 	now := v.review(c.Gates, c.Discovered)
-	return Verdict{
+	verdict := Verdict{
 		ServiceHost: v.classify(policy.FeatureServiceHost, &now),
 		DNS:         v.classify(policy.FeatureDNS, &now),
 	}
+	if now.Decision.Fallthrough.Carrier == policy.CarrierResolvConf && v.record.ResOptions == "" {
+		verdict.Fallthrough = verdict.DNS
+	} else {
+		verdict.Fallthrough = v.classify(policy.FeatureFallthrough, &now)
+	}
+	return verdict
 }
 
 // view is a pod that is being classified.
 type view struct {
 	*Classifier
-	pod      *Pod
-	labels   map[string]string
-	known    bool
-	record   mutate.Record
-	recorded bool
+	pod       *Pod
+	namespace policy.Namespace
+	known     bool
+	record    mutate.Reading
 }
 
 // review is what the server would do to the pod under these conditions.
@@ -101,22 +107,23 @@ func (v *view) review(gates *policy.Gates, discovered *policy.Discovered) mutate
 	return mutate.Review(v.Policy, policy.Request{
 		Operation:       policy.OperationCreatePod,
 		Namespace:       v.pod.Metadata.Namespace,
-		NamespaceLabels: v.labels,
-		NamespaceKnown:  v.known,
-		Pod:             &v.pod.Pod,
-		ObjectSize:      v.pod.Size,
-		Gates:           gates,
-		Discovered:      discovered,
+		NamespaceLabels: v.namespace.Labels, NamespaceAnnotations: v.namespace.Annotations,
+		NamespaceKnown: v.known,
+		Pod:            &v.pod.Pod,
+		ObjectSize:     v.pod.Size,
+		Gates:          gates,
+		Discovered:     discovered,
+		Advice:         v.Advice,
 	})
 }
 
 func (v *view) classify(f policy.Feature, now *mutate.Result) Finding {
 	o := outcomeOf(f, now)
 	same := v.same(f, now)
-	switch _, annotated := v.pod.Metadata.Annotations[policy.AnnotationInjected]; {
+	switch {
 	case o.Reason == policy.ReasonNamespaceUnknown:
 		return Finding{Unknown, Reason(o.Reason)}
-	case annotated && !v.recorded:
+	case v.edited(f):
 		return Finding{Edited, ReasonRecordEdited}
 	case same && !o.Injects():
 		return skipped(o.Reason)
@@ -126,11 +133,13 @@ func (v *view) classify(f policy.Feature, now *mutate.Result) Finding {
 		return Finding{Pinned, ReasonGateClosed}
 	case o.Action == policy.ActionDryRun:
 		return Finding{Unknown, ReasonDryRun}
-	case !v.recorded:
+	case !v.record.Found:
 		return v.missed(now.Decision.Rule, o.Reason)
+	case f != policy.FeatureServiceHost && v.sameWithOtherUpstreams(f):
+		return Finding{Unknown, ReasonGateClosed}
 	case v.Discovered == nil && v.sameUnder(f, v.Gates, v.carriedDNS()):
 		return Finding{Unknown, ReasonDiscovery}
-	case v.record.Policy != v.Policy.Hash():
+	case v.record.By(f).Policy != v.Policy.Hash():
 		return Finding{Stale, ReasonOlderPolicy}
 	case v.sameUnder(f, &policy.Gates{}, v.Discovered), v.sameUnder(f, &policy.Gates{}, nil):
 		return Finding{Unknown, ReasonGateWasClosed}
@@ -142,7 +151,8 @@ func (v *view) classify(f policy.Feature, now *mutate.Result) Finding {
 // get.
 func skipped(reason policy.Reason) Finding {
 	switch reason {
-	case policy.ReasonServiceHostUnhealthy, policy.ReasonRollout:
+	case policy.ReasonServiceHostUnhealthy, policy.ReasonRollout,
+		policy.ReasonUpstreamSlow, policy.ReasonUpstreamFails, policy.ReasonUpstreamInventsAnswers:
 		return Finding{Unknown, Reason(reason)}
 	case policy.ReasonDisabledByPodLabel, policy.ReasonDisabledByNamespaceLabel, policy.ReasonNamespaceClosed:
 		return Finding{OptedOut, Reason(reason)}
@@ -154,13 +164,9 @@ func skipped(reason policy.Reason) Finding {
 // missed is the class of a feature that the pod would get, where nothing of
 // ours is on it.
 func (v *view) missed(rule string, reason policy.Reason) Finding {
-	percent, own := v.percents[rule]
-	if !own {
-		percent = v.percent
-	}
 	asked := reason == policy.ReasonEnabledByPodLabel || reason == policy.ReasonEnabledByNamespaceLabel
 	switch {
-	case percent < 100 && !asked:
+	case v.percents[rule] < 100 && !asked:
 		return Finding{Unknown, ReasonRolloutInProgress}
 	case v.pod.Metadata.CreationTimestamp.Before(v.Installed):
 		return Finding{Missed, ReasonBeforeInstall}
@@ -168,11 +174,44 @@ func (v *view) missed(rule string, reason policy.Reason) Finding {
 	return Finding{Missed, ReasonNotInjected}
 }
 
+// edited reports whether the pod's record cannot be believed for a feature: it
+// is no record, or somebody has changed what it says was added.
+func (v *view) edited(f policy.Feature) bool {
+	_, annotated := v.pod.Metadata.Annotations[policy.AnnotationInjected]
+	lost := map[policy.Feature]bool{
+		policy.FeatureServiceHost: v.record.LostServiceHost, policy.FeatureDNS: v.record.LostDNS, policy.FeatureFallthrough: v.record.LostResOptions,
+	}[f]
+	return annotated && !v.record.Found || lost
+}
+
 func (v *view) carries(f policy.Feature) bool {
-	if f == policy.FeatureServiceHost {
+	switch f {
+	case policy.FeatureServiceHost:
 		return v.record.ServiceHost != ""
+	case policy.FeatureFallthrough:
+		return v.record.ResOptions != ""
+	case policy.FeatureDNS, policy.FeatureAdvice, policy.FeatureRecord:
 	}
 	return v.record.DNS != ""
+}
+
+// sameWithOtherUpstreams reports whether a feature differs only by what the DNS
+// servers say now.
+func (v *view) sameWithOtherUpstreams(f policy.Feature) bool {
+	if v.Gates == nil {
+		return false
+	}
+	for _, public := range []bool{false, true} {
+		open := *v.Gates
+		open.Upstreams, open.PublicNamespace = map[policy.Upstream]policy.Reason{}, public
+		for _, probe := range v.Policy.UpstreamProbes() {
+			open.Upstreams[probe.Upstream] = ""
+		}
+		if v.carries(f) && v.sameUnder(f, &open, v.Discovered) {
+			return true
+		}
+	}
+	return false
 }
 
 // pinned reports whether the pod points at something whose gate is closed:
@@ -196,7 +235,7 @@ func (v *view) pinned(f policy.Feature, reason policy.Reason) bool {
 // policy's servers are fallbacks.
 func (v *view) carriedDNS() *policy.Discovered {
 	config, added := v.pod.Spec.DNSConfig, &v.record.Added
-	if v.record.DNS != policy.DNSModeNodeLocal || added.Searches < 3 {
+	if v.record.DNS != policy.DNSModeNodeLocal || len(config.Searches) < 3 {
 		return nil
 	}
 	carried := &policy.Discovered{Domain: config.Searches[2]}
@@ -215,12 +254,20 @@ func (v *view) sameUnder(f policy.Feature, gates *policy.Gates, discovered *poli
 // same reports whether a review leaves a feature as it is, and the pod carries
 // it if and only if it would be injected.
 func (v *view) same(f policy.Feature, result *mutate.Result) bool {
-	return outcomeOf(f, result).Injects() == v.carries(f) && !changes(f, result)
+	injects := outcomeOf(f, result).Injects()
+	if f == policy.FeatureFallthrough {
+		injects = result.Decision.Fallthrough.ThroughEnvironment()
+	}
+	return injects == v.carries(f) && !changes(f, result)
 }
 
 func outcomeOf(f policy.Feature, result *mutate.Result) policy.Outcome {
-	if f == policy.FeatureServiceHost {
+	switch f {
+	case policy.FeatureServiceHost:
 		return result.Decision.ServiceHost.Outcome
+	case policy.FeatureFallthrough:
+		return result.Decision.Fallthrough.Outcome
+	case policy.FeatureDNS, policy.FeatureAdvice, policy.FeatureRecord:
 	}
 	return result.Decision.DNS.Outcome
 }
@@ -228,14 +275,14 @@ func outcomeOf(f policy.Feature, result *mutate.Result) policy.Outcome {
 // changes reports whether a review changes what a feature is about. That the
 // record would name another policy or rule does not count.
 func changes(f policy.Feature, result *mutate.Result) bool {
-	paths := []string{"/spec/containers/", "/spec/initContainers/"}
-	if f == policy.FeatureDNS {
-		paths = []string{"/spec/dnsConfig", "/spec/dnsPolicy"}
+	switch f {
+	case policy.FeatureServiceHost:
+		return result.ChangesServiceHost
+	case policy.FeatureFallthrough:
+		return result.ChangesResOptions
+	case policy.FeatureDNS, policy.FeatureAdvice, policy.FeatureRecord:
 	}
-	for i := range result.Operations {
-		if slices.ContainsFunc(paths, func(path string) bool { return strings.HasPrefix(result.Operations[i].Path, path) }) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(result.Operations, func(o jsonpatch.Operation) bool {
+		return strings.HasPrefix(o.Path, "/spec/dnsConfig") || strings.HasPrefix(o.Path, "/spec/dnsPolicy")
+	})
 }

@@ -2,11 +2,11 @@ package audit
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/pkg/printable"
 )
 
 // Counts adds up pods.
@@ -32,7 +32,7 @@ func NewCounts() Counts {
 	}
 	return Counts{
 		Classes:  zeros(),
-		Features: map[policy.Feature]map[Class]int{policy.FeatureServiceHost: zeros(), policy.FeatureDNS: zeros()},
+		Features: map[policy.Feature]map[Class]int{policy.FeatureServiceHost: zeros(), policy.FeatureDNS: zeros(), policy.FeatureFallthrough: zeros()},
 		LeftOut:  map[LeftOut]int{LeftOutFinished: 0, LeftOutDeleting: 0, LeftOutMirror: 0},
 	}
 }
@@ -43,6 +43,7 @@ func (c *Counts) Add(v Verdict) {
 	c.Classes[v.Class()]++
 	c.Features[policy.FeatureServiceHost][v.ServiceHost.Class]++
 	c.Features[policy.FeatureDNS][v.DNS.Class]++
+	c.Features[policy.FeatureFallthrough][v.Fallthrough.Class]++
 }
 
 // Actionable reports whether there is anything to act on.
@@ -50,12 +51,13 @@ func (c *Counts) Actionable() bool {
 	return slices.ContainsFunc(Classes(), func(class Class) bool { return class.Actionable() && c.Classes[class] > 0 })
 }
 
-// Tally counts pods, and groups them by workload. It grows with the number of
-// workloads, not with that of pods.
+// Tally counts pods, and groups them by workload and by namespace. It grows with
+// the number of these, not with that of pods.
 type Tally struct {
 	Counts
 	workloads  map[key]*Workload
-	namespaces map[string]bool
+	namespaces map[string]*Progress
+	reasons    map[WhyNot]int // without Pods
 }
 
 type key struct {
@@ -65,7 +67,7 @@ type key struct {
 
 // NewTally returns an empty Tally.
 func NewTally() *Tally {
-	return &Tally{Counts: NewCounts(), workloads: map[key]*Workload{}, namespaces: map[string]bool{}}
+	return &Tally{Counts: NewCounts(), workloads: map[key]*Workload{}, namespaces: map[string]*Progress{}, reasons: map[WhyNot]int{}}
 }
 
 // Workload is what was found out about the pods of a workload.
@@ -91,15 +93,29 @@ type Group struct {
 // Restart says how to have the pods of a workload created again: by a command,
 // or else in words.
 type Restart struct {
-	Command string `json:"command,omitzero"`
-	Advice  string `json:"advice,omitzero"`
+	// Command is the program and its arguments. All of them are valid names: no
+	// shell takes them for anything else.
+	Command []string `json:"command,omitzero"`
+	Advice  string   `json:"advice,omitzero"`
 }
 
 // Add counts a pod, and adds it to its workload.
 func (t *Tally) Add(pod *Pod, v Verdict) {
 	t.Counts.Add(v)
-	t.namespaces[pod.Metadata.Namespace] = true
-	k := key{pod.Metadata.Namespace, pod.Workload()}
+	progress := t.namespaces[pod.Metadata.Namespace]
+	if progress == nil {
+		progress = &Progress{Namespace: pod.Metadata.Namespace}
+		t.namespaces[pod.Metadata.Namespace] = progress
+	}
+	progress.add(v.Class())
+	t.explain(policy.FeatureServiceHost, v.ServiceHost)
+	t.explain(policy.FeatureDNS, v.DNS)
+	t.explain(policy.FeatureFallthrough, v.Fallthrough)
+	workload := pod.Workload()
+	for _, s := range []*string{&workload.Group, &workload.Kind, &workload.Name} {
+		*s = printable.Cut(*s, printable.MaxName) // what is kept of a reference of a megabyte
+	}
+	k := key{pod.Metadata.Namespace, workload}
 	w := t.workloads[k]
 	if w == nil {
 		w = &Workload{Namespace: k.namespace, Workload: k.Workload}
@@ -108,6 +124,14 @@ func (t *Tally) Add(pod *Pod, v Verdict) {
 	w.Pods++
 	w.add(policy.FeatureServiceHost, v.ServiceHost)
 	w.add(policy.FeatureDNS, v.DNS)
+	w.add(policy.FeatureFallthrough, v.Fallthrough)
+}
+
+// explain counts why a feature is not ok.
+func (t *Tally) explain(f policy.Feature, finding Finding) {
+	if finding.Class != OK {
+		t.reasons[WhyNot{Feature: f, Class: finding.Class, Reason: finding.Reason}]++
+	}
 }
 
 func (w *Workload) add(f policy.Feature, finding Finding) {
@@ -135,7 +159,7 @@ func (t *Tally) Workloads(shown func(Class) bool) []*Workload {
 			return cmp.Or(
 				cmp.Compare(slices.Index(Classes(), a.Class), slices.Index(Classes(), b.Class)),
 				strings.Compare(string(a.Reason), string(b.Reason)),
-				strings.Compare(string(b.Feature), string(a.Feature))) // service_host, dns
+				strings.Compare(string(b.Feature), string(a.Feature))) // service_host, fallthrough, dns
 		})
 		if slices.ContainsFunc(w.Findings, func(g Group) bool { return g.Class.Actionable() }) {
 			w.Restart = new(w.restart())
@@ -143,24 +167,7 @@ func (t *Tally) Workloads(shown func(Class) bool) []*Workload {
 		found = append(found, w)
 	}
 	slices.SortFunc(found, func(a, b *Workload) int {
-		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name))
+		return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.Kind, b.Kind), strings.Compare(a.Name, b.Name), strings.Compare(a.Group, b.Group))
 	})
 	return found
-}
-
-// restart says how the pods of a workload are created again.
-func (w *Workload) restart() Restart {
-	switch w.Kind {
-	case "Deployment", "StatefulSet", "DaemonSet":
-		return Restart{Command: fmt.Sprintf("kubectl -n %s rollout restart %s/%s", w.Namespace, strings.ToLower(w.Kind), w.Name)}
-	case "CronJob":
-		return Restart{Advice: "its next run gets new pods; one that never ends must be deleted"}
-	case "Job":
-		return Restart{Advice: "let it end, or delete the Job and create it again"}
-	case "Pod":
-		return Restart{Advice: "nobody creates it again: delete it and create it from its manifest"}
-	case "ReplicaSet", "ReplicationController":
-		return Restart{Advice: "delete its pods one after the other: it creates new ones"}
-	}
-	return Restart{Advice: "restart it as its own controller wants it, or delete its pods one after the other"}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"slices"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
 
 // hang guards against tests that never end.
@@ -33,26 +35,24 @@ type fixture struct {
 
 const name = "shorthop"
 
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	control := clustertest.Start(t, cluster.Options{})
+	return &fixture{t, control}
+}
+
 // TestSeveralInjectors goes through the life of a caBundle with three replicas
 // at work. The API server counts the changes of a configuration: there must be
 // one for each reason.
 func TestSeveralInjectors(t *testing.T) {
-	control, err := cluster.Start(t.Context(), cluster.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := control.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	f := &fixture{t, control}
+	f := newFixture(t)
 	first, second, foreign := newAuthority(t, time.Now().Add(time.Hour)), newAuthority(t, time.Now().Add(time.Hour)), newAuthorityFor(t, time.Now().Add(time.Hour), "somebody")
 	f.createSecret()
 	original := f.createConfiguration([]byte("garbage"), foreign.pem())
 	injectors := []*Injector{f.start(), f.start(), f.start()}
 
-	f.setCA(first.pem())
+	leaf := pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: first.leaf(t).Raw})
+	f.setCA(slices.Concat(leaf, first.pem())) // a leaf is no CA
 	f.has(2, first.pem(), slices.Concat(foreign.pem(), first.pem()))
 	f.setCA(second.pem())
 	f.has(3, slices.Concat(first.pem(), second.pem()), slices.Concat(foreign.pem(), first.pem(), second.pem()))
@@ -88,11 +88,28 @@ func TestSeveralInjectors(t *testing.T) {
 		t.Errorf("metadata has changed (-want +got):\n%s", diff)
 	}
 
+	// What was meant for a version that has changed, or is gone, is soon tried again.
+	idle, err := New(injectors[0].Options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale := f.configuration()
+	write := func(why string) {
+		t.Helper()
+		patch, _ := patchFor(stale, []*x509.Certificate{newAuthority(t, time.Now().Add(time.Hour)).Certificate}, time.Now())
+		if again, err := idle.write(t.Context(), stale, patch, nil, time.Now()); again != conflictPause || err != nil {
+			t.Errorf("%s: tried again in %s, error %v; want %s", why, again, err, conflictPause)
+		}
+	}
+	f.patch(`[{"op": "replace", "path": "/webhooks/0/timeoutSeconds", "value": 8}]`)
+	write("a conflict")
+
 	// A configuration that was away is trusted anew.
-	configs := control.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	configs := f.control.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
 	if err := configs.Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	write("gone")
 	f.eventually("nothing is trusted", func() bool {
 		return !slices.ContainsFunc(injectors, func(i *Injector) bool { return i.Trusted(second.leaf(t), 0) })
 	})
@@ -109,7 +126,8 @@ func TestPatchIsOnlyForTheVersionThatWasRead(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{ResourceVersion: "17"},
 		Webhooks:   []admissionv1.MutatingWebhook{{ClientConfig: admissionv1.WebhookClientConfig{CABundle: ca.pem()}}, {}},
 	}
-	patch, err := json.Marshal(patchFor(config, []*x509.Certificate{ca.Certificate}, time.Now()))
+	operations, _ := patchFor(config, []*x509.Certificate{ca.Certificate}, time.Now())
+	patch, err := json.Marshal(operations)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +200,12 @@ func (f *fixture) patch(operations string) {
 // start starts a replica.
 func (f *fixture) start() *Injector {
 	f.Helper()
-	injector, err := New(Options{Namespace: "default", Secret: name, Configuration: name, Client: f.control.Client, Log: logr.Discard()})
+	return f.startWith(&recorder{})
+}
+
+func (f *fixture) startWith(r Recorder) *Injector {
+	f.Helper()
+	injector, err := New(Options{Namespace: "default", Secret: name, Configuration: name, Client: f.control.Client, Recorder: r, Log: logr.Discard()})
 	if err != nil {
 		f.Fatal(err)
 	}

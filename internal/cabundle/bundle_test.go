@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -105,7 +106,7 @@ func TestMerge(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, changed := merge(test.bundle, test.cas, now)
+			got, _, changed := merge(test.bundle, test.cas, now)
 			if changed != (test.want != nil) {
 				t.Fatalf("changed is %t", changed)
 			}
@@ -118,8 +119,67 @@ func TestMerge(t *testing.T) {
 			if diff := cmp.Diff(string(test.want), string(got)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
-			if _, again := merge(got, test.cas, now); again {
+			if _, _, again := merge(got, test.cas, now); again {
 				t.Error("a second merge changes it again")
+			}
+		})
+	}
+}
+
+// A bundle has a bound. Within it there is always room for what is served by, and replicas with other knowledge do not undo
+// each other's choice.
+func TestMergeIsBounded(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	var foreign, earlier []byte
+	for range 300 {
+		foreign = append(foreign, newAuthorityFor(t, now.Add(time.Hour), "somebody").pem()...)
+	}
+	for n := range 30 {
+		earlier = append(earlier, newAuthority(t, now.Add(time.Hour+time.Duration(n)*time.Minute)).pem()...)
+	}
+	served, current, unknown := newAuthority(t, now.Add(10*time.Minute)), newAuthority(t, now.Add(2*time.Hour)), newAuthority(t, now.Add(3*time.Hour))
+	huge := newAuthorityFor(t, now.Add(time.Hour), strings.Repeat("x", maxBytes))
+	join := slices.Concat[[]byte]
+	for name, test := range map[string]struct {
+		bundle []byte
+		cas    []authority
+		kept   []authority
+		count  int
+	}{
+		"foreign ones make room":                        {foreign, []authority{current, served}, []authority{current, served}, maxCertificates},
+		"ours are behind them":                          {join(foreign, served.pem(), current.pem()), []authority{served}, []authority{current, served}, maxCertificates},
+		"what other replicas may serve by goes first":   {join(foreign, unknown.pem()), []authority{current}, []authority{current, unknown}, maxCertificates},
+		"of those, the newest":                          {join(earlier, unknown.pem(), foreign), []authority{served}, []authority{served, unknown}, maxCertificates},
+		"one that is too large is left out":             {huge.pem(), []authority{served}, []authority{served}, 1},
+		"what is served by stays, however large":        {current.pem(), []authority{huge}, []authority{huge}, 1},
+		"garbage of a megabyte":                         {bytes.Repeat([]byte("-----BEGIN CERTIFICATE-----\n"), 1<<15), []authority{served}, []authority{served}, 1},
+		"as many as there is room for are left as they": {join(served.pem(), current.pem()), []authority{served}, []authority{served, current}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var cas []*x509.Certificate
+			for _, ca := range test.cas {
+				cas = append(cas, ca.Certificate)
+			}
+			merged, dropped, _ := merge(test.bundle, cas, now)
+			got, _ := parse(merged)
+			for _, ca := range test.kept {
+				if !contains(got, ca.Certificate) {
+					t.Error("what has to be there is not")
+				}
+			}
+			if len(got) != test.count || len(got) > 1 && len(merged) > maxBytes {
+				t.Errorf("%d certificates of %d bytes, want %d; dropped: %v", len(got), len(merged), test.count, dropped)
+			}
+			if before, _ := parse(test.bundle); len(before)+len(cas)-len(got) < dropped[DroppedExcess] {
+				t.Errorf("%d of %d are left, and %d are said to be dropped", len(got), len(before), dropped[DroppedExcess])
+			}
+			if _, _, again := merge(merged, cas, now); again {
+				t.Error("a second merge changes it again")
+			}
+			if _, _, again := merge(merged, []*x509.Certificate{test.kept[0].Certificate}, now); again {
+				t.Error("a replica that knows less changes it again")
 			}
 		})
 	}

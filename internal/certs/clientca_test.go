@@ -24,6 +24,7 @@ import (
 
 	"github.com/shorthop/shorthop/internal/certs"
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
 
 // protected is an HTTPS server that asks clients for a certificate.
@@ -36,10 +37,7 @@ type protected struct {
 
 func newCA(t *testing.T) *cluster.CA {
 	t.Helper()
-	ca, err := cluster.NewCA()
-	if err != nil {
-		t.Fatal(err)
-	}
+	ca := clustertest.CA(t)
 	return ca
 }
 
@@ -51,10 +49,7 @@ func newProtected(t *testing.T, ca *cluster.CA, names ...string) *protected {
 	if err := p.serving.WriteServingCert(dir, "127.0.0.1"); err != nil {
 		t.Fatal(err)
 	}
-	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	pair := clustertest.LoadCert(t, dir)
 	clients, err := certs.NewClientCA(p.file, names, logr.Discard())
 	if err != nil {
 		t.Fatal(err)
@@ -94,10 +89,7 @@ func (p *protected) client(ca *cluster.CA, commonName string, dnsNames ...string
 		if err := ca.WriteClientCert(dir, commonName, dnsNames...); err != nil {
 			p.Fatal(err)
 		}
-		pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"))
-		if err != nil {
-			p.Fatal(err)
-		}
+		pair := clustertest.LoadCert(p, dir)
 		// Presented whatever CAs the server names, as an attacker would.
 		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &pair, nil }
 	}
@@ -172,10 +164,7 @@ func TestClientCARefusesServingCertificates(t *testing.T) {
 	if err := ca.WriteServingCert(dir, "node"); err != nil {
 		t.Fatal(err)
 	}
-	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	pair := clustertest.LoadCert(t, dir)
 	client := p.client(nil, "")
 	client.Transport.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{pair}
 	if p.getsIn(client) {
@@ -194,6 +183,17 @@ func TestClientCAIsReplaced(t *testing.T) {
 	p.eventually(true, renewed)
 	p.eventually(true, old)
 	// A client that could resume its session is verified like any other.
+	resumed := false
+	old.Transport.(*http.Transport).TLSClientConfig.VerifyConnection = func(state tls.ConnectionState) error {
+		resumed = resumed || state.DidResume
+		return nil
+	}
+	for range 3 {
+		p.eventually(true, old)
+	}
+	if resumed {
+		t.Error("a session was resumed")
+	}
 	p.write(second.Bundle())
 	p.eventually(false, old)
 	p.eventually(true, renewed)

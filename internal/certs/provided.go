@@ -17,6 +17,8 @@ import (
 const (
 	certFile = "tls.crt"
 	keyFile  = "tls.key"
+	// caFile is only in Secrets of CAs.
+	caFile = "ca.crt"
 )
 
 // Provided serves the pair in a folder, which cert-manager or somebody else

@@ -19,6 +19,7 @@ import (
 
 	"github.com/shorthop/shorthop/internal/certs"
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
 
 const (
@@ -42,10 +43,7 @@ type fixture struct {
 func newFixture(t *testing.T, dir string) *fixture {
 	t.Helper()
 	f := &fixture{T: t, dir: dir, roots: x509.NewCertPool()}
-	var err error
-	if f.ca, err = cluster.NewCA(); err != nil {
-		t.Fatal(err)
-	}
+	f.ca = clustertest.CA(t)
 	f.roots.AppendCertsFromPEM(f.ca.Bundle())
 	f.sign(dir)
 	return f
@@ -87,10 +85,7 @@ func (f *fixture) sign(dir string) {
 // inFolder returns the certificate in dir.
 func (f *fixture) inFolder(dir string) *x509.Certificate {
 	f.Helper()
-	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"))
-	if err != nil {
-		f.Fatal(err)
-	}
+	pair := clustertest.LoadCert(f, dir)
 	return pair.Leaf
 }
 

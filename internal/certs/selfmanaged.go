@@ -10,10 +10,9 @@ import (
 	"time"
 
 	servertls "github.com/cert-manager/cert-manager/pkg/server/tls"
-	"github.com/cert-manager/cert-manager/pkg/server/tls/authority"
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
-	"k8s.io/client-go/rest"
+	"k8s.io/client-go/kubernetes"
 )
 
 // adoptInterval is how often a new certificate is looked for, and whether it
@@ -27,6 +26,11 @@ type Publisher interface {
 	// Trusted reports whether API servers have had what verifies the leaf for
 	// at least that long.
 	Trusted(leaf *x509.Certificate, forAtLeast time.Duration) bool
+	// Serving says which leaf is served from now on.
+	Serving(leaf *x509.Certificate)
+	// Trouble says why API servers do not come to trust anything new, "" where
+	// nothing is known to be wrong.
+	Trouble() string
 }
 
 // SelfManagedOptions says what to sign. All fields but Log are required.
@@ -37,15 +41,16 @@ type SelfManagedOptions struct {
 	// DNSNames of the serving certificate.
 	DNSNames []string
 	// CADuration and LeafDuration are the lifetimes. Both are renewed when a
-	// third is left.
+	// third is left. CADuration is the longer one.
 	CADuration, LeafDuration time.Duration
 	// Settle is how long what is new must have been known before it is served:
 	// the CA in the webhook configuration, so that every API server has it, and
-	// the leaf since its NotBefore, for clocks that are behind.
+	// the leaf since its NotBefore, for clocks that are behind: one that was
+	// signed a moment ago began five minutes before, or a tenth of its life.
 	Settle time.Duration
 	// Publisher puts the CA into the webhook configuration.
 	Publisher Publisher
-	Config    *rest.Config
+	Client    kubernetes.Interface
 	// NotAfter is called with the expiry of each certificate that is served.
 	NotAfter func(time.Time)
 	Log      logr.Logger
@@ -71,13 +76,9 @@ type SelfManaged struct {
 func NewSelfManaged(o SelfManagedOptions) *SelfManaged {
 	return &SelfManaged{o: o, signed: &servertls.DynamicSource{
 		DNSNames: o.DNSNames,
-		Authority: &authority.DynamicAuthority{
-			SecretNamespace: o.Namespace,
-			SecretName:      o.Secret,
-			RESTConfig:      o.Config,
-			CommonName:      o.Secret,
-			CADuration:      o.CADuration,
-			LeafDuration:    o.LeafDuration,
+		Authority: &authority{
+			namespace: o.Namespace, secret: o.Secret, caDuration: o.CADuration, leafDuration: o.LeafDuration,
+			client: o.Client, log: o.Log,
 		},
 	}}
 }
@@ -122,7 +123,7 @@ func (s *SelfManaged) Start(ctx context.Context) error {
 func (s *SelfManaged) adopt(now time.Time) error {
 	next, err := s.signed.GetCertificate(nil)
 	if err != nil {
-		return fmt.Errorf("no certificate is signed yet: it needs a CA in Secret %s/%s", s.o.Namespace, s.o.Secret)
+		return fmt.Errorf("no certificate is signed yet: it needs a CA in Secret %s/%s%s", s.o.Namespace, s.o.Secret, s.trouble())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -137,6 +138,7 @@ func (s *SelfManaged) adopt(now time.Time) error {
 		return fmt.Errorf("a certificate is signed, but not served yet: %w", why)
 	}
 	s.serving.Store(next)
+	s.o.Publisher.Serving(next.Leaf)
 	s.waiting = nil
 	s.o.NotAfter(next.Leaf.NotAfter)
 	s.o.Log.Info("serving a new certificate", "serial", next.Leaf.SerialNumber.String(), "notAfter", next.Leaf.NotAfter)
@@ -146,12 +148,20 @@ func (s *SelfManaged) adopt(now time.Time) error {
 // tooNew returns why a certificate may not be served yet, or nil.
 func (s *SelfManaged) tooNew(leaf *x509.Certificate, now time.Time) error {
 	if !s.o.Publisher.Trusted(leaf, s.o.Settle) {
-		return fmt.Errorf("the webhook configuration has not had its CA in every caBundle for %s yet", s.o.Settle)
+		return fmt.Errorf("the webhook configuration has not had its CA in every caBundle for %s yet%s", s.o.Settle, s.trouble())
 	}
 	if now.Sub(leaf.NotBefore) < s.o.Settle {
 		return fmt.Errorf("it has not been valid for %s yet", s.o.Settle)
 	}
 	return nil
+}
+
+// trouble is what the publisher says, to follow a reason.
+func (s *SelfManaged) trouble() string {
+	if trouble := s.o.Publisher.Trouble(); trouble != "" {
+		return ": " + trouble
+	}
+	return ""
 }
 
 // Healthy returns nil once there is a certificate to serve, and stays so: a

@@ -19,6 +19,7 @@ import (
 
 	"github.com/shorthop/shorthop/internal/certs"
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
 
 // publisher stands for the webhook configuration: API servers trust what the
@@ -43,6 +44,10 @@ func (p *publisher) Trusted(leaf *x509.Certificate, forAtLeast time.Duration) bo
 	p.asked, p.settle = leaf, forAtLeast
 	return p.trusted
 }
+
+func (p *publisher) Serving(*x509.Certificate) {}
+
+func (p *publisher) Trouble() string { return "somebody takes it out" }
 
 func (p *publisher) trust(yes bool) {
 	p.mu.Lock()
@@ -73,7 +78,7 @@ func startReplica(t *testing.T, control *cluster.Cluster, settle time.Duration) 
 	r := &replica{T: t}
 	r.SelfManaged = certs.NewSelfManaged(certs.SelfManagedOptions{
 		Namespace: "default", Secret: caSecret, DNSNames: []string{"shorthop.default.svc", "shorthop.default"},
-		CADuration: 3 * time.Hour, LeafDuration: time.Hour, Settle: settle, Publisher: &r.publisher, Config: control.Config,
+		CADuration: 3 * time.Hour, LeafDuration: time.Hour, Settle: settle, Publisher: &r.publisher, Client: control.Client,
 		NotAfter: func(at time.Time) { r.notAfter.Store(at.Unix()) }, Log: logr.Discard(),
 	})
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -119,15 +124,7 @@ func (r *replica) served() *tls.Certificate {
 }
 
 func TestSelfManaged(t *testing.T) {
-	control, err := cluster.Start(t.Context(), cluster.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := control.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	control := clustertest.Start(t, cluster.Options{})
 	secrets := control.Client.CoreV1().Secrets("default")
 	// ca returns what is in the Secret, nil where that is nothing.
 	ca := func() *x509.Certificate {
@@ -147,7 +144,7 @@ func TestSelfManaged(t *testing.T) {
 		return cert
 	}
 	// As the chart creates it.
-	_, err = secrets.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: caSecret, Labels: map[string]string{"release": "ours"}}}, metav1.CreateOptions{})
+	_, err := secrets.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: caSecret, Labels: map[string]string{"release": "ours"}}}, metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,7 +152,7 @@ func TestSelfManaged(t *testing.T) {
 	// Neither of two replicas serves before its CA is published.
 	replicas := []*replica{startReplica(t, control, 0), startReplica(t, control, 0)}
 	for _, r := range replicas {
-		r.unhealthy("a certificate is signed, but not served yet: the webhook configuration has not had its CA in every caBundle for 0s yet")
+		r.unhealthy("a certificate is signed, but not served yet: the webhook configuration has not had its CA in every caBundle for 0s yet: somebody takes it out")
 		if !r.publisher.started.Load() {
 			t.Error("nobody publishes")
 		}

@@ -1,19 +1,19 @@
 package cli
 
 import (
-	"bufio"
 	"bytes"
-	"compress/gzip"
 	"context"
 	stdjson "encoding/json"
-	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/shorthop/shorthop/internal/discovery"
+	"github.com/shorthop/shorthop/internal/explain"
 	"github.com/shorthop/shorthop/pkg/advisor"
 	"github.com/shorthop/shorthop/pkg/advisor/htmlreport"
 	"github.com/shorthop/shorthop/pkg/advisor/querylog"
@@ -21,18 +21,9 @@ import (
 	"github.com/shorthop/shorthop/pkg/resolver"
 )
 
-// Output formats of advise alone: rules, and a page for people.
-const (
-	outputPolicy = "policy"
-	outputHTML   = "html"
-)
-
-// defaultClusterDomain is kubeadm's and that of nearly all clusters.
-const defaultClusterDomain = "cluster.local"
-
 type adviseOptions struct {
 	cluster       clusterFlags
-	podsFile      string
+	podsFiles     []string
 	since         time.Duration
 	logPods       string
 	logFormat     string
@@ -42,6 +33,8 @@ type adviseOptions struct {
 	compareFile   string
 	names         int
 	dropFallback  bool
+	minConfidence string
+	advice        adviceFlags
 	output        *choice
 }
 
@@ -59,30 +52,55 @@ answer: with the resolvers that the policy's spec.resolvers names for the images
 else with all that are modelled. Changes nothing.
 
 The log must be that of the first hop, the server that the pods ask: behind a
-node-local cache, the cache's own. Files may be gzipped, and have what kubectl logs
---prefix --timestamps or a container runtime puts before each line. Timestamps tell
-which pod had an address that was used again.
+node-local cache, the cache's own. It is read as stores and collectors keep it: behind
+any prefix, in JSON (Docker, Loki, Fluent Bit, Elasticsearch, Cloud Logging, CloudWatch,
+Azure, Datadog and others), CSV or logfmt, compressed by gzip, Zstandard or bzip2. So are
+Inspektor Gadget's trace_dns (-o json) and Hubble's flows (-o jsonpb), which name the pod
+themselves. Several kinds may be mixed. Timestamps tell which pod had an address that was
+used again. A log must have everything: log in every server block, without a class. What
+is missing is told, and lowers the confidence: low confidence is never applied.
 
-Pods are those of --pods, else of the cluster. With --since, the logs of the
-cluster's node-local-dns pods are read, or where there are none, of kube-dns.
+Pods are those of --pods (a list, an array, JSON lines, YAML), else of the cluster.
+Services, StatefulSets and namespaces beside them tell which names need room though they
+are not ready. With --since, the logs of the cluster's node-local-dns pods are read, or
+where there are none, of the cluster DNS.
 
 With -o policy: a policy with a rule for the workloads that share a recommendation;
 with --policy, that policy with these rules in it: before the rule that decides for
 the pods now, with all that it says, or behind all (before rules that were made so
 earlier).
 
+Which resolver a workload has is what the policy's spec.resolvers says of its images,
+else what its queries look like, with their number of pairs of A and AAAA: a hint, which
+never allows a value by itself that would not be safe for all. With -o resolvers: these
+hints, as comments for spec.resolvers, to be checked.
+
+With -o advice: a DNSAdvice, which the webhook follows (--advice). With --merge, what an
+earlier one has is kept: what a name needs counts at once, whatever the confidence, and
+is remembered for --memory; a lower value comes with 24 hours that were covered on seven
+days, of medium confidence at least, and holds for the images and commands of pods a
+whole start of which was seen. The same logs again change nothing. With --write, that is
+done to the document in ConfigMaps, and the exit code is 0.
+
 With -o html: a page with charts, all workloads and all risks. It loads nothing, so
 it can be opened from a file, mailed and printed.
 
 With -o json:
 
-  source         logs, bytes, lines, queries, retries, skipped, pods, from, to
-  cluster        domain, nodeSearches
+  source         logs, bytes, lines, queries, retries, skipped, pods, from, to,
+                 untimed, readTwicePercent, files (each log; forms: what its queries
+                 stood in; saw: what else it has), gaps (code, text,
+                 confidence: the most that is possible, logs)
+  cluster        domain, domainFound, nodeSearches
   totals         workloads, lookups, queries, predicted
   workloads      namespace, kind, name, pods, rules and ndots (in force), lookups (a
                  name asked for once, A and AAAA together), queries, recommendation
                  (ndots, queries, saved, savedPercent, confidence, because, apply,
-                 fallback), reason where there is none to apply, names, risks
+                 fallback), reason where there is none to apply, names, risks,
+                 completeness (from, to, coveredSeconds, logs, starts,
+                 missingPercent, unfinished, foreign),
+                 resolver (name, empty where not known; from: policy or queries; pairs;
+                 reason)
   risks          code, text, names
   waste          the names whose search lists cost most
   unattributed   queries of clients that are no workload, with the reason
@@ -91,13 +109,16 @@ With -o json:
 Exit codes: 0 nothing to act on, 1 there are recommendations that save queries, 2
 could not run.`,
 		Example: `  # From files
-  kubectl get pods -A -o json > pods.json
+  kubectl get pods,services,statefulsets,namespaces -A -o json > pods.json
   kubectl logs -n kube-system -l k8s-app=node-local-dns --timestamps --tail -1 > dns.log
   kubectl shorthop advise --pods pods.json dns.log
 
   # From the cluster, as rules for the policy
   kubectl shorthop advise --since 24h --policy policy.yaml -o policy > new.yaml
   kubectl shorthop lint new.yaml
+
+  # As advice, kept for the next time
+  kubectl shorthop advise --since 24h -o advice --merge advice.json > new.json
 
   # Did it help?
   kubectl shorthop advise --since 1h -o json > before.json
@@ -106,15 +127,15 @@ could not run.`,
 	}
 	o.cluster.add(command)
 	flags := command.Flags()
-	flags.StringVar(&o.podsFile, "pods", "", "file with the pods, from kubectl get pods -A -o json (default: ask the cluster)")
+	flags.StringArrayVar(&o.podsFiles, "pods", nil, "file with the pods, from kubectl get pods -A -o json or yaml; several, of different times, tell more of pods that are gone (default: ask the cluster)")
 	completeFile(command, "pods", "json")
 	flags.DurationVar(&o.since, "since", 0, "read the logs of the cluster's DNS pods, this far back")
 	complete(command, "since", cobra.FixedCompletions([]string{"1h", "24h"}, cobra.ShellCompDirectiveNoFileComp))
-	flags.StringVar(&o.logPods, "log-pods", "", "NAMESPACE/SELECTOR of the pods whose logs --since reads (default: kube-system/k8s-app=node-local-dns, else kube-system/k8s-app=kube-dns)")
+	flags.StringVar(&o.logPods, "log-pods", "", "NAMESPACE/SELECTOR of the pods whose logs --since reads (default: the node-local cache's, else the cluster DNS's, by their labels in "+strings.Join(discovery.Namespaces(), " and ")+")")
 	complete(command, "log-pods", cobra.NoFileCompletions)
 	flags.StringVar(&o.logFormat, "log-format", "", "format of the log plugin, with its placeholders (default: common or combined)")
 	complete(command, "log-format", cobra.FixedCompletions([]string{"{common}", "{combined}"}, cobra.ShellCompDirectiveNoFileComp))
-	flags.StringVar(&o.clusterDomain, "cluster-domain", "", "cluster domain of the kubelets (default: the policy's, else "+defaultClusterDomain+")")
+	flags.StringVar(&o.clusterDomain, "cluster-domain", "", "cluster domain of the kubelets (default: the policy's, else "+explain.AssumedDomain+")")
 	complete(command, "cluster-domain", cobra.NoFileCompletions)
 	flags.StringSliceVar(&o.searches, "search", nil, "the nodes' own search domains, in their order (default: found in the log)")
 	complete(command, "search", cobra.NoFileCompletions)
@@ -124,7 +145,10 @@ could not run.`,
 	flags.IntVar(&o.names, "names", 10, "how many names are listed per workload with -o json; -1 for all")
 	complete(command, "names", cobra.NoFileCompletions)
 	flags.BoolVar(&o.dropFallback, "drop-fallback", false, "recommend that pods on musl in mode NodeLocal go without fallback servers: half the queries, and no resolution while the node's cache is away")
-	o.output = outputFlag(command, outputTable, outputJSON, outputPolicy, outputHTML)
+	flags.StringVar(&o.minConfidence, "min-confidence", string(advisor.ConfidenceMedium), "the least confidence with which a recommendation is to be applied: medium or high; low never is")
+	complete(command, "min-confidence", cobra.FixedCompletions([]string{string(advisor.ConfidenceMedium), string(advisor.ConfidenceHigh)}, cobra.ShellCompDirectiveNoFileComp))
+	o.advice.add(command)
+	o.output = outputFlag(command, outputTable, outputJSON, outputPolicy, outputHTML, outputResolvers, outputAdvice)
 	return command
 }
 
@@ -135,7 +159,7 @@ type adviseDocument struct {
 }
 
 func (o *adviseOptions) validate(logs []string) error {
-	if err := onlyOneStdin(append([]string{o.podsFile, o.policyFile, o.compareFile}, logs...)...); err != nil {
+	if err := onlyOneStdin(slices.Concat(o.podsFiles, []string{o.policyFile, o.compareFile, o.advice.merge}, logs)...); err != nil {
 		return err
 	}
 	if o.since < 0 || o.since > 0 && o.since < time.Second {
@@ -143,6 +167,12 @@ func (o *adviseOptions) validate(logs []string) error {
 	}
 	if o.since > 0 && len(logs) > 0 {
 		return failure("--since reads the logs of the cluster: name no files")
+	}
+	if c := advisor.Confidence(o.minConfidence); c != advisor.ConfidenceMedium && c != advisor.ConfidenceHigh {
+		return failure("--min-confidence %q: must be medium or high; low is never applied", o.minConfidence)
+	}
+	if err := o.validateAdvice(); err != nil {
+		return err
 	}
 	if o.logPods != "" && o.since == 0 {
 		return failure("--log-pods needs --since")
@@ -161,32 +191,19 @@ func (o *adviseOptions) validate(logs []string) error {
 }
 
 func (o *adviseOptions) run(ctx context.Context, s Streams, logs []string) error {
-	if err := o.validate(logs); err != nil {
-		return err
-	}
 	if len(logs) == 0 && o.since == 0 {
 		logs = []string{stdinName}
-		if err := onlyOneStdin(append([]string{o.podsFile, o.policyFile, o.compareFile}, logs...)...); err != nil {
-			return err
-		}
+	}
+	if err := o.validate(logs); err != nil {
+		return err
 	}
 	parser, err := querylog.New(o.logFormat)
 	if err != nil {
 		return failure("--log-format: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
-	var policyText []byte
-	if o.policyFile != "" {
-		if policyText, err = s.read(o.policyFile); err != nil {
-			return err
-		}
-	}
-	document, err := s.parsePolicy(o.policyFile, policyText)
+	p, err := o.policy(&s)
 	if err != nil {
 		return err
-	}
-	compiled, err := policy.Compile(document, "")
-	if err != nil {
-		return failure("%v", err)
 	}
 	var earlier *advisor.Report
 	if o.compareFile != "" {
@@ -194,59 +211,137 @@ func (o *adviseOptions) run(ctx context.Context, s Streams, logs []string) error
 			return err
 		}
 	}
-	clients := advisor.NewClients(func(image string) resolver.Resolver {
-		r, _ := compiled.ResolverOf(image)
-		return resolver.Resolver(r)
-	})
-	source, err := o.source(ctx, s)
+	source, err := o.source(s)
 	if err != nil {
 		return err
 	}
+	clients := advisor.NewClients(p.resolverOf, p.ruleBy(source.namespaceLabels(ctx, p.document)))
 	if err := source.pods(ctx, clients); err != nil {
-		return failure("%v", err)
-	}
-	collector := advisor.NewCollector(parser, clients, o.node(document))
-	told := newCounting(s.Err)
-	if o.since > 0 {
-		err = source.logs(ctx, o, func(r io.Reader) error { return collector.Read(r, told.tell) })
-	} else {
-		err = s.readLogs(logs, func(r io.Reader) error { return collector.Read(r, told.tell) })
-	}
-	if err != nil {
 		return err
 	}
-	report := collector.Report(advisor.Settings{
-		ExcludedNamespaces: document.Spec.ExcludedNamespaces, Names: o.names,
-		LocalServers: localServers(document), DropFallback: o.dropFallback,
+	collector := advisor.NewCollector(parser, clients, o.node(p.document))
+	if err := o.readLogs(ctx, source, logs, collector); err != nil {
+		return err
+	}
+	a := advice{policy: p, workloads: clients.Workloads(), compared: earlier != nil}
+	a.Report = collector.Report(advisor.Settings{
+		ExcludedNamespaces: p.document.Spec.ExcludedNamespaces, Names: o.names,
+		LocalServers: localServers(p.document), DropFallback: o.dropFallback, Ndots: policyNdots(p.document),
+		Observe: o.makesAdvice(), MinConfidence: advisor.Confidence(o.minConfidence), DomainAssumed: o.clusterDomain == "" && p.document.Spec.Cluster.Domain == "",
 	})
-	if report.Source.Queries == 0 {
-		return failure("no queries in %s: is it what CoreDNS's log plugin writes, and --log-format its format?", count(int(report.Source.Lines), "line"))
+	if a.Source.Queries == 0 {
+		return failure("no queries in %s: %s", count(int(a.Source.Lines), "line"), s.nothingRead(a.Report))
 	}
-	if skipped := report.Source.Skipped; skipped.Malformed > 0 {
-		fmt.Fprintf(s.Err, "%s: skipped %s that cannot be read as a query\n", programName, count(int(skipped.Malformed), "line"))
+	if a.compared {
+		a.Comparison = advisor.Compare(earlier, a.Report)
 	}
-	var comparison []advisor.Comparison
-	if earlier != nil {
-		comparison = advisor.Compare(earlier, report)
+	if o.advice.write != "" {
+		s.remarkLogs(a.Report)
+		return o.writeAdvice(ctx, &s, source, &a)
 	}
-	var b bytes.Buffer
+	return o.report(&s, &a)
+}
+
+// advisePolicy is the policy that advice goes by.
+type advisePolicy struct {
+	text     []byte // nil without --policy
+	document *policy.InjectionPolicy
+	compiled *policy.Compiled
+}
+
+func (o *adviseOptions) policy(s *Streams) (p advisePolicy, err error) {
+	if o.policyFile != "" {
+		if p.text, err = s.readPolicy(o.policyFile); err != nil {
+			return p, err
+		}
+	}
+	if p.document, err = s.parsePolicy(o.policyFile, p.text); err != nil {
+		return p, err
+	}
+	if p.compiled, err = policy.Compile(p.document, ""); err != nil {
+		return p, failure("cannot compile the policy: %v", err)
+	}
+	return p, nil
+}
+
+func (p *advisePolicy) resolverOf(image string) resolver.Resolver {
+	hint, _ := p.compiled.ResolverOf(image)
+	if hint == nil || slices.Contains(hint.Beside, policy.BesideNetDNS) { // which stops where glibc goes on
+		return ""
+	}
+	return resolver.Resolver(hint.Resolver)
+}
+
+// ruleBy returns which rule decides for a pod, where the labels of its namespace are
+// these.
+func (p *advisePolicy) ruleBy(labelsOf func(namespace string) (labels map[string]string, known bool)) func(string, *policy.Pod) (string, bool) {
+	return func(namespace string, pod *policy.Pod) (string, bool) {
+		r := policy.Request{Operation: policy.OperationCreatePod, Namespace: namespace, Pod: pod}
+		r.NamespaceLabels, r.NamespaceKnown = labelsOf(namespace)
+		return p.compiled.RuleOf(&r)
+	}
+}
+
+// readLogs reads the logs of the cluster, or files.
+func (o *adviseOptions) readLogs(ctx context.Context, source *adviseSource, files []string, collector *advisor.Collector) error {
+	progress := newProgress(&source.streams)
+	defer progress.stop()
+	read := func(name string, r io.Reader) error {
+		return collector.ReadLog(name, r, func(p advisor.Progress) { progress.far("%d lines, %d MiB", p.Lines, p.Bytes>>20) })
+	}
+	if o.since > 0 {
+		return source.logs(ctx, o, read, collector.Missing)
+	}
+	return source.streams.readLogs(files, read)
+}
+
+// advice is what there is to report.
+type advice struct {
+	adviseDocument
+	compared  bool // with --compare, which may have found nothing
+	policy    advisePolicy
+	workloads []advisor.WorkloadKey // all, those without queries too
+}
+
+// report prints advice. Some that can be acted on makes the exit code 1.
+func (o *adviseOptions) report(s *Streams, a *advice) error {
+	s.remarkLogs(a.Report)
+	var (
+		b   bytes.Buffer
+		err error
+	)
 	switch o.output.value {
 	case outputJSON:
-		err = writeJSON(&b, adviseDocument{report, comparison})
+		err = writeJSON(&b, a.adviseDocument)
 	case outputHTML:
-		err = htmlreport.Write(&b, report, comparison)
+		err = htmlreport.Write(&b, a.Report, a.Comparison)
+	case outputResolvers:
+		writeResolvers(&b, a.Report)
+	case outputAdvice:
+		if err := o.printAdvice(s, a, &b); err != nil {
+			return err
+		}
+		return s.write(b.Bytes()) // a document is no finding
 	case outputPolicy:
-		err = writeRules(&b, policyText, document, report, clients.Workloads())
+		var leftOut advisor.LeftOut
+		leftOut, err = writeRules(&b, &a.policy, a.Report, a.workloads)
+		if len(leftOut.NoObject) > 0 {
+			s.remark("left out of the rules, as no object can have that kind and name: %s", someWorkloads(leftOut.NoObject))
+		}
+		if len(leftOut.RulesDiffer) > 0 {
+			s.remark("left out of the rules, as several rules of the policy decide for their pods, or namespace labels that are not known: %s",
+				someWorkloads(leftOut.RulesDiffer))
+		}
 	default:
-		err = writeAdvice(text{&b}, report, comparison, earlier != nil)
+		writeAdvice(text{&b}, a)
 	}
 	if err != nil {
-		return failure("%v", err)
+		return failure("cannot write the %s: %v", o.output.value, err)
 	}
 	if err := s.write(b.Bytes()); err != nil {
 		return err
 	}
-	if report.Actionable() {
+	if a.Actionable() {
 		return errFindings
 	}
 	return nil
@@ -259,28 +354,13 @@ func (o *adviseOptions) node(document *policy.InjectionPolicy) resolver.Node {
 		domain = document.Spec.Cluster.Domain
 	}
 	if domain == "" {
-		domain = defaultClusterDomain
+		domain = explain.AssumedDomain
 	}
 	return resolver.Node{
 		ClusterDomain: strings.TrimSuffix(domain, "."),
 		ClusterDNS:    document.Spec.Cluster.DNSServers,
 		Host:          resolver.ResolvConf{Searches: o.searches},
 	}
-}
-
-// localServers are all addresses at which the policy says that a node has a cache.
-func localServers(document *policy.InjectionPolicy) []string {
-	servers := []string{policy.DefaultNodeLocalServer}
-	add := func(dns *policy.DNS) {
-		if dns != nil {
-			servers = append(servers, dns.NodeLocal.Servers...)
-		}
-	}
-	add(document.Spec.DNS)
-	for i := range document.Spec.Rules {
-		add(document.Spec.Rules[i].DNS)
-	}
-	return servers
 }
 
 // parsePolicy is loadPolicy for a file that has been read.
@@ -307,57 +387,4 @@ func (s *Streams) readReport(file string) (*advisor.Report, error) {
 		return nil, failure("cannot read %s: no workloads: is it what advise -o json has printed?", displayName(file))
 	}
 	return &report, nil
-}
-
-// readLogs hands on one log after the other.
-func (s *Streams) readLogs(files []string, each func(io.Reader) error) error {
-	for _, file := range files {
-		if err := s.readLog(file, each); err != nil {
-			return failure("cannot read %s: %v", displayName(file), withoutPath(err))
-		}
-	}
-	return nil
-}
-
-func (s *Streams) readLog(file string, each func(io.Reader) error) error {
-	in := s.In
-	if file != stdinName {
-		opened, err := s.Open(file)
-		if err != nil {
-			return err
-		}
-		defer opened.Close()
-		in = opened
-	}
-	plain, err := unzipped(in)
-	if err != nil {
-		return err
-	}
-	return each(plain)
-}
-
-// unzipped unpacks what begins as gzip does.
-func unzipped(r io.Reader) (io.Reader, error) {
-	buffered := bufio.NewReaderSize(r, 64<<10)
-	if magic, _ := buffered.Peek(2); !bytes.Equal(magic, []byte{0x1f, 0x8b}) {
-		return buffered, nil
-	}
-	return gzip.NewReader(buffered)
-}
-
-// counting tells how far the reading is, on a terminal and otherwise once it takes
-// long.
-type counting struct {
-	out  io.Writer
-	last time.Time
-}
-
-func newCounting(out io.Writer) *counting { return &counting{out, time.Now()} }
-
-func (c *counting) tell(p advisor.Progress) {
-	if time.Since(c.last) < slow {
-		return
-	}
-	c.last = time.Now()
-	fmt.Fprintf(c.out, "%s: %d lines, %d MiB\n", programName, p.Lines, p.Bytes>>20)
 }

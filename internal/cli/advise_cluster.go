@@ -2,77 +2,37 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"io"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 
+	"github.com/shorthop/shorthop/internal/discovery"
+	"github.com/shorthop/shorthop/internal/podlist"
 	"github.com/shorthop/shorthop/pkg/advisor"
+	"github.com/shorthop/shorthop/pkg/policy"
 )
 
-// Where the pods of the first hop are, the first that there is any of.
-const (
-	dnsNamespace      = "kube-system"
-	nodeLocalSelector = "k8s-app=node-local-dns"
-	kubeDNSSelector   = "k8s-app=kube-dns"
-)
-
-// podList is a list of pods, or a page of one. Each is handed on while the rest is
-// still coming in.
-type podList struct {
-	Kind     string `json:"kind"`
-	Metadata struct {
-		Continue string `json:"continue"`
-	} `json:"metadata"`
-	Items podItems `json:"items"`
-}
-
-type podItems struct {
-	each func(*advisor.Pod)
-	n    int
-}
-
-// UnmarshalJSONFrom decodes a list and keeps nothing of it.
-func (i *podItems) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
-	if _, err := decoder.ReadToken(); err != nil {
-		return err
-	}
-	for decoder.PeekKind() != jsontext.KindEndArray {
-		pod := &advisor.Pod{}
-		if err := json.UnmarshalDecode(decoder, pod); err != nil {
-			return err
-		}
-		i.each(pod)
-		i.n++
-	}
-	_, err := decoder.ReadToken()
-	return err
-}
-
-func decodePods(r io.Reader, each func(*advisor.Pod)) (*podList, error) {
-	list := &podList{Items: podItems{each: each}}
-	err := json.UnmarshalRead(r, list, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	return list, err
-}
+var errNoDNSPods = failure("no DNS pods found: name them with --log-pods NAMESPACE/SELECTOR")
 
 // adviseSource is where pods and logs come from: a file, or a cluster.
 type adviseSource struct {
-	streams  Streams
-	podsFile string
-	client   kubernetes.Interface // nil where nothing is asked of a cluster
+	streams   Streams
+	podsFiles []string
+	client    kubernetes.Interface // nil where nothing is asked of a cluster
+	config    *rest.Config         // the client's
 }
 
-func (o *adviseOptions) source(_ context.Context, s Streams) (*adviseSource, error) {
-	source := &adviseSource{streams: s, podsFile: o.podsFile}
-	if o.podsFile != "" && o.since == 0 {
+func (o *adviseOptions) source(s Streams) (*adviseSource, error) {
+	source := &adviseSource{streams: s, podsFiles: o.podsFiles}
+	if len(o.podsFiles) > 0 && o.since == 0 && o.advice.write == "" {
 		return source, nil
 	}
 	config, err := o.cluster.config()
@@ -80,113 +40,199 @@ func (o *adviseOptions) source(_ context.Context, s Streams) (*adviseSource, err
 		return nil, err
 	}
 	if source.client, err = kubernetes.NewForConfig(config); err != nil {
-		return nil, failure("%v", err)
+		return nil, failure("cannot make a client of the API server at %s: %v", config.Host, err)
 	}
+	source.config = config
 	return source, nil
+}
+
+// namespaceLabels returns what tells the labels of a namespace. They are read
+// where a cluster is asked at all and a rule of the policy asks for them.
+func (a *adviseSource) namespaceLabels(ctx context.Context, document *policy.InjectionPolicy) func(namespace string) (labels map[string]string, known bool) {
+	none := func(string) (map[string]string, bool) { return nil, false }
+	asked := slices.ContainsFunc(document.Spec.Rules, func(rule policy.Rule) bool { return rule.Match.NamespaceSelector != nil })
+	if !asked || a.client == nil {
+		return none
+	}
+	all, err := readNamespaces(ctx, a.config, metav1.NamespaceAll)
+	if err != nil {
+		a.streams.remark("cannot read the labels of namespaces, for which rules of the policy ask: %v", err)
+		return none
+	}
+	return func(namespace string) (map[string]string, bool) {
+		found, known := all.find(ctx, namespace)
+		return found.Labels, known
+	}
 }
 
 // pods adds all pods.
 func (a *adviseSource) pods(ctx context.Context, clients *advisor.Clients) error {
-	if a.podsFile == "" {
+	if len(a.podsFiles) == 0 {
 		return a.clusterPods(ctx, clients)
 	}
-	in := a.streams.In
-	if a.podsFile != stdinName {
-		file, err := a.streams.Open(a.podsFile)
+	for _, file := range a.podsFiles {
+		before := clients.Read()
+		err := a.streams.readLog(file, func(_ string, r io.Reader) error { return podlist.Decode(r, clients.Add) })
 		if err != nil {
-			return fmt.Errorf("cannot read %s: %w", a.podsFile, withoutPath(err))
+			return failure("cannot read %s: %v; pods are what kubectl get pods -A -o json prints, or -o yaml", displayName(file), withoutPath(err))
 		}
-		defer file.Close()
-		in = file
-	}
-	plain, err := unzipped(in)
-	if err != nil {
-		return fmt.Errorf("cannot read %s: %w", displayName(a.podsFile), err)
-	}
-	if _, err := decodePods(plain, clients.Add); err != nil {
-		return fmt.Errorf("cannot read %s: not what kubectl get pods -A -o json prints", displayName(a.podsFile))
-	}
-	if clients.Len() == 0 {
-		return fmt.Errorf("cannot read %s: no pods in it; it is what kubectl get pods -A -o json prints", displayName(a.podsFile))
+		if clients.Read() == before {
+			return failure("cannot read %s: no pods in it; pods are what kubectl get pods -A -o json prints, or -o yaml", displayName(file))
+		}
 	}
 	return nil
 }
 
 func (a *adviseSource) clusterPods(ctx context.Context, clients *advisor.Clients) error {
-	token := ""
-	for {
-		page, err := a.page(ctx, token, clients)
-		if err != nil {
-			return fmt.Errorf("cannot list pods: %w", err)
-		}
-		if token = page.Metadata.Continue; token == "" {
-			return nil
-		}
-	}
-}
-
-func (a *adviseSource) page(ctx context.Context, token string, clients *advisor.Clients) (*podList, error) {
-	const pageSize = 500
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
-	request := a.client.CoreV1().RESTClient().Get().Resource("pods").
-		SetHeader("Accept", "application/json").Param("limit", strconv.Itoa(pageSize))
-	if token != "" {
-		request = request.Param("continue", token)
-	}
-	body, err := request.Stream(ctx)
+	reader := podlist.Reader[advisor.Pod]{Client: a.client.CoreV1().RESTClient()}
+	consistent, err := reader.Read(ctx, metav1.NamespaceAll, clients.Add)
 	if err != nil {
-		return nil, err
+		return failure("cannot read the pods of the cluster: %v", err)
 	}
-	defer body.Close()
-	return decodePods(body, clients.Add)
+	if !consistent {
+		a.streams.remark("%s", notOfOneMoment)
+	}
+	a.clusterNames(ctx, clients)
+	return nil
 }
 
-// logs hands on the logs of the pods of the first hop.
-func (a *adviseSource) logs(ctx context.Context, o *adviseOptions, each func(io.Reader) error) error {
+// clusterNames adds the namespaces, the Services, and those that StatefulSets name:
+// names of these need room, though they have no answer yet. Without them, only the
+// pods tell which namespaces there are.
+func (a *adviseSource) clusterNames(ctx context.Context, clients *advisor.Clients) {
+	add := func(kind string, object metav1.Object, serviceName string) {
+		p := advisor.Pod{Kind: kind, Spec: advisor.Spec{ServiceName: serviceName}}
+		p.Metadata.Namespace, p.Metadata.Name = object.GetNamespace(), object.GetName()
+		clients.Add(&p)
+	}
+	for what, list := range map[string]func(metav1.ListOptions) (next string, err error){
+		"namespaces": func(o metav1.ListOptions) (string, error) {
+			list, err := a.client.CoreV1().Namespaces().List(ctx, o)
+			if err != nil {
+				return "", err
+			}
+			for i := range list.Items {
+				add("Namespace", &list.Items[i], "")
+			}
+			return list.Continue, nil
+		},
+		"Services": func(o metav1.ListOptions) (string, error) {
+			list, err := a.client.CoreV1().Services(metav1.NamespaceAll).List(ctx, o)
+			if err != nil {
+				return "", err
+			}
+			for i := range list.Items {
+				add("Service", &list.Items[i], "")
+			}
+			return list.Continue, nil
+		},
+		"StatefulSets": func(o metav1.ListOptions) (string, error) {
+			list, err := a.client.AppsV1().StatefulSets(metav1.NamespaceAll).List(ctx, o)
+			if err != nil {
+				return "", err
+			}
+			for i := range list.Items {
+				add("StatefulSet", &list.Items[i], list.Items[i].Spec.ServiceName)
+			}
+			return list.Continue, nil
+		},
+	} {
+		options := metav1.ListOptions{Limit: namesPage}
+		for {
+			next, err := list(options)
+			if err != nil {
+				a.streams.remark("cannot read the %s of the cluster, whose names need room though they are not ready: %v", what, err)
+				break
+			}
+			if options.Continue = next; next == "" {
+				break
+			}
+		}
+	}
+}
+
+// namesPage is how many objects are read at once.
+const namesPage = 500
+
+// logs hands on the logs of the pods of the first hop. One that breaks off says less
+// than there was, and so does one that is missing: both are told, and lower the
+// confidence, and the others still say much.
+func (a *adviseSource) logs(ctx context.Context, o *adviseOptions, each func(string, io.Reader) error, missing func(name, why string)) error {
 	pods, err := a.logPods(ctx, o.logPods)
 	if err != nil {
 		return err
 	}
 	for i := range pods {
 		pod := &pods[i]
-		stream, err := a.client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
-			Container:    pod.Spec.Containers[0].Name,
-			SinceSeconds: new(int64(o.since / time.Second)),
-			Timestamps:   true,
-		}).Stream(ctx)
-		if err != nil {
-			// The others can still say much.
-			fmt.Fprintf(a.streams.Err, "%s: no log of pod %s/%s: %v\n", programName, pod.Namespace, pod.Name, err)
-			continue
-		}
-		err = each(stream)
-		stream.Close()
-		if err != nil {
-			return failure("cannot read the log of pod %s/%s: %v", pod.Namespace, pod.Name, err)
+		containers := discovery.DNSContainers(pod)
+		for _, container := range containers {
+			name := pod.Namespace + "/" + pod.Name
+			if len(containers) > 1 {
+				name += "/" + container
+			}
+			stream, err := a.client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
+				Container:    container,
+				SinceSeconds: new(int64(o.since / time.Second)),
+				Timestamps:   true,
+			}).Stream(ctx)
+			if err != nil {
+				missing(name, err.Error())
+				continue
+			}
+			err = each(name, stream)
+			stream.Close()
+			if ctx.Err() != nil {
+				return failure("cannot read the log of pod %s: %v", name, err)
+			}
 		}
 	}
 	return nil
 }
 
+// logPods are those of the first hop: of the node-local cache where there is
+// one, else of the cluster DNS.
 func (a *adviseSource) logPods(ctx context.Context, where string) ([]corev1.Pod, error) {
-	type place struct{ namespace, selector string }
-	places := []place{{dnsNamespace, nodeLocalSelector}, {dnsNamespace, kubeDNSSelector}}
 	if where != "" {
 		namespace, selector, found := strings.Cut(where, "/")
 		if _, err := labels.Parse(selector); err != nil || !found || namespace == "" || selector == "" {
-			return nil, failure("--log-pods %q: want NAMESPACE/SELECTOR, for example %s/%s", where, dnsNamespace, kubeDNSSelector)
+			return nil, failure("--log-pods %q: want NAMESPACE/SELECTOR, for example kube-system/k8s-app=kube-dns", where)
 		}
-		places = []place{{namespace, selector}}
+		pods, err := a.podsBy(ctx, []string{namespace}, []string{selector})
+		if err == nil && len(pods) == 0 {
+			err = errNoDNSPods
+		}
+		return pods, err
 	}
-	for _, p := range places {
-		list, err := a.client.CoreV1().Pods(p.namespace).List(ctx, metav1.ListOptions{LabelSelector: p.selector})
-		if err != nil {
-			return nil, failure("cannot list the DNS pods: %v", err)
-		}
-		if len(list.Items) > 0 {
-			return list.Items, nil
+	cache, cluster := discovery.DNSPodSelectors()
+	for _, selectors := range [][]string{cache, cluster} {
+		pods, err := a.podsBy(ctx, discovery.Namespaces(), selectors)
+		if err != nil || len(pods) > 0 {
+			return pods, err
 		}
 	}
-	return nil, failure("no DNS pods found: name them with --log-pods NAMESPACE/SELECTOR")
+	return nil, errNoDNSPods
+}
+
+// podsBy are those that one of the selectors selects, each once.
+func (a *adviseSource) podsBy(ctx context.Context, namespaces, selectors []string) ([]corev1.Pod, error) {
+	var pods []corev1.Pod
+	seen := map[string]bool{}
+	for k, namespace := range namespaces {
+		for _, selector := range selectors {
+			list, err := a.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+			if k > 0 && apierrors.IsForbidden(err) {
+				break // on most clusters there is no such namespace
+			}
+			if err != nil {
+				return nil, failure("cannot list the DNS pods: %v", err)
+			}
+			for i := range list.Items {
+				if name := namespace + "/" + list.Items[i].Name; !seen[name] {
+					seen[name] = true
+					pods = append(pods, list.Items[i])
+				}
+			}
+		}
+	}
+	return pods, nil
 }

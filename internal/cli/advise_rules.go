@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 
 	"github.com/shorthop/shorthop/pkg/advisor"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/pkg/printable"
 )
 
 // advisedPolicy is what the rules go into where no policy is named.
@@ -23,21 +26,44 @@ spec:
 `
 
 // writeRules writes the policy with rules for what is recommended. Of a policy
-// that is given as text, order and comments are kept.
-func writeRules(b *bytes.Buffer, text []byte, document *policy.InjectionPolicy, report *advisor.Report, all []advisor.WorkloadKey) error {
+// that is given as text, order and comments are kept. leftOut are workloads that
+// get no rule.
+func writeRules(b *bytes.Buffer, p *advisePolicy, report *advisor.Report, all []advisor.WorkloadKey) (leftOut advisor.LeftOut, err error) {
+	text := p.text
 	if text == nil {
 		text = []byte(advisedPolicy)
 	}
-	rules := advisor.Rules(report, all, document.Spec.Rules)
+	rules, leftOut := advisor.Rules(report, all, p.document.Spec.Rules)
 	var root yaml.Node
 	if err := yaml.Unmarshal(text, &root); err != nil {
-		return err
+		return leftOut, err
 	}
 	if len(root.Content) == 0 {
-		return errors.New("the policy is empty")
+		return leftOut, errors.New("the policy is empty")
 	}
 	list := childNode(childNode(root.Content[0], "spec", yaml.MappingNode), "rules", yaml.SequenceNode)
-	var content []*yaml.Node
+	if list.Content, err = placed(rules, list.Content); err != nil {
+		return leftOut, err
+	}
+	if len(list.Content) > 0 {
+		list.Style &^= yaml.FlowStyle
+	}
+	escapeComments(&root)
+	encoder := yaml.NewEncoder(b)
+	encoder.SetIndent(2)
+	if err := encoder.Encode(&root); err != nil {
+		return leftOut, err
+	}
+	if _, err := policy.Parse(b.Bytes()); err != nil {
+		return leftOut, fmt.Errorf("the rules do not fit into the policy: %w", err)
+	}
+	return leftOut, nil
+}
+
+// placed puts rules among those that are there: each before the one that it
+// names, those that name none before the first that was made so earlier, else
+// at the end.
+func placed(rules []advisor.AdvisedRule, there []*yaml.Node) (all []*yaml.Node, err error) {
 	add := func(before string) error {
 		for i := range rules {
 			if rules[i].Before != before {
@@ -47,44 +73,72 @@ func writeRules(b *bytes.Buffer, text []byte, document *policy.InjectionPolicy, 
 			if err != nil {
 				return err
 			}
-			content = append(content, node)
+			node.HeadComment = "confidence: " + string(rules[i].Confidence)
+			if n := rules[i].Workloads; n > 1 {
+				node.HeadComment += fmt.Sprintf(", the least of %d workloads", n)
+			}
+			all = append(all, node)
 		}
 		return nil
 	}
-	placed := false
-	for _, rule := range list.Content {
+	last := false
+	for _, rule := range there {
 		name := scalar(rule, "name")
-		if !placed && strings.HasPrefix(name, advisor.RulePrefix) {
-			placed = true
+		if !last && strings.HasPrefix(name, advisor.RulePrefix) {
+			last = true
 			if err := add(""); err != nil {
-				return err
+				return nil, err
 			}
 		}
 		if name != "" {
 			if err := add(name); err != nil {
-				return err
+				return nil, err
 			}
 		}
-		content = append(content, rule)
+		all = append(all, rule)
 	}
-	if !placed {
-		if err := add(""); err != nil {
-			return err
+	if !last {
+		err = add("")
+	}
+	return all, err
+}
+
+// escapeComments escapes what is not printable in comments: whoever reads the
+// policy on a terminal sees what is there. Letters of other scripts stay.
+func escapeComments(n *yaml.Node) {
+	for _, comment := range []*string{&n.HeadComment, &n.LineComment, &n.FootComment} {
+		if strings.IndexFunc(*comment, hidden) < 0 {
+			continue
 		}
+		var b strings.Builder
+		for _, r := range *comment {
+			if hidden(r) {
+				quoted := strconv.QuoteRuneToASCII(r)
+				b.WriteString(quoted[1 : len(quoted)-1])
+			} else {
+				b.WriteRune(r)
+			}
+		}
+		*comment = b.String()
 	}
-	list.Content = content
-	if len(list.Content) > 0 {
-		list.Style &^= yaml.FlowStyle
+	for _, child := range n.Content {
+		escapeComments(child)
 	}
-	encoder := yaml.NewEncoder(b)
-	encoder.SetIndent(2)
-	if err := encoder.Encode(&root); err != nil {
-		return err
+}
+
+func hidden(r rune) bool { return r != '\n' && !unicode.IsPrint(r) && r != '\t' }
+
+// someWorkloads names the first few.
+func someWorkloads(keys []advisor.WorkloadKey) string {
+	const shown = 5
+	var named []string
+	for _, k := range keys[:min(len(keys), shown)] {
+		named = append(named, workloadName(k.Kind, k.Name)+" in "+printable.Name(k.Namespace))
 	}
-	if _, err := policy.Parse(b.Bytes()); err != nil {
-		return fmt.Errorf("the rules do not fit into the policy: %w", err)
+	if more := len(keys) - shown; more > 0 {
+		named = append(named, fmt.Sprintf("and %d more", more))
 	}
-	return nil
+	return strings.Join(named, ", ")
 }
 
 // childNode finds a field of a mapping, or adds it.

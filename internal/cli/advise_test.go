@@ -10,14 +10,17 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/shorthop/shorthop/internal/cli"
 	"github.com/shorthop/shorthop/pkg/advisor"
+	"github.com/shorthop/shorthop/pkg/resolver"
 	"github.com/shorthop/shorthop/test/loggen"
 )
 
@@ -35,6 +38,15 @@ func simulated(t *testing.T) (cluster *loggen.Cluster, pods, log []byte) {
 		t.Fatal(err)
 	}
 	return cluster, pods, out.Bytes()
+}
+
+// simulatedPolicy says what is in the images of a simulated cluster.
+func simulatedPolicy() []byte {
+	text := "apiVersion: shorthop.dev/v1alpha1\nkind: InjectionPolicy\nmetadata: {name: simulated}\nspec:\n  resolvers:\n"
+	for _, r := range []resolver.Resolver{resolver.Glibc, resolver.Musl, resolver.Go} {
+		text += fmt.Sprintf("  - images: [\"registry.example/%s:1\"]\n    resolver: %s\n", r, r)
+	}
+	return []byte(text)
 }
 
 // adviseWith runs advise with files that are only in memory.
@@ -77,7 +89,7 @@ func TestAdviseReadsLogsFromAnywhere(t *testing.T) {
 	prefixed := bytes.ReplaceAll(log, []byte("2026-"), []byte("[pod/coredns-1/coredns] 2026-"))
 	files := map[string][]byte{
 		"pods.json": pods, "pods.json.gz": zipped(t, pods), "log": log, "log.gz": zipped(t, log[:half], log[half:]),
-		"1": log[:half], "2": log[half:], "prefixed": prefixed,
+		"1": log[:half], "2": log[half:], "prefixed": prefixed, "policy": simulatedPolicy(),
 	}
 	var want advisor.Report
 	for i, args := range [][]string{
@@ -88,13 +100,18 @@ func TestAdviseReadsLogsFromAnywhere(t *testing.T) {
 		{"--pods", "pods.json", "1", "2"},
 		{"--pods", "pods.json", "prefixed"},
 	} {
-		stdout, stderr, code := adviseWith(t, log, files, append(args, "-o", "json")...)
+		stdout, stderr, code := adviseWith(t, log, files, append(args, "--policy", "policy", "-o", "json")...)
 		if code != 1 {
 			t.Fatalf("%q: exit code %d: %s", args, code, stderr)
 		}
 		var got advisor.Report
 		if err := json.Unmarshal([]byte(stdout), &got); err != nil {
 			t.Fatal(err)
+		}
+		for k := range got.Workloads {
+			if c := got.Workloads[k].Completeness; c != nil {
+				c.Logs = 0 // how many files there are
+			}
 		}
 		if i == 0 {
 			want = got
@@ -115,7 +132,11 @@ func TestAdvisedPoliciesPassLint(t *testing.T) {
 		t.Fatal(err)
 	}
 	files := map[string][]byte{"pods.json": pods, "log": log, "policy.yaml": example}
-	for _, args := range [][]string{{}, {"--policy", "policy.yaml"}} {
+	// The example policy, with the images of the simulated cluster.
+	_, resolvers, _ := strings.Cut(string(simulatedPolicy()), "  resolvers:\n")
+	files["policy.yaml"] = []byte(strings.Replace(string(example), "  resolvers:\n", "  resolvers:\n"+resolvers, 1))
+	files["simulated.yaml"] = simulatedPolicy()
+	for _, args := range [][]string{{"--policy", "simulated.yaml"}, {"--policy", "policy.yaml"}} {
 		rules, stderr, code := adviseWith(t, nil, files, append(args, "--pods", "pods.json", "-o", "policy", "log")...)
 		if code != 1 {
 			t.Fatalf("exit code %d: %s", code, stderr)
@@ -156,13 +177,29 @@ func TestAdviseAsksTheCluster(t *testing.T) {
 			return
 		case r.URL.Path == "/api/v1/pods" && r.URL.Query().Get("continue") == "":
 			list["metadata"], list["items"] = map[string]any{"continue": "next"}, cluster.Pods()[:10]
+		case r.URL.Path == "/api/v1/pods" && r.URL.Query().Get("continue") == "next":
+			// As from an API server that keeps the list no longer.
+			w.WriteHeader(http.StatusGone)
+			encode(metav1.Status{
+				TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, ListMeta: metav1.ListMeta{Continue: "further"},
+				Status: metav1.StatusFailure, Reason: metav1.StatusReasonExpired, Code: http.StatusGone,
+			})
+			return
 		case r.URL.Path == "/api/v1/pods":
 			list["items"] = cluster.Pods()[10:]
-		case r.URL.Query().Get("labelSelector") == "k8s-app=kube-dns":
+		case r.URL.Path == "/api/v1/namespaces/kube-system/pods" && strings.Contains(r.URL.Query().Get("labelSelector"), "coredns"): // by two labels
 			list["items"] = []any{map[string]any{
 				"metadata": map[string]any{"name": "coredns-1", "namespace": "kube-system"},
 				"spec":     map[string]any{"containers": []any{map[string]any{"name": "coredns"}}},
 			}}
+		case r.URL.Path == "/api/v1/namespaces":
+			list["kind"], list["items"] = "NamespaceList", []any{map[string]any{"metadata": map[string]any{"name": "stage"}}}
+		case r.URL.Path == "/api/v1/services":
+			list["kind"], list["items"] = "ServiceList", []any{}
+		case r.URL.Path == "/apis/apps/v1/statefulsets":
+			w.WriteHeader(http.StatusForbidden)
+			encode(metav1.Status{Status: metav1.StatusFailure, Reason: metav1.StatusReasonForbidden, Code: http.StatusForbidden, Message: "not you"})
+			return
 		default:
 			list["items"] = []any{}
 		}
@@ -174,9 +211,13 @@ func TestAdviseAsksTheCluster(t *testing.T) {
 	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	stdout, stderr, code := adviseWith(t, nil, nil, "--kubeconfig", kubeconfig, "--since", "90m", "-o", "json")
+	files := map[string][]byte{"policy": simulatedPolicy()}
+	stdout, stderr, code := adviseWith(t, nil, files, "--kubeconfig", kubeconfig, "--since", "90m", "--policy", "policy", "-o", "json")
 	if code != 1 {
 		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	if !strings.Contains(stderr, "the list of pods took so long to read that it is not of one moment") {
+		t.Errorf("the list that expired is not told of: %s", stderr)
 	}
 	var report advisor.Report
 	if err := json.Unmarshal([]byte(stdout), &report); err != nil {
@@ -185,14 +226,110 @@ func TestAdviseAsksTheCluster(t *testing.T) {
 	if report.Source.Pods != len(cluster.Workloads) || len(report.Workloads) != len(cluster.Workloads) {
 		t.Errorf("%d pods and %d workloads, want %d", report.Source.Pods, len(report.Workloads), len(cluster.Workloads))
 	}
+	if !strings.Contains(stderr, "cannot read the StatefulSets of the cluster") {
+		t.Errorf("that StatefulSets are not read is not told: %s", stderr)
+	}
+	names := []string{"/api/v1/namespaces?limit=500", "/api/v1/services?limit=500", "/apis/apps/v1/statefulsets?limit=500"}
+	for _, path := range names {
+		at := slices.Index(asked, path)
+		if at < 0 {
+			t.Errorf("%s was not asked for", path)
+			continue
+		}
+		asked = slices.Delete(asked, at, at+1)
+	}
 	want := []string{
 		"/api/v1/pods?limit=500",
 		"/api/v1/pods?continue=next&limit=500",
-		"/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dnode-local-dns",
-		"/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dkube-dns",
+		"/api/v1/pods?continue=further&limit=500",
+		"/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app+in+%28node-local-dns%2Cnodelocaldns%29",
+		"/api/v1/namespaces/kube-system/pods?labelSelector=app.kubernetes.io%2Fname+in+%28node-local-dns%29",
+		"/api/v1/namespaces/openshift-dns/pods?labelSelector=k8s-app+in+%28node-local-dns%2Cnodelocaldns%29",
+		"/api/v1/namespaces/openshift-dns/pods?labelSelector=app.kubernetes.io%2Fname+in+%28node-local-dns%29",
+		"/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app+in+%28kube-dns%2Ccoredns%29",
+		"/api/v1/namespaces/kube-system/pods?labelSelector=app.kubernetes.io%2Fname+in+%28coredns%2Crke2-coredns%29",
+		"/api/v1/namespaces/kube-system/pods?labelSelector=dns.operator.openshift.io%2Fdaemonset-dns",
+		"/api/v1/namespaces/openshift-dns/pods?labelSelector=k8s-app+in+%28kube-dns%2Ccoredns%29",
+		"/api/v1/namespaces/openshift-dns/pods?labelSelector=app.kubernetes.io%2Fname+in+%28coredns%2Crke2-coredns%29",
+		"/api/v1/namespaces/openshift-dns/pods?labelSelector=dns.operator.openshift.io%2Fdaemonset-dns",
 		"/api/v1/namespaces/kube-system/pods/coredns-1/log?container=coredns&sinceSeconds=5400&timestamps=true",
 	}
 	if diff := cmp.Diff(want, asked); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+}
+
+// A stream from the API server that breaks off, and a log that is not to be had, say
+// less than there was: what there is is read, with low confidence, and both are told.
+func TestAdviseTellsOfLogsOfTheClusterThatAreNotWhole(t *testing.T) {
+	t.Parallel()
+	cluster, _, log := simulated(t)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		list := map[string]any{"kind": "PodList", "apiVersion": "v1", "metadata": map[string]any{}, "items": []any{}}
+		dns := func(name string) any {
+			return map[string]any{"metadata": map[string]any{"name": name, "namespace": "kube-system"}, "spec": map[string]any{"containers": []any{map[string]any{"name": "coredns"}}}}
+		}
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case strings.HasSuffix(r.URL.Path, "coredns-1/log"):
+			w.Header().Set("Content-Length", fmt.Sprint(len(log)))
+			if _, err := w.Write(log[:len(log)/2]); err != nil {
+				t.Error(err)
+			}
+			panic(http.ErrAbortHandler)
+		case strings.HasSuffix(r.URL.Path, "coredns-2/log"):
+			w.WriteHeader(http.StatusForbidden)
+			list = map[string]any{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Forbidden", "code": 403, "message": "not you"}
+		case r.URL.Path == "/api/v1/pods":
+			list["items"] = cluster.Pods()
+		case r.URL.Path == "/api/v1/namespaces/kube-system/pods":
+			list["items"] = []any{dns("coredns-1"), dns("coredns-2")}
+		}
+		if err := json.NewEncoder(w).Encode(list); err != nil {
+			t.Error(err)
+		}
+	}))
+	t.Cleanup(server.Close)
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	text := fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{name: c, cluster: {server: %q}}]\ncontexts: [{name: c, context: {cluster: c}}]\n", server.URL)
+	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	stdout, stderr, code := adviseWith(t, nil, nil, "--kubeconfig", kubeconfig, "--since", "90m", "-o", "json")
+	if code != 0 {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	for _, want := range []string{"kube-system/coredns-1: breaks off", "kube-system/coredns-2: could not be read"} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("standard error does not have %q: %s", want, stderr)
+		}
+	}
+	var report advisor.Report
+	if err := json.Unmarshal([]byte(stdout), &report); err != nil {
+		t.Fatal(err)
+	}
+	if report.Source.Logs != 1 || len(report.Source.Files) != 2 || report.Source.Queries == 0 {
+		t.Errorf("%d logs of %d, %d queries", report.Source.Logs, len(report.Source.Files), report.Source.Queries)
+	}
+	for i := range report.Workloads {
+		if r := report.Workloads[i].Recommendation; r != nil && (r.Apply || r.Confidence != advisor.ConfidenceLow) {
+			t.Errorf("%s: confidence %s, to be applied %t", report.Workloads[i].Name, r.Confidence, r.Apply)
+		}
+	}
+}
+
+// A file that was cut off has less than what happened, and nothing in it tells.
+func TestAdviseRefusesWhatWasCutOff(t *testing.T) {
+	t.Parallel()
+	_, pods, log := simulated(t)
+	whole, wholePods := zipped(t, log), zipped(t, pods)
+	for name, files := range map[string]map[string][]byte{
+		"log":  {"pods": pods, "log": whole[:len(whole)/2]},
+		"end":  {"pods": pods, "log": whole[:len(whole)-1]},
+		"pods": {"pods": wholePods[:len(wholePods)/2], "log": log},
+	} {
+		if _, stderr, code := adviseWith(t, nil, files, "--pods", "pods", "log"); code != 2 || !strings.Contains(stderr, "cannot read ") {
+			t.Errorf("%s: exit code %d, %s", name, code, stderr)
+		}
 	}
 }

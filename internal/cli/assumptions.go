@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -10,10 +11,11 @@ import (
 
 	"github.com/shorthop/shorthop/internal/gates"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/pkg/resolver"
 )
 
 // gateNames are the values of --closed-gates, spelled as in metrics.
-var gateNames = []string{string(gates.KindServiceHost), string(gates.KindNodeLocal)}
+var gateNames = []string{string(gates.KindServiceHost), string(gates.KindNodeLocal), string(gates.KindUpstream)}
 
 // gatesFlag is a flag with kinds of gates: a,b, which may be repeated.
 type gatesFlag []string
@@ -32,26 +34,14 @@ func (g *gatesFlag) Set(text string) error {
 	return nil
 }
 
-// gates has every gate of the policy, open unless its kind is named.
-func (g *gatesFlag) gates(compiled *policy.Compiled) *policy.Gates {
-	state := &policy.Gates{ServiceHosts: map[policy.Endpoint]bool{}, Caches: map[policy.Cache]bool{}}
-	for _, probe := range compiled.HostProbes() {
-		state.ServiceHosts[probe.Endpoint] = !slices.Contains(*g, string(gates.KindServiceHost))
-	}
-	for _, cache := range compiled.Caches() {
-		state.Caches[cache] = !slices.Contains(*g, string(gates.KindNodeLocal))
-	}
-	return state
-}
-
-// checkCluster refuses what a server could not discover.
-func checkCluster(c *policy.Cluster) error {
-	if c.Domain != "" {
-		if messages := validation.IsDNS1123Subdomain(c.Domain); len(messages) > 0 {
-			return failure("--cluster-domain %q: %s", c.Domain, strings.Join(messages, "; "))
+// checkDiscovered refuses what a server could not discover.
+func checkDiscovered(d *policy.Discovered) error {
+	if d.Domain != "" {
+		if messages := validation.IsDNS1123Subdomain(d.Domain); len(messages) > 0 {
+			return failure("--cluster-domain %q: %s", d.Domain, strings.Join(messages, "; "))
 		}
 	}
-	for _, server := range c.DNSServers {
+	for _, server := range d.DNSServers {
 		if _, err := netip.ParseAddr(server); err != nil {
 			return failure("--cluster-dns %q: not an IP address", server)
 		}
@@ -59,15 +49,35 @@ func checkCluster(c *policy.Cluster) error {
 	return nil
 }
 
-// knownCluster is what is known of the cluster's DNS: what the policy says,
-// else what the flags do.
-func (o *explainOptions) knownCluster(compiled *policy.Compiled) *policy.Cluster {
-	known := compiled.Document().Spec.Cluster
-	if known.Domain == "" {
-		known.Domain = o.cluster.Domain
+// serviceLabel begins a label of an SRV record's name: _https._tcp.web.
+var serviceLabel = regexp.MustCompile(`(^|\.)_([^._])`)
+
+// checkLookups refuses names that nobody looks up.
+func checkLookups(names []string) error {
+	for _, name := range names {
+		if _, err := netip.ParseAddr(name); err == nil {
+			return failure("--lookup %q: an address is not looked up", name)
+		}
+		if messages := validation.IsDNS1123Subdomain(serviceLabel.ReplaceAllString(strings.ToLower(strings.TrimSuffix(name, ".")), "$1$2")); len(messages) > 0 {
+			return failure("--lookup %q: %s", name, strings.Join(messages, "; "))
+		}
 	}
-	if len(known.DNSServers) == 0 {
-		known.DNSServers = o.cluster.DNSServers
+	return nil
+}
+
+// readResolvConf reads the node's file.
+func (s *Streams) readResolvConf(file string) (*resolver.ResolvConf, error) {
+	data, err := s.read(file)
+	if err != nil {
+		return nil, err
 	}
-	return &known
+	conf, err := resolver.ParseResolvConf(string(data))
+	if err != nil {
+		var problems []string
+		for _, e := range singleErrors(err) {
+			problems = append(problems, displayName(file)+": "+strings.TrimPrefix(e.String(), "parse resolv.conf: "))
+		}
+		return nil, invalid(problems)
+	}
+	return &conf, nil
 }

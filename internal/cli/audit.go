@@ -4,37 +4,30 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
-	"os"
-	"slices"
-	"strings"
-	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 
 	"github.com/shorthop/shorthop/internal/audit"
 	"github.com/shorthop/shorthop/internal/doctor"
+	"github.com/shorthop/shorthop/internal/explain"
+	"github.com/shorthop/shorthop/internal/podlist"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
 
-const outputTable = "table"
-
 type auditOptions struct {
-	cluster       clusterFlags
-	namespace     string
-	allNamespaces bool
-	policyFile    string
-	ownNamespace  string
-	webhook       string
-	all           bool
-	output        *choice
+	cluster      clusterFlags
+	installation installationFlags
+	podsFlags
+	policyFile string
+	adviceFile string
+	all        bool
+	bars       bool // the table is shown on a terminal
+	output     *choice
 }
 
 func newAudit(s Streams) *cobra.Command {
@@ -58,7 +51,13 @@ nothing.
   opted_out  left alone because a label says so
   skipped    left alone for another reason
 
-A pod counts where its worse feature does; the features are counted as well.
+Pods say themselves who owns them, and the API server does not check it. There is
+a command only where the owner is an apps/v1 Deployment, StatefulSet or DaemonSet
+with a valid name; for all others there is advice in words.
+
+A pod counts where its worse feature does; the features are counted as well. The
+progress of a rollout is told by namespace, of those that are not done (--all: of
+all), with bars on a terminal; then how many pods have which reason not to be ok.
 Pods that have ended, are being deleted or mirror static pods are left out.
 
 It goes by the policy that the replicas have loaded, with their health gates and
@@ -78,8 +77,13 @@ With -o json:
                while the list was read
   pods, classes, features, leftOut
                counts: of pods, by class, for each feature, of those left out
-  workloads    namespace, kind, name, pods, findings (feature, class, reason,
-               pods) and restart (command, or advice where there is none)
+  progress     by namespace, the least first: pods, injected (ok, pinned), stale,
+               missed, optedOut, other, and percent: of those neither opted out
+               nor skipped, rounded down
+  whyNot       feature, class, reason and pods, most pods first
+  workloads    namespace, group, kind, name, pods, findings
+               (feature, class, reason, pods) and restart (command, the list of
+               the program and its arguments, or advice where there is none)
   reasons      what the reasons mean
 
 Exit codes: 0 nothing to act on, 1 pods are pinned, missed or stale, 2 could not
@@ -90,56 +94,43 @@ run.`,
   # What a new policy would mean for the pods of a namespace
   kubectl shorthop audit -n shop --policy policy.yaml
 
-  # The commands alone, to run in portions
-  kubectl shorthop audit -A -o json | jq -r '.workloads[].restart.command // empty'`,
+  # The commands alone, quoted for a shell, to run in portions
+  kubectl shorthop audit -A -o json | jq -r '.workloads[].restart.command // empty | @sh' > restarts
+  head -n 20 restarts | sh`,
 		Args:              noArguments("name a namespace with -n, or all with -A"),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE:              func(command *cobra.Command, _ []string) error { return o.run(command.Context(), s) },
 	}
 	o.cluster.add(command)
-	flags := command.Flags()
-	flags.StringVarP(&o.namespace, "namespace", "n", "", "namespace of the pods (default: that of the kubeconfig's context)")
-	complete(command, "namespace", cobra.NoFileCompletions)
-	flags.BoolVarP(&o.allNamespaces, "all-namespaces", "A", false, "pods of all namespaces")
+	o.installation.add(command)
+	o.add(command)
 	policyFlag(command, &o.policyFile, "file with the policy to compare with (default: the one in force)")
-	flags.StringVar(&o.webhook, "webhook-configuration", "shorthop", "name of the MutatingWebhookConfiguration")
-	complete(command, "webhook-configuration", cobra.NoFileCompletions)
-	flags.StringVar(&o.ownNamespace, "own-namespace", "", "the namespace Shorthop runs in (default: that of the webhook's Service, else "+doctor.DefaultNamespace+")")
-	complete(command, "own-namespace", cobra.NoFileCompletions)
-	flags.BoolVar(&o.all, "all", false, "also list workloads that are ok, opted out or skipped")
+	command.Flags().StringVar(&o.adviceFile, "advice", "", "file with the DNSAdvice in force, plain or gzipped (default: there is no advice)")
+	completeFile(command, "advice", "json", "yaml", "yml", "gz")
+	command.Flags().BoolVar(&o.all, "all", false, "also list workloads that are ok, opted out or skipped, and namespaces that are done")
 	o.output = outputFlag(command, outputTable, outputJSON)
 	return command
 }
 
 // validate returns the first thing that is wrong with the flags.
 func (o *auditOptions) validate() error {
-	if o.allNamespaces && o.namespace != "" {
-		return failure("--namespace and --all-namespaces: only one of them")
+	if err := o.podsFlags.validate(); err != nil {
+		return err
 	}
-	if o.namespace != "" {
-		if messages := validation.IsDNS1123Label(o.namespace); len(messages) > 0 {
-			return failure("--namespace %q: %s", o.namespace, strings.Join(messages, "; "))
-		}
-	}
-	if o.ownNamespace != "" {
-		if err := checkOwnNamespace(o.ownNamespace); err != nil {
-			return err
-		}
-	}
-	if messages := validation.IsDNS1123Subdomain(o.webhook); len(messages) > 0 {
-		return failure("--webhook-configuration %q: %s", o.webhook, strings.Join(messages, "; "))
-	}
-	return nil
+	return o.installation.validate()
 }
 
 func (o *auditOptions) run(ctx context.Context, s Streams) error {
 	if err := o.validate(); err != nil {
 		return err
 	}
-	var document *policy.InjectionPolicy
-	if o.policyFile != "" {
-		var err error
-		if document, err = s.loadPolicy(o.policyFile); err != nil {
+	document, err := s.givenPolicy(o.policyFile)
+	if err != nil {
+		return err
+	}
+	var advice *policy.Advice
+	if o.adviceFile != "" {
+		if advice, err = s.readAdvice(o.adviceFile); err != nil {
 			return err
 		}
 	}
@@ -147,38 +138,39 @@ func (o *auditOptions) run(ctx context.Context, s Streams) error {
 	if err != nil {
 		return err
 	}
-	if o.namespace == "" && !o.allNamespaces {
-		if o.namespace, err = o.cluster.namespace(); err != nil {
-			return err
-		}
+	if err := o.complete(&o.cluster); err != nil {
+		return err
 	}
-	progress := newProgress(s.Err)
+	progress := newProgress(&s)
 	defer progress.stop()
-	found, err := doctor.FindInForce(ctx, config, doctor.Options{
-		WebhookConfiguration: o.webhook, OwnNamespace: o.ownNamespace, Policy: document, Progress: progress.now,
-	})
+	found, err := doctor.FindInForce(ctx, config, o.installation.options(document, progress))
 	if err != nil {
-		return failure("%v", err)
+		return failure("%v", err) // says what was asked, and of whom
 	}
 	for _, remark := range remarksAbout(found) {
-		fmt.Fprintf(s.Err, "%s: %s\n", programName, remark)
+		s.remark("%s", remark)
 	}
-	tally, consistent, err := o.read(ctx, config, found, s.Err, progress)
+	o.bars = s.onTerminal()
+	tally, consistent, err := o.read(ctx, config, found, advice, progress)
 	if err != nil {
-		return failure("%v", err)
+		return failure("cannot read the cluster: %v", err)
 	}
 	progress.stop()
 	if !consistent {
-		fmt.Fprintf(s.Err, "%s: the list of pods took so long to read that it is not of one moment: pods that came or went meanwhile may be missing\n", programName)
+		s.remark(notOfOneMoment)
 	}
+	return o.report(&s, found, tally, consistent)
+}
+
+// report prints the findings. Some that can be acted on makes the exit code 1.
+func (o *auditOptions) report(s *Streams, found *doctor.InForce, tally *audit.Tally, consistent bool) error {
 	var b bytes.Buffer
 	if o.output.value == outputJSON {
-		err = writeJSON(&b, o.document(found, tally, consistent))
+		if err := writeJSON(&b, o.document(found, tally, consistent)); err != nil {
+			return failure("cannot write the %s: %v", o.output.value, err)
+		}
 	} else {
-		err = o.writeTable(text{&b}, found, tally)
-	}
-	if err != nil {
-		return failure("%v", err)
+		o.writeTable(text{&b}, found, tally)
 	}
 	if err := s.write(b.Bytes()); err != nil {
 		return err
@@ -189,12 +181,15 @@ func (o *auditOptions) run(ctx context.Context, s Streams) error {
 	return nil
 }
 
+// notOfOneMoment is said of a list of pods that expired while it was read.
+const notOfOneMoment = "the list of pods took so long to read that it is not of one moment: pods that came or went meanwhile may be missing"
+
 // remarksAbout says what the findings rest on where that is not what new pods
 // meet.
 func remarksAbout(found *doctor.InForce) []string {
 	var remarks []string
-	if found.Asked != nil {
-		remarks = append(remarks, fmt.Sprintf("no replica could be asked (%v): going by %s, with open health gates and without what is discovered", found.Asked, found.From))
+	if found.NoReplica != nil {
+		remarks = append(remarks, fmt.Sprintf("no replica could be asked (%v): going by %s, with open health gates and without what is discovered", found.NoReplica, found.From))
 	} else if found.Gates == nil {
 		remarks = append(remarks, "the replicas have other health gates than this policy: taken to be open")
 	}
@@ -202,9 +197,9 @@ func remarksAbout(found *doctor.InForce) []string {
 }
 
 // read reads and classifies all pods.
-func (o *auditOptions) read(ctx context.Context, config *rest.Config, found *doctor.InForce, stderr io.Writer, progress *progress) (tally *audit.Tally, consistent bool, err error) {
+func (o *auditOptions) read(ctx context.Context, config *rest.Config, found *doctor.InForce, advice *policy.Advice, progress *progress) (tally *audit.Tally, consistent bool, err error) {
 	progress.now("namespaces")
-	labels, err := readNamespaces(ctx, config, o.namespace)
+	namespaces, err := readNamespaces(ctx, config, o.namespace)
 	if err != nil {
 		return nil, false, err
 	}
@@ -213,19 +208,14 @@ func (o *auditOptions) read(ctx context.Context, config *rest.Config, found *doc
 		return nil, false, err
 	}
 	classifier := audit.NewClassifier(audit.Conditions{
-		Policy: found.Policy, Gates: found.Gates, Discovered: found.Discovered, Installed: found.Installed,
+		Policy: found.Policy, Gates: found.Gates, Discovered: found.Discovered, Advice: advice, Installed: found.Installed,
 	})
 	tally = audit.NewTally()
-	told := time.Now()
-	if isTerminal(stderr) {
-		told = time.Time{}
-	}
-	reader := audit.Reader{
+	reader := podlist.Reader[audit.Pod]{
 		Client: client.CoreV1().RESTClient(),
 		Page: func(_ context.Context, read, left int) error {
-			if left > 0 && time.Since(told) >= slow {
-				told = time.Now()
-				fmt.Fprintf(stderr, "%s: %d of about %d pods\n", programName, read, read+left)
+			if left > 0 {
+				progress.far("%d of about %d pods", read, read+left)
 			}
 			return nil
 		},
@@ -236,38 +226,28 @@ func (o *auditOptions) read(ctx context.Context, config *rest.Config, found *doc
 			tally.LeftOut[why]++
 			return
 		}
-		of, known := labels.of(ctx, pod.Metadata.Namespace)
-		tally.Add(pod, classifier.Classify(pod, of, known))
+		namespace, known := namespaces.find(ctx, pod.Metadata.Namespace)
+		tally.Add(pod, classifier.Classify(pod, namespace, known))
 	})
 	return tally, consistent, err
 }
 
-// isTerminal reports whether somebody may be watching.
-func isTerminal(w io.Writer) bool {
-	file, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
-}
-
-// namespaceLabels are the labels of namespaces, read once.
-type namespaceLabels struct {
+// knownNamespaces is what decisions read of namespaces, read once.
+type knownNamespaces struct {
 	client metadata.ResourceInterface
-	labels map[string]map[string]string
+	of     map[string]policy.Namespace
 	known  map[string]bool
 }
 
-// readNamespaces reads the labels of a namespace, or of all.
-func readNamespaces(ctx context.Context, config *rest.Config, namespace string) (*namespaceLabels, error) {
+// readNamespaces reads a namespace, or all.
+func readNamespaces(ctx context.Context, config *rest.Config, namespace string) (*knownNamespaces, error) {
 	client, err := metadata.NewForConfig(config)
 	if err != nil {
 		return nil, err
 	}
-	n := &namespaceLabels{
+	n := &knownNamespaces{
 		client: client.Resource(schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}),
-		labels: map[string]map[string]string{}, known: map[string]bool{},
+		of:     map[string]policy.Namespace{}, known: map[string]bool{},
 	}
 	if namespace != "" {
 		if err := n.get(ctx, namespace); err != nil {
@@ -282,7 +262,7 @@ func readNamespaces(ctx context.Context, config *rest.Config, namespace string) 
 			return nil, fmt.Errorf("list namespaces: %w", err)
 		}
 		for i := range page.Items {
-			n.labels[page.Items[i].Name], n.known[page.Items[i].Name] = page.Items[i].Labels, true
+			n.add(&page.Items[i])
 		}
 		if options.Continue = page.Continue; options.Continue == "" {
 			return n, nil
@@ -290,23 +270,27 @@ func readNamespaces(ctx context.Context, config *rest.Config, namespace string) 
 	}
 }
 
-func (n *namespaceLabels) get(ctx context.Context, namespace string) error {
+func (n *knownNamespaces) get(ctx context.Context, namespace string) error {
 	object, err := n.client.Get(ctx, namespace, metav1.GetOptions{})
 	if err != nil {
 		return err
 	}
-	n.labels[namespace], n.known[namespace] = object.Labels, true
+	n.add(object)
 	return nil
 }
 
-// of returns the labels of a namespace. One that is newer than the list is read
-// now.
-func (n *namespaceLabels) of(ctx context.Context, namespace string) (labels map[string]string, known bool) {
+func (n *knownNamespaces) add(o *metav1.PartialObjectMetadata) {
+	n.of[o.Name] = policy.Namespace{Labels: o.Labels, Annotations: policy.NamespaceAnnotations(o.Annotations)}
+	n.known[o.Name] = true
+}
+
+// find returns a namespace. One that is newer than the list is read now.
+func (n *knownNamespaces) find(ctx context.Context, namespace string) (found policy.Namespace, known bool) {
 	if _, tried := n.known[namespace]; !tried {
 		n.known[namespace] = false
 		_ = n.get(ctx, namespace) // its pods are unknown then
 	}
-	return n.labels[namespace], n.known[namespace]
+	return n.of[namespace], n.known[namespace]
 }
 
 // auditDocument is what audit -o json prints. Fields are only ever added; the
@@ -316,12 +300,14 @@ type auditDocument struct {
 	Namespace  string      `json:"namespace,omitzero"`
 	Consistent bool        `json:"consistent"`
 	audit.Counts
+	Progress  []*audit.Progress       `json:"progress"`
+	WhyNot    []audit.WhyNot          `json:"whyNot"`
 	Workloads []*audit.Workload       `json:"workloads"`
 	Reasons   map[audit.Reason]string `json:"reasons"`
 }
 
 type auditPolicy struct {
-	policyReference
+	explain.PolicyReference
 	From           string `json:"from"`
 	GatesKnown     bool   `json:"gatesKnown"`
 	DiscoveryKnown bool   `json:"discoveryKnown"`
@@ -335,14 +321,19 @@ func (o *auditOptions) shown(class audit.Class) bool {
 func (o *auditOptions) document(found *doctor.InForce, tally *audit.Tally, consistent bool) *auditDocument {
 	document := &auditDocument{
 		Policy: auditPolicy{
-			policyReference: policyReference{found.Policy.Name(), found.Policy.Hash(), found.Policy.Document().Spec.Mode},
+			PolicyReference: explain.ReferenceTo(found.Policy),
 			From:            found.From, GatesKnown: found.Gates != nil, DiscoveryKnown: found.Discovered != nil,
 		},
 		Namespace:  o.namespace,
 		Consistent: consistent,
 		Counts:     tally.Counts,
+		Progress:   tally.Progress(),
+		WhyNot:     tally.WhyNot(),
 		Workloads:  tally.Workloads(o.shown),
 		Reasons:    map[audit.Reason]string{},
+	}
+	for _, why := range document.WhyNot {
+		document.Reasons[why.Reason] = why.Reason.Sentence()
 	}
 	for _, w := range document.Workloads {
 		for _, g := range w.Findings {
@@ -350,119 +341,4 @@ func (o *auditOptions) document(found *doctor.InForce, tally *audit.Tally, consi
 		}
 	}
 	return document
-}
-
-// row is a line of the table: the features of a workload with the same
-// finding.
-type row struct {
-	audit.Group
-	features []string
-}
-
-// writeTable writes a line per workload and finding, the counts, what the
-// reasons mean, and the commands to run.
-func (o *auditOptions) writeTable(t text, found *doctor.InForce, tally *audit.Tally) error {
-	workloads := tally.Workloads(o.shown)
-	var reasons []audit.Reason
-	if len(workloads) > 0 {
-		table := tabwriter.NewWriter(t, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(table, "NAMESPACE\tWORKLOAD\tPODS\tCLASS\tFEATURES\tREASON")
-		for _, w := range workloads {
-			for _, r := range o.rows(w) {
-				fmt.Fprintf(table, "%s\t%s/%s\t%d/%d\t%s\t%s\t%s\n", w.Namespace, strings.ToLower(w.Kind), w.Name,
-					r.Pods, w.Pods, r.Class, strings.Join(r.features, ","), r.Reason)
-				if !slices.Contains(reasons, r.Reason) {
-					reasons = append(reasons, r.Reason)
-				}
-			}
-		}
-		if err := table.Flush(); err != nil {
-			return err
-		}
-		t.line("")
-	}
-	t.line(fmt.Sprintf("policy %s, hash %s, mode %s, from %s", found.Policy.Name(), found.Policy.Hash(), found.Policy.Document().Spec.Mode, found.From))
-	if o.namespace != "" {
-		t.line(fmt.Sprintf("pods in namespace %s: %s", o.namespace, countsText(tally.Classes)))
-	} else {
-		t.line(fmt.Sprintf("pods in %d namespaces: %s", tally.Namespaces(), countsText(tally.Classes)))
-	}
-	for _, f := range []policy.Feature{policy.FeatureServiceHost, policy.FeatureDNS} {
-		t.line(fmt.Sprintf("  %-13s %s", string(f)+":", countsText(tally.Features[f])))
-	}
-	left := 0
-	for _, n := range tally.LeftOut {
-		left += n
-	}
-	if left > 0 {
-		t.line(fmt.Sprintf("left out: %d finished, %d being deleted, %d mirrors of static pods",
-			tally.LeftOut[audit.LeftOutFinished], tally.LeftOut[audit.LeftOutDeleting], tally.LeftOut[audit.LeftOutMirror]))
-	}
-	if len(reasons) > 0 {
-		t.line("")
-		for _, reason := range reasons {
-			t.wrapped(string(reason)+": ", reason.Sentence())
-		}
-	}
-	writeRestarts(t, workloads)
-	return nil
-}
-
-// rows puts features with the same finding on one line.
-func (o *auditOptions) rows(w *audit.Workload) []row {
-	var rows []row
-	for _, g := range w.Findings {
-		if !o.shown(g.Class) {
-			continue
-		}
-		if last := len(rows) - 1; last >= 0 && rows[last].Class == g.Class && rows[last].Reason == g.Reason && rows[last].Pods == g.Pods {
-			rows[last].features = append(rows[last].features, string(g.Feature))
-			continue
-		}
-		rows = append(rows, row{g, []string{string(g.Feature)}})
-	}
-	return rows
-}
-
-// writeRestarts writes what creates the pods again: commands first, to be
-// copied, then what no command does.
-func writeRestarts(t text, workloads []*audit.Workload) {
-	var commands, advice []string
-	for _, w := range workloads {
-		switch {
-		case w.Restart == nil:
-		case w.Restart.Command != "":
-			commands = append(commands, w.Restart.Command)
-		default:
-			advice = append(advice, fmt.Sprintf("%s/%s in %s: %s", strings.ToLower(w.Kind), w.Name, w.Namespace, w.Restart.Advice))
-		}
-	}
-	if len(commands) > 0 {
-		t.line("")
-		t.line("To have these pods created again:")
-		for _, command := range commands {
-			t.line("  " + command)
-		}
-	}
-	if len(advice) > 0 {
-		t.line("")
-		t.line("For these there is no such command:")
-		for _, line := range advice {
-			t.line("  " + line)
-		}
-	}
-}
-
-// countsText lists the classes that have pods.
-func countsText(counts map[audit.Class]int) string {
-	var parts []string
-	for _, class := range audit.Classes() {
-		if n := counts[class]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, class))
-		}
-	}
-	if len(parts) == 0 {
-		return "none"
-	}
-	return strings.Join(parts, ", ")
 }

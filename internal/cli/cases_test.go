@@ -8,10 +8,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"testing/fstest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
@@ -24,8 +27,11 @@ import (
 // the command line. The sections:
 //
 //	stdin             what standard input has
-//	<any other name>  a file that the command may open; files under examples/
-//	                  are those of the repository
+//	<log> x<number>   a query log that is so often there: each time a minute later (or
+//	                  as "every 3s" behind it says), from another port, and all in the
+//	                  order of their time
+//	<any other name>  a file that the command may open, and with a slash in it the
+//	                  folder too; files under examples/ are those of the repository
 //	exit, stdout, stderr   expected, in this order, at the end
 //
 // `go test ./internal/cli -run TestCases -update` rewrites what is expected.
@@ -38,7 +44,7 @@ const (
 )
 
 var (
-	caseCommands     = []string{"advise", "audit", "doctor", "explain", "general", "lint", "webhook-config"}
+	caseCommands     = []string{"advise", "audit", "detect", "doctor", "explain", "general", "lint", "resolvers", "webhook-config"}
 	expectedSections = []string{"exit", "stdout", "stderr"}
 )
 
@@ -55,7 +61,9 @@ func TestCases(t *testing.T) {
 			c := parseCase(t, archive)
 			got := c.run(t)
 			if *update {
-				archive.Files = slices.Concat(c.inputs, got)
+				archive.Files = slices.Concat(slices.DeleteFunc(archive.Files, func(f txtar.File) bool {
+					return slices.Contains(expectedSections, f.Name)
+				}), got)
 				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
 					t.Fatal(err)
 				}
@@ -74,6 +82,53 @@ type testCase struct {
 	inputs, expected []txtar.File
 }
 
+// often is a query log that is there so often: "120", or "120 every 3s".
+func often(t *testing.T, log []byte, how string) []byte {
+	t.Helper()
+	number, every, found := strings.Cut(how, " every ")
+	step := time.Minute
+	times, err := strconv.Atoi(number)
+	if err == nil && found {
+		step, err = time.ParseDuration(every)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What stands before the port and behind it, for each line.
+	client := regexp.MustCompile(`(?s)^(.*?(?:\]|\d):)(\d+)( - .*)$`)
+	var lines []string
+	for line := range strings.Lines(string(log)) {
+		var at time.Time
+		if end := strings.IndexAny(line, " \t"); end > 0 {
+			if at, err = time.Parse(time.RFC3339, line[:end]); err == nil {
+				line = line[end:]
+			}
+		}
+		words := client.FindStringSubmatch(line)
+		port := 0
+		if words != nil {
+			port, _ = strconv.Atoi(words[2])
+		} else {
+			words = []string{"", line, "", ""}
+		}
+		for n := range times {
+			again := words[1] + words[3]
+			if words[2] != "" {
+				again = words[1] + strconv.Itoa(1024+(port+257*n)%64000) + words[3]
+			}
+			if !at.IsZero() {
+				again = at.Add(time.Duration(n)*step).Format(time.RFC3339) + again
+			}
+			lines = append(lines, again)
+		}
+	}
+	slices.SortStableFunc(lines, func(a, b string) int {
+		const length = len("2026-01-02T03:04:05Z")
+		return strings.Compare(a[:min(length, len(a))], b[:min(length, len(b))])
+	})
+	return []byte(strings.Join(lines, ""))
+}
+
 func parseCase(t *testing.T, archive *txtar.Archive) *testCase {
 	t.Helper()
 	command := strings.TrimSpace(string(archive.Comment))
@@ -86,6 +141,9 @@ func parseCase(t *testing.T, archive *txtar.Archive) *testCase {
 		c.args = append(c.args, strings.Trim(word, `'`)) // '' is an empty argument
 	}
 	for _, section := range archive.Files {
+		if log, times, found := strings.Cut(section.Name, " x"); found {
+			section = txtar.File{Name: log, Data: often(t, section.Data, times)}
+		}
 		if slices.ContainsFunc(c.inputs, func(f txtar.File) bool { return f.Name == section.Name }) {
 			t.Errorf("section %s is there twice", section.Name)
 		}
@@ -143,10 +201,21 @@ func (c *testCase) open(name string) (io.ReadCloser, error) {
 	if data, found := c.input(name); found {
 		return io.NopCloser(bytes.NewReader(data)), nil
 	}
+	if c.isFolder(name) {
+		files := fstest.MapFS{}
+		for _, file := range c.inputs {
+			files[file.Name] = &fstest.MapFile{Data: file.Data}
+		}
+		return files.Open(name)
+	}
 	if strings.HasPrefix(name, "examples/") {
 		return os.Open(filepath.Join(repository, name))
 	}
 	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+}
+
+func (c *testCase) isFolder(name string) bool {
+	return slices.ContainsFunc(c.inputs, func(f txtar.File) bool { return strings.HasPrefix(f.Name, name+"/") })
 }
 
 // sections is for comparing.
@@ -166,7 +235,7 @@ func caseFiles(t *testing.T) []string {
 		switch {
 		case err != nil:
 			return err
-		case path == filepath.Join("testdata", "fuzz"):
+		case path == filepath.Join("testdata", "fuzz"), path == filepath.Join("testdata", "evidence"): // evidence_test.go has those
 			return fs.SkipDir
 		case entry.IsDir():
 			if name := entry.Name(); name != "testdata" && !slices.Contains(caseCommands, name) {
@@ -209,5 +278,33 @@ func TestResultThatCannotBeWrittenIsAFailure(t *testing.T) {
 	code := cli.Main([]string{"version"}, cli.Streams{Out: fullDisk{}, Err: &errs})
 	if code != 2 || !strings.Contains(errs.String(), errDisk.Error()) {
 		t.Errorf("got exit code %d and %q, want 2 and the error", code, errs.String())
+	}
+}
+
+// endless is a file without an end.
+type endless struct{ fs.File }
+
+func (endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = '#'
+	}
+	return len(p), nil
+}
+func (endless) Close() error { return nil }
+
+func TestFilesWithoutAnEndAreRefused(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{
+		{"lint", "endless.yaml"}, {"lint", "-"}, {"audit", "--policy", "endless.yaml"},
+		{"explain", "-f", "pod.yaml", "--policy", "endless.yaml"}, {"advise", "--pods", "pods.json", "--policy", "endless.yaml", "dns.log"},
+	} {
+		var out, errs bytes.Buffer
+		code := cli.Main(args, cli.Streams{
+			In: endless{}, Out: &out, Err: &errs,
+			Open: func(string) (io.ReadCloser, error) { return endless{}, nil },
+		})
+		if code == 0 || !strings.Contains(out.String()+errs.String(), "too large") {
+			t.Errorf("%v: exit code %d, %s", args, code, errs.String())
+		}
 	}
 }

@@ -4,19 +4,23 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/shorthop/shorthop/internal/doctor"
 )
 
 type doctorOptions struct {
 	cluster      clusterFlags
+	installation installationFlags
 	policyFile   string
-	ownNamespace string
-	webhook      string
+	probe        string
+	probeImage   string
 	output       *choice
 }
 
@@ -28,38 +32,37 @@ func newDoctor(s Streams) *cobra.Command {
 		Long: `Check an installation in the cluster.
 
 Looks at the cluster from outside, with the rights of the kubeconfig, and
-changes nothing. One line per check: pass, warn (something to look at), fail
+changes nothing, but for --probe. One line per check: pass, warn (something to look at), fail
 (something to act on) or unknown (a permission, or something that the check
 needs, is missing; the others are made all the same); below it what it counts,
 and what to do.
 
-  webhook-configuration   its entries are there and as they should be
-  webhook-filter          the API server filters by what the policy says
-  serving-certificate     caBundle verifies what every replica serves
-  replicas                at least two, on more than one node
-  policy                  the same on every replica, and that of the ConfigMap
-  gates                   what the replicas say about their health gates
-  api-host                answers, with a certificate for that name
-  node-local-cache        rolled out, on the addresses that the policy names
-  cluster-dns             the policy's servers are the cluster's DNS Services
-  cluster-domain          the policy's domain is the cluster DNS's zone
-  namespaces-opted-out    lists them
-  namespace-names         none is named like a public top-level domain
-  egress-policies         NetworkPolicies let pods ask the node-local cache
-  custom-zones            the node-local cache knows those of the cluster DNS
-  unpatched-pods          how often the API server got no answer
-
+` + describeChecks() + `
 It goes by the policy that the replicas have loaded, else by --policy, else by
 the ConfigMap. Replicas are asked through the API server, as kubectl
 port-forward does: their certificate, and /debug/policy.
 
-It needs get mutatingwebhookconfigurations; get services; list pods,
-namespaces, networkpolicies; create pods/portforward; in Shorthop's namespace
-list and get configmaps, in kube-system list services, get configmaps and
-daemonsets; and get /metrics of the API server.
+It needs get and list mutatingwebhookconfigurations; get services; list pods,
+namespaces, networkpolicies, nodes, events; create pods/portforward; in Shorthop's
+namespace list replicasets, list and get configmaps, get leases and secrets (the
+metadata of one is read), in kube-system list services, get configmaps and
+daemonsets; get /metrics of the API server. Where there are Cilium or Calico, list
+their policies; where policies restrict egress, get the Service kubernetes and
+list its endpointslices; where pods ask nameservers that nobody has, list
+daemonsets.
 
-With -o json: {"policy": {name, hash, from}, "checks": [{check, status, found,
-items, do}]}.
+--probe asks from the nodes themselves: a pod on each, of the restricted Pod
+Security Standard, asks the node-local cache, the cluster DNS and the API host,
+and ends. The pods are in Shorthop's namespace and are taken away at the end,
+also when the command is interrupted; it needs create, list and delete pods
+there, and list nodes. Where there are more than ` + strconv.Itoa(doctor.MaxProbedNodes) + ` nodes, as many are asked;
+--probe=N asks N. The image is that of a replica, which has the command "probe".
+
+Above the checks is the path of new pods to DNS and to the API server, and below
+it what each arrow was observed from.
+
+With -o json: {"policy": {name, hash, from}, "paths": [{of, hops: [{name, from}],
+notes}], "checks": [{check, status, found, items, do}]}.
 
 Exit codes: 0 nothing failed (there may be warnings and unknowns), 1 a check
 failed, 2 could not run: the API server does not answer, or not to us.`,
@@ -69,6 +72,9 @@ failed, 2 could not run: the API server does not answer, or not to us.`,
   # Is the policy of the repository the one that is in force?
   kubectl shorthop doctor --policy policy.yaml
 
+  # Do the cache, the cluster DNS and the API host answer on the nodes themselves?
+  kubectl shorthop doctor --probe
+
   # What there is to do, for a script
   kubectl shorthop doctor -o json | jq -r '.checks[] | select(.do) | .check + ": " + .do'`,
 		Args:              noArguments("name the cluster with --kubeconfig and --context"),
@@ -76,41 +82,72 @@ failed, 2 could not run: the API server does not answer, or not to us.`,
 		RunE:              func(command *cobra.Command, _ []string) error { return o.run(command.Context(), s) },
 	}
 	o.cluster.add(command)
-	flags := command.Flags()
-	flags.StringVar(&o.webhook, "webhook-configuration", "shorthop", "name of the MutatingWebhookConfiguration")
-	complete(command, "webhook-configuration", cobra.NoFileCompletions)
-	flags.StringVar(&o.ownNamespace, "own-namespace", "", "the namespace Shorthop runs in (default: that of the webhook's Service, else "+doctor.DefaultNamespace+")")
-	complete(command, "own-namespace", cobra.NoFileCompletions)
+	o.installation.add(command)
 	policyFlag(command, &o.policyFile, "file with the policy that should be in force (default: not compared)")
+	flags := command.Flags()
+	flags.StringVar(&o.probe, "probe", "", "ask from a short pod on every node, or with --probe=N on N of them (default: nothing is asked from nodes)")
+	flags.Lookup("probe").NoOptDefVal = allNodes
+	complete(command, "probe", cobra.FixedCompletions([]string{allNodes}, cobra.ShellCompDirectiveNoFileComp))
+	flags.StringVar(&o.probeImage, "probe-image", "", "image of these pods (default: that of a replica)")
+	complete(command, "probe-image", cobra.NoFileCompletions)
 	o.output = outputFlag(command, outputText, outputJSON)
 	return command
 }
 
+const allNodes = "all"
+
+// probeOptions read the flags; nil where no node is to be asked.
+func (o *doctorOptions) probeOptions() (*doctor.ProbeOptions, error) {
+	switch {
+	case o.probe == "" && o.probeImage != "":
+		return nil, failure("--probe-image: is for --probe")
+	case o.probe == "":
+		return nil, nil
+	case o.probe == allNodes:
+		return &doctor.ProbeOptions{Image: o.probeImage}, nil
+	}
+	n, err := strconv.Atoi(o.probe)
+	if err != nil || n < 1 {
+		return nil, failure("--probe %q: is not a number of nodes from 1 on, nor %s", o.probe, allNodes)
+	}
+	return &doctor.ProbeOptions{Nodes: n, Image: o.probeImage}, nil
+}
+
+// describeChecks has a line for each check.
+func describeChecks() string {
+	var b strings.Builder
+	for _, c := range doctor.Checks() {
+		fmt.Fprintf(&b, "  %-23s %s\n", c.Check, c.About)
+	}
+	return b.String()
+}
+
 func (o *doctorOptions) run(ctx context.Context, s Streams) error {
-	if o.ownNamespace != "" {
-		if err := checkOwnNamespace(o.ownNamespace); err != nil {
-			return err
-		}
+	if err := o.installation.validate(); err != nil {
+		return err
 	}
-	if messages := validation.IsDNS1123Subdomain(o.webhook); len(messages) > 0 {
-		return failure("--webhook-configuration %q: %s", o.webhook, strings.Join(messages, "; "))
+	probe, err := o.probeOptions()
+	if err != nil {
+		return err
 	}
-	options := doctor.Options{WebhookConfiguration: o.webhook, OwnNamespace: o.ownNamespace}
-	if o.policyFile != "" {
-		document, err := s.loadPolicy(o.policyFile)
-		if err != nil {
-			return err
-		}
-		options.Policy = document
+	document, err := s.givenPolicy(o.policyFile)
+	if err != nil {
+		return err
 	}
 	config, err := o.cluster.config()
 	if err != nil {
 		return err
 	}
-	progress := newProgress(s.Err)
-	options.Progress = progress.now
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM) // probes are taken away
+	defer stop()
+	progress := newProgress(&s)
+	options := o.installation.options(document, progress)
+	options.Probe = probe
 	facts, err := doctor.Collect(ctx, config, options)
 	progress.stop()
+	if ctx.Err() != nil {
+		return failure("interrupted")
+	}
 	if err != nil {
 		return failure("cannot ask the API server at %s: %v", config.Host, err)
 	}
@@ -118,7 +155,7 @@ func (o *doctorOptions) run(ctx context.Context, s Streams) error {
 	var b bytes.Buffer
 	if o.output.value == outputJSON {
 		if err := writeJSON(&b, report); err != nil {
-			return failure("%v", err)
+			return failure("cannot write the %s: %v", o.output.value, err)
 		}
 	} else {
 		writeReport(text{&b}, report)
@@ -139,6 +176,19 @@ func writeReport(t text, report *doctor.Report) {
 		t.line(fmt.Sprintf("policy %s, hash %s, from %s", p.Name, p.Hash, p.From))
 		t.line("")
 	}
+	for i := range report.Paths {
+		path := &report.Paths[i]
+		t.line(fmt.Sprintf("%-4s %s", path.Of, path))
+		for _, hop := range path.Hops {
+			t.wrapped("       ", hop.Name+": by "+hop.From)
+		}
+		for _, note := range path.Notes {
+			t.wrapped("       ", note)
+		}
+	}
+	if len(report.Paths) > 0 {
+		t.line("")
+	}
 	const shownItems = 10
 	for i := range report.Checks {
 		r := &report.Checks[i]
@@ -152,6 +202,9 @@ func writeReport(t text, report *doctor.Report) {
 		}
 		if r.Do != "" {
 			t.wrapped("         to do: ", r.Do)
+		}
+		for _, line := range r.Block {
+			t.line("           " + line)
 		}
 	}
 	var counts []string

@@ -1,59 +1,26 @@
 package cli
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 
+	"github.com/shorthop/shorthop/internal/explain"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/pkg/printable"
 	"github.com/shorthop/shorthop/pkg/resolver"
 )
 
-// textWidth is the number of columns that text fills.
-const textWidth = 100
-
-// text is a text being written, in sections of labelled lines.
-type text struct{ *bytes.Buffer }
-
-// section begins a new section.
-func (t text) section(title string) { fmt.Fprintf(t, "\n%s\n", title) }
-
-// labelWidth is how wide the labels of labelled lines are, with their indent.
-const labelWidth = 14
-
-// labelled writes "  label   value", the value broken between words.
-func (t text) labelled(label, value string) {
-	t.wrapped(fmt.Sprintf("  %-*s", labelWidth-2, label), value)
+// explanationText is an explanation for a person at a terminal.
+type explanationText struct {
+	*explain.Explanation
+	builtIn bool // no --policy
 }
 
-// wrapped writes words after a prefix, and breaks lines between them. What
-// follows a break is indented as the first word is.
-func (t text) wrapped(prefix, words string) {
-	indent := strings.Repeat(" ", len(prefix))
-	line := prefix
-	for i, word := range strings.Fields(words) {
-		if i > 0 && len(line)+1+len(word) > textWidth {
-			t.line(line)
-			line = indent + word
-			continue
-		}
-		if i > 0 {
-			line += " "
-		}
-		line += word
-	}
-	t.line(line)
-}
-
-func (t text) line(line string) { t.WriteString(strings.TrimRight(line, " ") + "\n") }
-
-// writeText writes the explanation for a person at a terminal.
-func (e *explanation) writeText(b *bytes.Buffer) {
-	t := text{b}
-	heading := "Pod " + e.Namespace + "/" + e.Pod
-	if e.generated {
+func (e explanationText) write(t text) {
+	heading := "Pod " + printable.Name(e.Namespace) + "/" + printable.Name(e.Pod)
+	if e.Generated {
 		heading += "*"
 	}
 	t.line(heading)
@@ -61,7 +28,10 @@ func (e *explanation) writeText(b *bytes.Buffer) {
 	e.writeFacts(t)
 	e.writeServiceHost(t)
 	e.writeDNS(t)
+	e.writeFallthrough(t)
+	e.writeAdvice(t)
 	e.writeWarnings(t)
+	e.writeNotes(t)
 	e.writeRecord(t)
 	e.writePatch(t)
 	e.writeResolvConf(t)
@@ -69,16 +39,22 @@ func (e *explanation) writeText(b *bytes.Buffer) {
 	e.writeLookups(t)
 }
 
-func (e *explanation) writeFacts(t text) {
-	t.labelled("workload", e.Workload.Kind+" "+e.Workload.Name)
-	if e.from.Kind != "" {
-		t.labelled("made from", fmt.Sprintf("the template of %s %s; zeros stand for what controllers choose", e.from.Kind, e.from.Name))
+func (e explanationText) writeFacts(t text) {
+	t.labelled("workload", ofWorkload(e.Workload))
+	if e.MadeFrom.Kind != "" {
+		t.labelled("made from", fmt.Sprintf("the template of %s; zeros and nines stand for what is not known", ofWorkload(e.MadeFrom)))
+		if e.Guessed {
+			t.labelled("assumes", fmt.Sprintf("that %s owns its pods: how other projects name them and give them owners is not known", printable.Name(e.MadeFrom.Kind)))
+		}
 	}
 	labels := "none given (--namespace-labels)"
-	if len(e.namespaceLabels) > 0 {
-		labels = strings.ReplaceAll(labelsFlag(e.namespaceLabels).String(), ",", ", ")
+	if len(e.NamespaceLabels) > 0 {
+		labels = strings.ReplaceAll(labelsFlag(e.NamespaceLabels).String(), ",", ", ")
 	}
-	t.labelled("namespace", e.Namespace+", labels: "+labels)
+	t.labelled("namespace", printable.Name(e.Namespace)+", labels: "+labels)
+	if len(e.NamespaceAnnotations) > 0 {
+		t.labelled("", "annotations: "+strings.ReplaceAll(labelsFlag(e.NamespaceAnnotations).String(), ",", ", "))
+	}
 	name := e.Policy.Name
 	if e.builtIn {
 		name = "the built-in one (no --policy: spec.dns: {} with all its defaults)"
@@ -94,49 +70,64 @@ func (e *explanation) writeFacts(t text) {
 	t.labelled("rule", rule)
 }
 
-// outcome writes what is done with a feature.
-func (t text) outcome(title string, o policy.Outcome) {
+// outcome writes what is done with a feature, and with what an earlier review
+// put on the pod.
+func (t text) outcome(title string, o *explain.Outcome, earlier policy.Earlier) {
 	t.section(title)
 	t.labelled(string(o.Action), string(o.Reason))
-	t.labelled("", o.Reason.Sentence())
+	t.labelled("", o.Message)
+	for _, also := range o.Also {
+		t.labelled("also", fmt.Sprintf("%s. %s", also.Reason, also.Message))
+	}
+	switch earlier {
+	case policy.EarlierStays:
+		t.labelled("earlier", "what an earlier review put on the pod stays")
+	case policy.EarlierComesOut:
+		t.labelled("earlier", "what an earlier review put on the pod comes out")
+	}
 }
 
-func (e *explanation) writeServiceHost(t text) {
-	d := &e.decision.ServiceHost
-	t.outcome("KUBERNETES_SERVICE_HOST", d.Outcome)
+func (e explanationText) writeServiceHost(t text) {
+	d := &e.ServiceHost
+	t.outcome("KUBERNETES_SERVICE_HOST", &d.Outcome, d.Earlier)
 	if d.Injects() {
 		value := d.Host
 		if d.FromNodeIP {
 			value = "the node's address (status.hostIP)"
 		}
 		if d.Port != "" {
-			value += ", and KUBERNETES_SERVICE_PORT " + d.Port
+			value += ", and KUBERNETES_SERVICE_PORT and KUBERNETES_SERVICE_PORT_HTTPS " + d.Port
 		}
 		t.labelled("value", value)
 	}
-	if e.hostGate {
+	if d.AssumesGate {
 		t.labelled("assumes", "that the host's health gate is open (--closed-gates)")
 	}
 	lists := map[policy.ContainerList]string{
 		policy.InitContainers: "init", policy.Containers: "container", policy.EphemeralContainers: "ephemeral",
 	}
-	for _, c := range e.ServiceHost.Containers {
-		what := c.Name + ": gets it"
+	for _, c := range d.Containers {
+		what := "gets it"
 		switch {
+		case d.Earlier == policy.EarlierComesOut:
+			what = "does not keep it"
 		case c.Reason == d.Reason && !d.Injects():
-			what = c.Name + ": left alone"
+			what = "left alone"
 		case c.Reason != "":
-			what = fmt.Sprintf("%s: left alone, %s. %s", c.Name, c.Reason, c.Message)
+			what = fmt.Sprintf("left alone, %s. %s", c.Reason, c.Message)
 		case d.Action == policy.ActionDryRun:
-			what = c.Name + ": would get it"
+			what = "would get it"
 		}
-		t.labelled(lists[c.List], what)
+		if c.Port != "" {
+			what += ", and port " + c.Port + ": its envFrom may have another one"
+		}
+		t.labelled(lists[c.List], printable.Name(c.Name)+": "+what)
 	}
 }
 
-func (e *explanation) writeDNS(t text) {
-	d := &e.decision.DNS
-	t.outcome("DNS", d.Outcome)
+func (e explanationText) writeDNS(t text) {
+	d := &e.DNS
+	t.outcome("DNS", &d.Outcome, d.Earlier)
 	if !d.Injects() {
 		return
 	}
@@ -147,7 +138,7 @@ func (e *explanation) writeDNS(t text) {
 		mode += ": dnsPolicy stays, options are added"
 	}
 	t.labelled("mode", mode)
-	if e.cacheGate {
+	if d.AssumesGate {
 		t.labelled("assumes", "that the cache's health gate is open (--closed-gates)")
 	}
 	if len(d.Servers) > 0 {
@@ -157,25 +148,61 @@ func (e *explanation) writeDNS(t text) {
 		t.labelled("fallback", strings.Join(d.FallbackServers, " "))
 	}
 	if len(d.ExtraSearches) > 0 {
-		t.labelled("searches", "after those of the cluster: "+strings.Join(d.ExtraSearches, " "))
+		after := "after those of the cluster: "
+		if d.Mode == policy.DNSModeOptions {
+			after = "after all others: "
+		}
+		t.labelled("searches", after+strings.Join(d.ExtraSearches, " "))
 	}
-	var added, kept []string
+	var added []string
 	for _, option := range d.Options {
-		if e.request.Pod.HasOption(option.Name) {
-			kept = append(kept, option.Name)
-		} else {
+		if !slices.Contains(d.Kept, option.Name) {
 			added = append(added, option.String())
 		}
 	}
 	if len(added) > 0 {
 		t.labelled("adds", strings.Join(added, " "))
 	}
-	if len(kept) > 0 {
-		t.labelled("keeps", strings.Join(kept, " ")+" of the pod's own dnsConfig")
+	if len(d.Kept) > 0 {
+		t.labelled("keeps", strings.Join(d.Kept, " ")+" of the pod's own dnsConfig")
 	}
 }
 
-func (e *explanation) writeWarnings(t text) {
+// writeFallthrough says nothing where the policy knows no image: then there is no
+// fall-through.
+func (e explanationText) writeFallthrough(t text) {
+	if len(e.Resolvers) == 0 {
+		return
+	}
+	d := &e.Fallthrough
+	t.outcome("Fall-through", &d.Outcome, d.Earlier)
+	if d.Injects() {
+		t.labelled("adds", fmt.Sprintf("ndots %d by %s", d.Ndots, d.Carrier))
+	}
+	if d.AssumesGate {
+		t.labelled("assumes", "that the DNS servers say of names of nobody that there are none (--closed-gates), and that no namespace with a headless Service is a name outside the cluster")
+	}
+	for i := range d.Containers {
+		c := &d.Containers[i]
+		what := c.Description()
+		if c.Reason != "" {
+			what += fmt.Sprintf(", %s. %s", c.Reason, c.Message)
+		}
+		t.labelled("container", printable.Name(c.Name)+": "+what)
+	}
+}
+
+func (e explanationText) writeNotes(t text) {
+	if len(e.Notes) == 0 {
+		return
+	}
+	t.section("Notes")
+	for _, note := range e.Notes {
+		t.wrapped("  - ", note)
+	}
+}
+
+func (e explanationText) writeWarnings(t text) {
 	if len(e.Warnings) == 0 {
 		return
 	}
@@ -185,7 +212,7 @@ func (e *explanation) writeWarnings(t text) {
 	}
 }
 
-func (e *explanation) writeRecord(t text) {
+func (e explanationText) writeRecord(t text) {
 	switch {
 	case e.Record.Reason != "":
 		t.section("Record (annotation " + policy.AnnotationInjected + ")")
@@ -195,7 +222,7 @@ func (e *explanation) writeRecord(t text) {
 		t.section("Record (annotation " + policy.AnnotationInjected + ")")
 		// JSON has no spaces to break at: break after commas.
 		line := ""
-		for part := range strings.SplitAfterSeq(e.Record.text, ",") {
+		for part := range strings.SplitAfterSeq(printable.Line(e.Record.Text), ",") {
 			if line != "" && len("  "+line+part) > textWidth {
 				t.line("  " + line)
 				line = ""
@@ -206,18 +233,18 @@ func (e *explanation) writeRecord(t text) {
 	}
 }
 
-func (e *explanation) writePatch(t text) {
+func (e explanationText) writePatch(t text) {
 	if len(e.Patch) == 0 {
 		t.section("Patch")
 		switch {
-		case e.decision.ServiceHost.Injects() || e.decision.DNS.Injects():
+		case e.ServiceHost.Injects() || e.DNS.Injects() || e.Fallthrough.Injects():
 			t.line("  none: the pod has all of it already")
 		default:
 			t.line("  none: the pod is admitted as it is")
 		}
 		return
 	}
-	if e.dryRun {
+	if e.DryRun {
 		whose := "the policy's mode"
 		if e.Policy.Mode != policy.ModeDryRun {
 			whose = "the mode of rule " + e.Rule
@@ -229,14 +256,14 @@ func (e *explanation) writePatch(t text) {
 	cut := false
 	for i := range e.Patch {
 		operation := &e.Patch[i]
-		line := "  " + operation.Operation + " " + operation.Path
+		line := "  " + operation.Operation + " " + printable.Line(operation.Path)
 		switch {
 		case operation.Operation == "remove":
 		case strings.HasPrefix(operation.Path, "/metadata/annotations"):
 			line += "  (the record)"
 		default:
-			value, _ := json.Marshal(operation.Value) // was encoded before, to be applied
-			line += "  " + string(value)
+			value, _ := json.Marshal(operation.Value)    // was encoded before, to be applied
+			line += "  " + printable.Line(string(value)) // before it is cut
 		}
 		if len(line) > textWidth {
 			line, cut = line[:textWidth-len("...")]+"...", true
@@ -248,13 +275,13 @@ func (e *explanation) writePatch(t text) {
 	}
 }
 
-func (e *explanation) writeResolvConf(t text) {
+func (e explanationText) writeResolvConf(t text) {
 	title := "/etc/resolv.conf"
 	before, after := resolvConfLines(e.ResolvConf.Before), resolvConfLines(e.ResolvConf.After)
 	switch {
 	case slices.Equal(before, after):
 		title += ", before and after"
-	case e.dryRun:
+	case e.DryRun:
 		title += ", before (-) and as it would be (+)"
 	default:
 		title += ", before (-) and after (+)"

@@ -7,6 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/shorthop/shorthop/pkg/policy"
 )
 
 // yamlExtensions are completed for files that hold Kubernetes objects.
@@ -28,14 +30,6 @@ func (c *choice) Set(value string) error {
 	}
 	c.value = value
 	return nil
-}
-
-// outputFlag adds -o, whose first value is the default.
-func outputFlag(command *cobra.Command, allowed ...string) *choice {
-	output := &choice{value: allowed[0], allowed: allowed}
-	command.Flags().VarP(output, "output", "o", "output format: "+strings.Join(allowed, ", "))
-	complete(command, "output", cobra.FixedCompletions(allowed, cobra.ShellCompDirectiveNoFileComp))
-	return output
 }
 
 // policyFlag adds --policy.
@@ -79,6 +73,42 @@ func completeFile(command *cobra.Command, flag string, extensions ...string) {
 	complete(command, flag, cobra.FixedCompletions(extensions, cobra.ShellCompDirectiveFilterFileExt))
 }
 
+// annotationsFlag is a flag with the annotations of a namespace that tune its
+// pods: k=v,k=v, which may be repeated. What is wrong with a value, the review
+// tells.
+type annotationsFlag map[string]string
+
+func (a annotationsFlag) String() string { return labelsFlag(a).String() }
+
+func (a annotationsFlag) Type() string { return "k=v,..." }
+
+func (a annotationsFlag) Set(text string) error {
+	return eachPair(text, func(key, value string) error {
+		if len(policy.NamespaceAnnotations(map[string]string{key: value})) == 0 {
+			return fmt.Errorf("key %q is not one of %s, %s, %s", key, policy.AnnotationNdots, policy.AnnotationDNSMode, policy.AnnotationDNSOptions)
+		}
+		a[key] = value
+		return nil
+	})
+}
+
+// eachPair hands on the pairs of a list k=v,k=v until one is refused.
+func eachPair(text string, take func(key, value string) error) error {
+	if text == "" {
+		return nil
+	}
+	for pair := range strings.SplitSeq(text, ",") {
+		key, value, found := strings.Cut(pair, "=")
+		if !found {
+			return fmt.Errorf("%q is not of the form key=value", pair)
+		}
+		if err := take(key, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // labelsFlag is a flag with labels: k=v,k=v, which may be repeated.
 type labelsFlag map[string]string
 
@@ -94,14 +124,7 @@ func (l labelsFlag) String() string {
 func (l labelsFlag) Type() string { return "k=v,..." }
 
 func (l labelsFlag) Set(text string) error {
-	if text == "" {
-		return nil
-	}
-	for pair := range strings.SplitSeq(text, ",") {
-		key, value, found := strings.Cut(pair, "=")
-		if !found {
-			return fmt.Errorf("%q is not of the form key=value", pair)
-		}
+	return eachPair(text, func(key, value string) error {
 		if messages := validation.IsQualifiedName(key); len(messages) > 0 {
 			return fmt.Errorf("key %q: %s", key, strings.Join(messages, "; "))
 		}
@@ -109,6 +132,6 @@ func (l labelsFlag) Set(text string) error {
 			return fmt.Errorf("value %q of %s: %s", value, key, strings.Join(messages, "; "))
 		}
 		l[key] = value
-	}
-	return nil
+		return nil
+	})
 }

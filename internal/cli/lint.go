@@ -9,13 +9,18 @@ import (
 
 	"github.com/spf13/cobra"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
-	"sigs.k8s.io/yaml"
 
+	"github.com/shorthop/shorthop/internal/manifest"
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/pkg/printable"
 )
 
 const kindWebhookConfig = "MutatingWebhookConfiguration"
+
+// maxLinted is how many bytes a file can have: a policy has far less, and a
+// rendered chart with its CustomResourceDefinitions has some.
+const maxLinted = 32 << 20
 
 type lintOptions struct {
 	policyFile   string
@@ -93,12 +98,15 @@ func (o *lintOptions) run(s Streams, files []string) error {
 		policies []*policy.InjectionPolicy
 	)
 	for _, file := range files {
-		data, err := s.read(file)
+		data, err := s.readAtMost(file, maxLinted+1)
 		if err != nil {
 			return err
 		}
-		documents, problems := readDocuments(file, data)
-		if !slices.ContainsFunc(documents, func(d document) bool { return d.kind == kindWebhookConfig }) {
+		if len(data) > maxLinted {
+			return failure("cannot read %s: too large: files have at most %d bytes", displayName(file), maxLinted)
+		}
+		documents, problems := manifest.Documents(displayName(file), data)
+		if !slices.ContainsFunc(documents, func(d manifest.Document) bool { return d.Kind == kindWebhookConfig }) {
 			result, p := lintPolicy(file, displayName(file), data)
 			results = append(results, result)
 			policies = append(policies, p)
@@ -106,14 +114,14 @@ func (o *lintOptions) run(s Streams, files []string) error {
 		}
 		for _, problem := range problems {
 			results = append(results, lintResult{
-				File: file, Errors: []finding{problem.finding}, Warnings: []finding{}, source: problem.source,
+				File: file, Errors: []finding{problem.Finding}, Warnings: []finding{}, source: problem.Place.String(),
 			})
 		}
 		for i := range documents {
-			switch d := &documents[i]; d.kind {
+			switch d := &documents[i]; d.Kind {
 			case policy.Kind:
-				result, p := lintPolicy(file, d.source, d.text)
-				result.Document = d.number
+				result, p := lintPolicy(file, d.String(), d.Text)
+				result.Document = d.Document
 				results = append(results, result)
 				policies = append(policies, p)
 			case kindWebhookConfig:
@@ -163,13 +171,8 @@ func lintPolicy(file, source string, data []byte) (lintResult, *policy.Injection
 	}
 	result.Name, result.Hash, result.Rules = compiled.Name(), compiled.Hash(), new(len(p.Spec.Rules))
 
-	// Parse accepted it, so there is one document. The decoder would stop at an
-	// empty one before it.
-	var written policy.InjectionPolicy
-	if err := yaml.Unmarshal(splitYAML(data)[0].text, &written); err == nil {
-		for _, warning := range policy.Lint(&written) {
-			result.Warnings = append(result.Warnings, finding(warning))
-		}
+	for _, warning := range policy.Lint(data) {
+		result.Warnings = append(result.Warnings, finding(warning))
 	}
 	return result, p
 }
@@ -177,27 +180,31 @@ func lintPolicy(file, source string, data []byte) (lintResult, *policy.Injection
 // lintedConfig is a webhook configuration in a file.
 type lintedConfig struct {
 	file string
-	*document
+	*manifest.Document
 }
 
 func (o *lintOptions) lintConfig(d lintedConfig, p *policy.InjectionPolicy) lintResult {
 	result := lintResult{
-		File: d.file, Document: d.number, Kind: kindWebhookConfig, Errors: []finding{}, Warnings: []finding{}, source: d.source,
+		File: d.file, Document: d.Place.Document, Kind: kindWebhookConfig, Errors: []finding{}, Warnings: []finding{}, source: d.String(),
 	}
-	result.Name, _ = child(d.object, "metadata")["name"].(string)
-	if want := admissionv1.SchemeGroupVersion.String(); d.apiVersion != want {
-		result.Errors = append(result.Errors, finding{"apiVersion", fmt.Sprintf("got %q, want %s", d.apiVersion, want)})
+	if metadata, isObject := d.Object["metadata"].(map[string]any); isObject {
+		result.Name, _ = metadata["name"].(string)
+	}
+	if want := admissionv1.SchemeGroupVersion.String(); d.APIVersion != want {
+		result.Errors = append(result.Errors, finding{Field: "apiVersion", Message: fmt.Sprintf("got %q, want %s", d.APIVersion, want)})
 		return result
 	}
-	var s shape
-	s.check(d.object, reflect.TypeFor[admissionv1.MutatingWebhookConfiguration](), d.at)
-	result.Errors = append(result.Errors, s.wrong...)
-	result.Warnings = append(result.Warnings, s.unknown...)
-	if len(s.wrong) > 0 {
+	if d.Twice != "" {
+		result.Errors = append(result.Errors, finding{Message: d.Twice})
+	}
+	wrong, unknown := d.Check(reflect.TypeFor[admissionv1.MutatingWebhookConfiguration]())
+	result.Errors = append(result.Errors, wrong...)
+	result.Warnings = append(result.Warnings, unknown...)
+	if len(wrong) > 0 {
 		return result
 	}
 	var config admissionv1.MutatingWebhookConfiguration
-	encoded, err := json.Marshal(d.object)
+	encoded, err := json.Marshal(d.Object)
 	if err == nil {
 		err = json.Unmarshal(encoded, &config)
 	}
@@ -206,21 +213,24 @@ func (o *lintOptions) lintConfig(d lintedConfig, p *policy.InjectionPolicy) lint
 		return result
 	}
 	for _, e := range webhookconfig.Validate(&config, o.ownNamespace, p) {
-		result.Errors = append(result.Errors, finding{e.Field, e.ErrorBody()})
+		result.Errors = append(result.Errors, finding{Field: e.Field, Message: e.ErrorBody()})
 	}
 	return result
 }
 
 // report prints the results. Errors make the exit code 1, warnings do not.
 func (o *lintOptions) report(s Streams, results []lintResult) error {
+	for i := range results {
+		results[i].Errors, results[i].Warnings = firstOf(results[i].Errors, "errors"), firstOf(results[i].Warnings, "warnings")
+	}
 	var b bytes.Buffer
 	if o.output.value == outputJSON {
 		if err := writeJSON(&b, map[string]any{"items": results}); err != nil {
-			return failure("%v", err)
+			return failure("cannot write the %s: %v", o.output.value, err)
 		}
 	} else {
 		for i := range results {
-			results[i].writeText(&b)
+			results[i].writeText(text{&b})
 		}
 	}
 	if err := s.write(b.Bytes()); err != nil {
@@ -234,19 +244,30 @@ func (o *lintOptions) report(s Streams, results []lintResult) error {
 	return nil
 }
 
-func (r *lintResult) writeText(b *bytes.Buffer) {
+// maxFindings is how many errors, and warnings, of a document are shown. Of a
+// policy Parse tells no more itself.
+const maxFindings = 101
+
+func firstOf(findings []finding, what string) []finding {
+	if more := len(findings) - maxFindings + 1; more > 1 {
+		return append(findings[:maxFindings-1], finding{Message: fmt.Sprintf("and %d more %s", more, what)})
+	}
+	return findings
+}
+
+func (r *lintResult) writeText(t text) {
 	for _, e := range r.Errors {
-		fmt.Fprintf(b, "%s: %s\n", r.source, e)
+		t.line(r.source + ": " + printable.Clip(e.String()))
 	}
 	for _, warning := range r.Warnings {
-		fmt.Fprintf(b, "%s: warning: %s\n", r.source, warning)
+		t.line(r.source + ": warning: " + printable.Clip(warning.String()))
 	}
 	switch {
 	case len(r.Errors) > 0:
 	case r.Rules != nil:
-		fmt.Fprintf(b, "%s: ok: policy %s, hash %s, %s\n", r.source, r.Name, r.Hash, count(*r.Rules, "rule"))
+		t.line(fmt.Sprintf("%s: ok: policy %s, hash %s, %s", r.source, r.Name, r.Hash, count(*r.Rules, "rule")))
 	default:
-		fmt.Fprintf(b, "%s: ok: %s %s\n", r.source, r.Kind, r.Name)
+		t.line(fmt.Sprintf("%s: ok: %s %s", r.source, r.Kind, printable.Name(r.Name)))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/shorthop/shorthop/internal/manifest"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
 
@@ -23,7 +24,7 @@ func (s *Streams) loadPolicy(file string) (*policy.InjectionPolicy, error) {
 	data := []byte(builtInPolicy)
 	if file != "" {
 		var err error
-		if data, err = s.read(file); err != nil {
+		if data, err = s.readPolicy(file); err != nil {
 			return nil, err
 		}
 	}
@@ -38,19 +39,21 @@ func (s *Streams) loadPolicy(file string) (*policy.InjectionPolicy, error) {
 	return document, nil
 }
 
-// finding is something to say about a field of a document. Field is empty
-// where it is about the whole document.
-type finding struct {
-	Field   string `json:"field,omitzero"`
-	Message string `json:"message"`
+// givenPolicy reads a policy file; nil where none is named.
+func (s *Streams) givenPolicy(file string) (*policy.InjectionPolicy, error) {
+	if file == "" {
+		return nil, nil
+	}
+	return s.loadPolicy(file)
 }
 
-func (f finding) String() string {
-	if f.Field == "" {
-		return f.Message
-	}
-	return f.Field + ": " + f.Message
+// readPolicy reads no more of a file than shows that it is too large for a policy.
+func (s *Streams) readPolicy(file string) ([]byte, error) {
+	return s.readAtMost(file, policy.MaxSize+1)
 }
+
+// finding is something to say about a field of a document.
+type finding = manifest.Finding
 
 // singleErrors takes apart what policy.Parse joins. Its errors begin with a
 // field's path, unless they are about the whole document.
@@ -75,5 +78,5 @@ func errorFinding(err error) finding {
 	if !found || strings.Contains(path, " ") {
 		return finding{Message: text}
 	}
-	return finding{path, message}
+	return finding{Field: path, Message: message}
 }

@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"fmt"
-	"io"
 	"sync"
 	"time"
 )
@@ -11,18 +9,20 @@ import (
 const slow = 2 * time.Second
 
 // progress tells what a command is at, once it takes long: a line for each
-// step, from the one at which it got long.
+// step, from the one at which it got long, and now and then one that says how
+// far it is.
 type progress struct {
-	out   io.Writer
-	timer *time.Timer
+	streams *Streams
+	timer   *time.Timer
 
 	mu   sync.Mutex
 	what string // empty before and after
 	long bool
+	told time.Time // when far said something, or the beginning
 }
 
-func newProgress(out io.Writer) *progress {
-	p := &progress{out: out}
+func newProgress(s *Streams) *progress {
+	p := &progress{streams: s, told: time.Now()}
 	p.timer = time.AfterFunc(slow, func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -34,6 +34,7 @@ func newProgress(out io.Writer) *progress {
 	return p
 }
 
+// now begins a step.
 func (p *progress) now(what string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -43,7 +44,17 @@ func (p *progress) now(what string) {
 	}
 }
 
-func (p *progress) say() { fmt.Fprintf(p.out, "%s: looking at %s\n", programName, p.what) }
+// far says how far the command is, unless it did so less than two seconds ago.
+func (p *progress) far(format string, args ...any) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.told) >= slow {
+		p.told = time.Now()
+		p.streams.remark(format, args...)
+	}
+}
+
+func (p *progress) say() { p.streams.remark("looking at %s", p.what) }
 
 func (p *progress) stop() {
 	p.timer.Stop()

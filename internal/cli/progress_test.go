@@ -11,7 +11,7 @@ func TestProgressIsToldOnceItTakesLong(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		p := newProgress(&out)
+		p := newProgress(&Streams{Err: &out})
 		p.now("the first thing")
 		time.Sleep(slow / 2)
 		p.now("the second thing")
@@ -30,13 +30,30 @@ func TestProgressOfSomethingShortIsSilent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		p := newProgress(&out)
+		p := newProgress(&Streams{Err: &out})
 		p.now("the only thing")
 		p.stop()
 		time.Sleep(2 * slow)
 		synctest.Wait()
 		if out.Len() > 0 {
 			t.Errorf("got %q", out.String())
+		}
+	})
+}
+
+func TestHowFarACommandIsIsToldEveryNowAndThen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		p := newProgress(&Streams{Err: &out})
+		defer p.stop()
+		for page := range 10 {
+			p.far("page %d", page)
+			time.Sleep(slow / 4)
+		}
+		const want = "kubectl-shorthop: page 4\nkubectl-shorthop: page 8\n"
+		if got := out.String(); got != want {
+			t.Errorf("got %q, want %q", got, want)
 		}
 	})
 }

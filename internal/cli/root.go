@@ -15,10 +15,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/shorthop/shorthop/pkg/printable"
 )
 
 const (
@@ -29,6 +32,10 @@ const (
 
 // programName starts every message on standard error.
 const programName = "kubectl-shorthop"
+
+// cobraSuggestions is what cobra puts between an error and the commands that may
+// be meant.
+const cobraSuggestions = "\n\nDid you mean this?"
 
 // stdinName is the file name that stands for standard input.
 const stdinName = "-"
@@ -73,6 +80,7 @@ func invalid(lines []string) error { return &exitError{exitFindings, lines} }
 // Main runs the command that args (without the program's name) call for and
 // returns the exit code.
 func Main(args []string, s Streams) int {
+	s.Err = messages{s.Err}
 	root := newRoot(s)
 	root.SetArgs(append([]string{}, args...)) // of nil, cobra would make os.Args
 	command, err := root.ExecuteC()
@@ -81,12 +89,16 @@ func Main(args []string, s Streams) int {
 	}
 	if exit, ok := errors.AsType[*exitError](err); ok {
 		for _, line := range exit.lines {
-			fmt.Fprintln(s.Err, line)
+			fmt.Fprintln(s.Err, printable.Clip(line))
 		}
 		return exit.code
 	}
 	// What is left comes from cobra: wrong flags, arguments and commands.
-	fmt.Fprintf(s.Err, "%s: %v\n", programName, err)
+	message, suggestions, suggested := strings.Cut(err.Error(), cobraSuggestions)
+	fmt.Fprintf(s.Err, "%s: %s\n", programName, printable.Clip(message))
+	if suggested {
+		fmt.Fprintf(s.Err, "%s%s\n", cobraSuggestions[1:], suggestions)
+	}
 	fmt.Fprintf(s.Err, "Run '%s --help' for usage.\n", command.CommandPath())
 	return exitFailed
 }
@@ -117,9 +129,11 @@ Exit codes: 0 done, 1 findings or invalid input, 2 could not run.`,
 	root.AddCommand(
 		newAdvise(s),
 		newAudit(s),
+		newDetect(s),
 		newDoctor(s),
 		newExplain(s),
 		newLint(s),
+		newResolvers(s),
 		newWebhookConfig(s),
 		newVersion(s),
 	)
@@ -127,22 +141,22 @@ Exit codes: 0 done, 1 findings or invalid input, 2 could not run.`,
 }
 
 // read returns the content of a file, or of standard input for "-".
-func (s *Streams) read(name string) ([]byte, error) {
-	if name == stdinName {
-		data, err := io.ReadAll(s.In)
+func (s *Streams) read(name string) ([]byte, error) { return s.readAtMost(name, math.MaxInt64) }
+
+// readAtMost is read of so many bytes at most.
+func (s *Streams) readAtMost(name string, most int64) ([]byte, error) {
+	in := s.In
+	if name != stdinName {
+		file, err := s.Open(name)
 		if err != nil {
-			return nil, failure("cannot read standard input: %v", err)
+			return nil, failure("cannot read %s: %v", name, withoutPath(err))
 		}
-		return data, nil
+		defer file.Close()
+		in = file
 	}
-	file, err := s.Open(name)
+	data, err := io.ReadAll(io.LimitReader(in, most))
 	if err != nil {
-		return nil, failure("cannot read %s: %v", name, withoutPath(err))
-	}
-	defer file.Close()
-	data, err := io.ReadAll(file)
-	if err != nil {
-		return nil, failure("cannot read %s: %v", name, withoutPath(err))
+		return nil, failure("cannot read %s: %v", displayName(name), withoutPath(err))
 	}
 	return data, nil
 }
@@ -170,6 +184,15 @@ func displayName(file string) string {
 		return "standard input"
 	}
 	return file
+}
+
+// displayNames is displayName of each.
+func displayNames(files []string) []string {
+	names := make([]string, len(files))
+	for i, file := range files {
+		names[i] = displayName(file)
+	}
+	return names
 }
 
 // onlyOneStdin refuses to read standard input twice.

@@ -78,7 +78,7 @@ func (o *webhookConfigOptions) run(s Streams) error {
 	}
 	encoded, err := yaml.Marshal(webhookconfig.New(p, options))
 	if err != nil {
-		return failure("%v", err)
+		return failure("cannot encode the configuration: %v", err)
 	}
 	return s.write(encoded)
 }

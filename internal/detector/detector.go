@@ -24,7 +24,9 @@ import (
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 
 	"github.com/shorthop/shorthop/internal/audit"
+	"github.com/shorthop/shorthop/internal/podlist"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/pkg/printable"
 )
 
 const (
@@ -70,10 +72,12 @@ type Options struct {
 	Policy     func() *policy.Compiled
 	Gates      func() *policy.Gates
 	Discovered func() *policy.Discovered
+	// Advice returns the advice in force, nil while there is none.
+	Advice func() *policy.Advice
 	// Labels are those of a namespace; known is false where they cannot be had.
-	Labels   func(ctx context.Context, namespace string) (labels map[string]string, known bool)
-	Recorder Recorder
-	Log      logr.Logger
+	Namespaces func(ctx context.Context, name string) (namespace policy.Namespace, known bool)
+	Recorder   Recorder
+	Log        logr.Logger
 }
 
 // Detector scans.
@@ -113,6 +117,11 @@ func New(o Options) (*Detector, error) {
 // Start scans while this replica holds the Lease, until ctx ends. It returns
 // nil unless it was built wrong.
 func (d *Detector) Start(ctx context.Context) error {
+	for d.Policy() == nil { // a replica without a policy must not keep others from scanning
+		if !sleep(ctx, settle) {
+			return nil
+		}
+	}
 	for ctx.Err() == nil {
 		elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
 			Lock:          d.lock,
@@ -166,7 +175,7 @@ func (d *Detector) report(ctx context.Context, counts *audit.Counts, err error, 
 	}
 	if err != nil {
 		d.Recorder.ScanFailed()
-		d.Log.Info("cannot look for missed pods", "error", err.Error())
+		d.Log.Info("cannot look for missed pods", "error", printable.Clip(err.Error()))
 		return
 	}
 	d.Recorder.Scanned(counts.Classes, time.Now())
@@ -185,9 +194,9 @@ func (d *Detector) scan(ctx context.Context) (_ *audit.Counts, err error) {
 			err = errors.New("internal error")
 		}
 	}()
-	classifier := audit.NewClassifier(audit.Conditions{Policy: d.Policy(), Gates: d.Gates(), Discovered: d.Discovered()})
+	classifier := audit.NewClassifier(audit.Conditions{Policy: d.Policy(), Gates: d.Gates(), Discovered: d.Discovered(), Advice: d.Advice()})
 	counts := audit.NewCounts()
-	reader := audit.Reader{
+	reader := podlist.Reader[audit.Pod]{
 		Client: d.client.CoreV1().RESTClient(),
 		Page: func(ctx context.Context, _, _ int) error {
 			sleep(ctx, pause)
@@ -199,8 +208,8 @@ func (d *Detector) scan(ctx context.Context) (_ *audit.Counts, err error) {
 			counts.LeftOut[why]++
 			return
 		}
-		labels, known := d.Labels(ctx, pod.Metadata.Namespace)
-		counts.Add(classifier.Classify(pod, labels, known))
+		namespace, known := d.Namespaces(ctx, pod.Metadata.Namespace)
+		counts.Add(classifier.Classify(pod, namespace, known))
 	})
 	if err != nil {
 		return nil, err

@@ -8,8 +8,10 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/shorthop/shorthop/internal/nodecache"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/pkg/resolver"
 )
@@ -19,22 +21,37 @@ import (
 //
 //	cluster domain   the search domains of this pod's resolv.conf, which kubelet
 //	                 writes for dnsPolicy ClusterFirst: <ns>.svc.<domain> svc.<domain>
-//	cluster DNS      the nameservers beside them; one that is link-local or loopback is
-//	                 a cache on the node, not the cluster DNS
+//	cluster DNS      the nameservers beside them; but not a cache on the node: link-local or
+//	                 loopback, an address that the policy or a cache's DaemonSet says is a cache's, a
+//	                 unique local address (fc00::/7) that no Service below has
 //	                 the Service kube-system/kube-dns       kubeadm, EKS, GKE, AKS, k3s, kOps
 //	                 the Service openshift-dns/dns-default  OpenShift
 //	                 kube-system/coredns, rke2-coredns*     kubespray, RKE2
 //	                 any in kube-system with the label k8s-app=kube-dns or coredns
-//	upstream         the Service kube-system/kube-dns-upstream, of the manifests of
+//	upstream         the Service that a cache's DaemonSet names with -upstreamsvc
+//	                 the Service kube-system/kube-dns-upstream, of the manifests of
 //	                 NodeLocal DNSCache and of GKE
+//
+// A Service without any endpoint, ready or not, is none of them: one that is scaled
+// to zero stays where a platform took over (GKE with Cloud DNS). One whose pods all
+// fail has endpoints.
 const (
 	systemNamespace    = "kube-system"
 	openShiftNamespace = "openshift-dns"
 	openShiftService   = "dns-default"
-	upstreamService    = "kube-dns-upstream"
 
 	portDNS = 53
 )
+
+// UpstreamService is the name of the Service through which node-local caches
+// reach the cluster DNS.
+const UpstreamService = "kube-dns-upstream"
+
+// Namespaces are those in which Services are looked for.
+func Namespaces() []string { return []string{systemNamespace, openShiftNamespace} }
+
+// KnownServices says in words which Services are taken for the cluster DNS.
+const KnownServices = "kube-dns, coredns, rke2-coredns* or the label k8s-app=kube-dns or coredns in kube-system, openshift-dns/dns-default; with port 53"
 
 // sourceResolvConf is the source of what this pod's resolv.conf says.
 const sourceResolvConf = "resolv.conf"
@@ -46,6 +63,28 @@ type Service struct {
 	Labels     map[string]string
 	ClusterIPs []string
 	Ports      []int
+	// Idle: it is known to have no endpoint, not even one that is not ready.
+	Idle bool
+}
+
+// MarkIdle notes which Services have no endpoint. endpoints has how many, by the
+// name of the Service, and is nil where that is not known.
+func MarkIdle(services []Service, endpoints map[string]int) {
+	for i := range services {
+		services[i].Idle = endpoints != nil && endpoints[services[i].Name] == 0
+	}
+}
+
+// ServiceOf takes what matters from the API's object.
+func ServiceOf(s *corev1.Service) Service {
+	found := Service{Namespace: s.Namespace, Name: s.Name, Labels: s.Labels, ClusterIPs: s.Spec.ClusterIPs}
+	if len(found.ClusterIPs) == 0 && s.Spec.ClusterIP != "" {
+		found.ClusterIPs = []string{s.Spec.ClusterIP}
+	}
+	for i := range s.Spec.Ports {
+		found.Ports = append(found.Ports, int(s.Spec.Ports[i].Port))
+	}
+	return found
 }
 
 // Facts are what a Result is made from.
@@ -58,6 +97,10 @@ type Facts struct {
 	Services []Service
 	// Configured is spec.cluster, to find contradictions to it.
 	Configured policy.Cluster
+	// CacheServers are the addresses that the policy says are those of caches.
+	CacheServers []string
+	// Caches are what DaemonSets of caches tell, as far as they are known.
+	Caches []nodecache.Cache
 }
 
 // Result is what was found, and where.
@@ -79,7 +122,8 @@ func Discover(f Facts) Result {
 	if domain != "" {
 		r.Domain, r.DomainSource = domain, sourceResolvConf
 	}
-	candidates := clusterDNS(f.Services)
+	candidates, upstream := DNSServices(f.Services, f.Caches)
+	nameservers = slices.DeleteFunc(nameservers, func(address string) bool { return f.isCache(address, candidates) })
 	switch {
 	case len(nameservers) > 0:
 		r.DNSServers, r.DNSServersSource = nameservers, sourceResolvConf
@@ -93,10 +137,8 @@ func Discover(f Facts) Result {
 			r.contradict("%s and %s both look like the cluster DNS; the first is used", candidates[0].source(), candidates[1].source())
 		}
 	}
-	for _, s := range f.Services {
-		if s.isUpstream() {
-			r.UpstreamServers, r.UpstreamSource = s.ClusterIPs, s.source()
-		}
+	if len(upstream) > 0 {
+		r.UpstreamServers, r.UpstreamSource = upstream[0].ClusterIPs, upstream[0].source()
 	}
 
 	if c := f.Configured.Domain; c != "" && r.Domain != "" && c != r.Domain {
@@ -106,6 +148,26 @@ func Discover(f Facts) Result {
 		r.contradict("spec.cluster.dnsServers has %s, but %s has %s", strings.Join(c, " "), r.DNSServersSource, strings.Join(r.DNSServers, " "))
 	}
 	return r
+}
+
+// isCache reports whether a nameserver of resolv.conf is a cache on the node.
+// Where kube-proxy uses iptables, a cache has the cluster DNS's address as well, so
+// without any Service nothing is known.
+func (f *Facts) isCache(nameserver string, candidates []Service) bool {
+	address, err := netip.ParseAddr(nameserver)
+	if err != nil || slices.ContainsFunc(candidates, func(s Service) bool { return has(s.ClusterIPs, address) }) {
+		return false
+	}
+	return has(f.CacheServers, address) ||
+		len(f.Services) > 0 && slices.ContainsFunc(f.Caches, func(c nodecache.Cache) bool { return has(c.LocalIPs, address) }) ||
+		len(candidates) > 0 && address.Is6() && address.IsPrivate()
+}
+
+func has(addresses []string, wanted netip.Addr) bool {
+	return slices.ContainsFunc(addresses, func(text string) bool {
+		address, err := netip.ParseAddr(text)
+		return err == nil && address == wanted
+	})
 }
 
 func (r *Result) contradict(format string, args ...any) {
@@ -147,28 +209,41 @@ func hasNamespace(searches []string, domain string) bool {
 	})
 }
 
-// clusterDNS returns the Services that look like the cluster DNS, best first.
-func clusterDNS(services []Service) []Service {
-	var found []Service
+// DNSServices returns the Services that look like the cluster DNS, best first,
+// and those through which a node-local cache reaches it, those that a cache names
+// first. It is the one place where they are told from others: doctor asks it too.
+func DNSServices(services []Service, caches []nodecache.Cache) (cluster, upstream []Service) {
+	named := func(s *Service) bool {
+		return slices.ContainsFunc(caches, func(c nodecache.Cache) bool { return c.Namespace == s.Namespace && c.Upstream == s.Name })
+	}
 	for _, s := range services {
-		if s.rank() > 0 {
-			found = append(found, s)
+		switch rank := s.rank(); {
+		// By default, a cache asks the cluster DNS's own Service.
+		case named(&s) && s.answers() && (rank == 0 || rank == rankLabel):
+			upstream = slices.Insert(upstream, 0, s)
+		case s.isUpstream():
+			upstream = append(upstream, s)
+		case rank > 0:
+			cluster = append(cluster, s)
 		}
 	}
-	slices.SortFunc(found, func(a, b Service) int {
+	slices.SortFunc(cluster, func(a, b Service) int {
 		if a.rank() != b.rank() {
 			return a.rank() - b.rank()
 		}
 		return strings.Compare(a.source(), b.source())
 	})
-	return found
+	return cluster, upstream
 }
+
+// rankLabel is the rank of a Service that only a label tells.
+const rankLabel = 3
 
 // rank is 0 for a Service that is not the cluster DNS, and lower for one that
 // is more likely to be.
 func (s *Service) rank() int {
 	switch app := s.Labels["k8s-app"]; {
-	case !s.answers() || s.isUpstream():
+	case !s.answers():
 		return 0
 	case s.Namespace == openShiftNamespace && s.Name == openShiftService:
 		return 1
@@ -179,19 +254,19 @@ func (s *Service) rank() int {
 	case s.Name == "coredns" || strings.HasPrefix(s.Name, "rke2-coredns"):
 		return 2
 	case app == "kube-dns" || app == "coredns":
-		return 3
+		return rankLabel
 	}
 	return 0
 }
 
 func (s *Service) isUpstream() bool {
-	return s.Namespace == systemNamespace && s.Name == upstreamService && s.answers()
+	return s.Namespace == systemNamespace && s.Name == UpstreamService && s.answers()
 }
 
 // answers reports whether the Service has an address, as a headless one has
-// not, and the port of DNS, as one for metrics has not.
+// not, the port of DNS, as one for metrics has not, and anybody behind it.
 func (s *Service) answers() bool {
-	return slices.Contains(s.Ports, portDNS) && len(s.ClusterIPs) > 0 &&
+	return !s.Idle && slices.Contains(s.Ports, portDNS) && len(s.ClusterIPs) > 0 &&
 		!slices.ContainsFunc(s.ClusterIPs, func(address string) bool {
 			_, err := netip.ParseAddr(address)
 			return err != nil
@@ -201,5 +276,8 @@ func (s *Service) answers() bool {
 func (s *Service) source() string { return "Service " + s.Namespace + "/" + s.Name }
 
 func overlap(a, b []string) bool {
-	return slices.ContainsFunc(a, func(s string) bool { return slices.Contains(b, s) })
+	return slices.ContainsFunc(a, func(text string) bool {
+		address, err := netip.ParseAddr(text)
+		return err == nil && has(b, address)
+	})
 }

@@ -8,17 +8,25 @@ import (
 	"sync/atomic"
 
 	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/shorthop/shorthop/internal/nodecache"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/pkg/printable"
 )
 
-var services = schema.GroupVersionResource{Version: "v1", Resource: "services"}
+var (
+	services       = schema.GroupVersionResource{Version: "v1", Resource: "services"}
+	endpointSlices = schema.GroupVersionResource{Group: "discovery.k8s.io", Version: "v1", Resource: "endpointslices"}
+)
 
 // Recorder learns of contradictions.
 type Recorder interface {
@@ -33,8 +41,10 @@ type Options struct {
 	// ResolvConf is the text of this pod's resolv.conf; empty where there is
 	// none, or one of another cluster.
 	ResolvConf string
-	// Policy returns the policy in force.
-	Policy   func() *policy.Compiled
+	// Policy returns the policy in force, nil while there is none.
+	Policy func() *policy.Compiled
+	// Caches returns what DaemonSets of caches tell. Defaults to nothing.
+	Caches   func() []nodecache.Cache
 	Recorder Recorder
 	Log      logr.Logger
 }
@@ -45,13 +55,20 @@ type Watcher struct {
 	result atomic.Pointer[Result]
 	synced chan struct{}
 
+	// refreshing is held while a result is worked out, so that the last one is of
+	// the last facts.
+	refreshing sync.Mutex
+
 	mu      sync.Mutex
-	sources map[string]*source // by namespace
+	sources []*source
 }
 
-// source is a namespace whose Services are watched.
+// source is a kind of object in a namespace that is watched.
 type source struct {
-	informer cache.SharedIndexInformer
+	namespace string
+	resource  schema.GroupVersionResource
+	strip     cache.TransformFunc
+	informer  cache.SharedIndexInformer // nil before the start
 	// failed is true once an error was logged.
 	failed bool
 	// done is closed at the first answer, good or bad.
@@ -62,7 +79,12 @@ type source struct {
 // New returns a Watcher that knows what resolv.conf says, and the rest once it
 // is started.
 func New(o Options) *Watcher {
-	w := &Watcher{Options: o, synced: make(chan struct{}), sources: map[string]*source{}}
+	w := &Watcher{Options: o, synced: make(chan struct{})}
+	for _, namespace := range Namespaces() {
+		w.sources = append(w.sources,
+			&source{namespace: namespace, resource: services, strip: strip, done: make(chan struct{})},
+			&source{namespace: namespace, resource: endpointSlices, strip: countEndpoints, done: make(chan struct{})})
+	}
 	w.Refresh()
 	return w
 }
@@ -73,41 +95,45 @@ func (w *Watcher) Discovered() *policy.Discovered { return &w.result.Load().Disc
 // Result returns what is known, where it comes from, and what contradicts it.
 func (w *Watcher) Result() Result { return *w.result.Load() }
 
-// Synced is closed once the Services have been read, or cannot be.
+// Synced is closed once the Services and their endpoints have been read, or cannot
+// be.
 func (w *Watcher) Synced() <-chan struct{} { return w.synced }
 
 // Start watches until ctx ends. It returns nil: what cannot be read is tried
 // again and again, and meanwhile resolv.conf has to do.
 func (w *Watcher) Start(ctx context.Context) error {
 	var active sync.WaitGroup
-	for _, namespace := range []string{systemNamespace, openShiftNamespace} {
-		active.Go(func() { w.watch(ctx, namespace) })
+	for _, s := range w.sources {
+		active.Go(func() { w.watch(ctx, s) })
 	}
 	active.Wait()
 	return nil
 }
 
-// watch follows the Services of one namespace. That of OpenShift is given up
-// at once where it may not be read: on other clusters nobody grants that.
-func (w *Watcher) watch(ctx context.Context, namespace string) {
+// watch follows one source. Those of OpenShift are given up at once where they may
+// not be read: on other clusters nobody grants that.
+func (w *Watcher) watch(ctx context.Context, s *source) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	informer := dynamicinformer.NewFilteredDynamicInformer(w.Client, services, namespace, 0, cache.Indexers{}, nil).Informer()
-	s := &source{informer: informer, done: make(chan struct{})}
+	informer := dynamicinformer.NewFilteredDynamicInformer(w.Client, s.resource, s.namespace, 0, cache.Indexers{}, nil).Informer()
 	w.mu.Lock()
-	w.sources[namespace] = s
+	s.informer = informer
 	w.mu.Unlock()
 
 	// None of these calls can fail before the informer runs.
-	_ = informer.SetTransform(strip)
+	_ = informer.SetTransform(s.strip)
 	_ = informer.SetWatchErrorHandlerWithContext(func(_ context.Context, _ *cache.Reflector, err error) {
 		switch {
-		case namespace == openShiftNamespace && apierrors.IsForbidden(err):
-			w.Log.V(1).Info("not an OpenShift cluster, or its DNS Service may not be read", "namespace", namespace)
+		case s.namespace == openShiftNamespace && apierrors.IsForbidden(err):
+			w.Log.V(1).Info("not an OpenShift cluster, or its DNS Service may not be read", "namespace", s.namespace)
 			cancel()
-		case !s.failed:
+		case s.failed:
+		case s.resource == endpointSlices:
 			s.failed = true
-			w.Log.Info("cannot watch Services, so what they would tell about the cluster DNS is not known", "namespace", namespace, "error", err.Error())
+			w.Log.Info("cannot watch EndpointSlices, so a DNS Service that nobody is behind is not told from others", "namespace", s.namespace, "error", printable.Clip(err.Error()))
+		default:
+			s.failed = true
+			w.Log.Info("cannot watch Services, so what they would tell about the cluster DNS is not known", "namespace", s.namespace, "error", printable.Clip(err.Error()))
 		}
 		w.answered(s)
 	})
@@ -119,6 +145,7 @@ func (w *Watcher) watch(ctx context.Context, namespace string) {
 	var active sync.WaitGroup
 	active.Go(func() {
 		if cache.WaitForCacheSync(ctx.Done(), handler.HasSynced) {
+			w.Refresh() // that there is no EndpointSlice at all is worth knowing
 			w.answered(s)
 		}
 	})
@@ -131,11 +158,7 @@ func (w *Watcher) answered(s *source) {
 	s.once.Do(func() { close(s.done) })
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, namespace := range []string{systemNamespace, openShiftNamespace} {
-		other := w.sources[namespace]
-		if other == nil {
-			return
-		}
+	for _, other := range w.sources {
 		select {
 		case <-other.done:
 		default:
@@ -149,17 +172,28 @@ func (w *Watcher) answered(s *source) {
 	}
 }
 
-// Refresh works out the result anew, as is due when the policy has changed.
+// Refresh works out the result anew, as is due when the policy has changed, or
+// what is known of the caches.
 func (w *Watcher) Refresh() {
+	w.refreshing.Lock()
+	defer w.refreshing.Unlock()
+	facts := Facts{ResolvConf: w.ResolvConf}
+	if w.Caches != nil {
+		facts.Caches = w.Caches() // before the lock: it takes another
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	facts := Facts{ResolvConf: w.ResolvConf, Configured: w.Policy().Document().Spec.Cluster}
-	for _, s := range w.sources {
-		for _, object := range s.informer.GetStore().List() {
-			if service, ok := object.(*unstructured.Unstructured); ok {
-				facts.Services = append(facts.Services, read(service))
+	if compiled := w.Policy(); compiled != nil {
+		spec := &compiled.Document().Spec
+		facts.Configured = spec.Cluster
+		for e := range spec.Effective() {
+			if e.DNS != nil {
+				facts.CacheServers = append(facts.CacheServers, e.DNS.NodeLocal.Servers...)
 			}
 		}
+	}
+	for _, namespace := range Namespaces() {
+		facts.Services = append(facts.Services, w.servicesOf(namespace)...)
 	}
 	next, last := Discover(facts), w.result.Load()
 	if last != nil && reflect.DeepEqual(*last, next) {
@@ -175,6 +209,57 @@ func (w *Watcher) Refresh() {
 			w.Log.Info("contradiction about the cluster's DNS", "contradiction", contradiction)
 		}
 	}
+}
+
+// servicesOf returns the Services of a namespace, and whether nobody is behind
+// them, as far as either can be read. w.mu is held.
+func (w *Watcher) servicesOf(namespace string) []Service {
+	var found []Service
+	var endpoints map[string]int
+	for _, s := range w.sources {
+		if s.namespace != namespace || s.informer == nil {
+			continue
+		}
+		if s.resource == endpointSlices && s.informer.HasSynced() {
+			endpoints = map[string]int{}
+		}
+		for _, object := range s.informer.GetStore().List() {
+			o, ok := object.(*unstructured.Unstructured)
+			switch {
+			case !ok:
+			case s.resource == services:
+				found = append(found, read(o))
+			case endpoints != nil:
+				n, _, _ := unstructured.NestedInt64(o.Object, countField)
+				endpoints[o.GetLabels()[discoveryv1.LabelServiceName]] += int(n)
+			}
+		}
+	}
+	MarkIdle(found, endpoints)
+	return found
+}
+
+// countField of a stripped EndpointSlice says how many endpoints it has.
+const countField = "count"
+
+// countEndpoints keeps of an EndpointSlice what is used.
+func countEndpoints(object any) (any, error) {
+	slice, ok := object.(*unstructured.Unstructured)
+	if !ok {
+		return object, nil // a tombstone, which holds what was stripped before
+	}
+	endpoints, _, _ := unstructured.NestedSlice(slice.Object, "endpoints")
+	kept := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": slice.GetAPIVersion(), "kind": slice.GetKind(), countField: int64(len(endpoints)),
+	}}
+	kept.SetNamespace(slice.GetNamespace())
+	kept.SetName(slice.GetName())
+	if name := slice.GetLabels()[discoveryv1.LabelServiceName]; name != "" {
+		kept.SetLabels(map[string]string{discoveryv1.LabelServiceName: name})
+	}
+	kept.SetUID(slice.GetUID())
+	kept.SetResourceVersion(slice.GetResourceVersion())
+	return kept, nil
 }
 
 // strip keeps of a Service what is used.
@@ -199,20 +284,11 @@ func strip(object any) (any, error) {
 	return kept, nil
 }
 
-// read takes what matters from the object.
+// read takes what matters from the object; nothing from one that is no Service.
 func read(object *unstructured.Unstructured) Service {
-	s := Service{Namespace: object.GetNamespace(), Name: object.GetName(), Labels: object.GetLabels()}
-	s.ClusterIPs, _, _ = unstructured.NestedStringSlice(object.Object, "spec", "clusterIPs")
-	if address, _, _ := unstructured.NestedString(object.Object, "spec", "clusterIP"); len(s.ClusterIPs) == 0 && address != "" {
-		s.ClusterIPs = []string{address}
+	var service corev1.Service
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, &service); err != nil {
+		return Service{}
 	}
-	ports, _, _ := unstructured.NestedSlice(object.Object, "spec", "ports")
-	for _, entry := range ports {
-		if port, ok := entry.(map[string]any); ok {
-			if number, ok := port["port"].(int64); ok {
-				s.Ports = append(s.Ports, int(number))
-			}
-		}
-	}
-	return s
+	return ServiceOf(&service)
 }

@@ -5,28 +5,23 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
-	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/shorthop/shorthop/internal/clusterread"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
 
 const (
 	// requestTimeout bounds each request, and each page of a list.
-	requestTimeout = 10 * time.Second
-	// pageSize is how many objects are read at once.
-	pageSize = 500
+	requestTimeout = clusterread.Timeout
 	// maxDebugSize bounds what a replica's debug endpoint may answer.
 	maxDebugSize = 16 << 20
 )
@@ -44,8 +39,13 @@ type Options struct {
 	// OwnNamespace is where Shorthop runs. Defaults to the namespace of the
 	// webhook's Service, else to DefaultNamespace.
 	OwnNamespace string
+	// HealthURL is where a server outside the cluster, which the webhook calls by
+	// URL, serves /debug/policy. Defaults to "": it is not asked.
+	HealthURL string
 	// Policy is the one that should be in force. Defaults to nil: whatever is.
 	Policy *policy.InjectionPolicy
+	// Probe says how nodes are asked. Defaults to nil: they are not.
+	Probe *ProbeOptions
 	// Progress is told what is being looked at. Required.
 	Progress func(what string)
 }
@@ -73,64 +73,36 @@ func Collect(ctx context.Context, config *rest.Config, o Options) (*Facts, error
 		return nil, err
 	}
 	c.replicas(ctx)
+	c.release(ctx)
 	c.configMap(ctx)
 	c.nodeLocal(ctx)
+	c.countNodes(ctx)
 	c.clusterDNS(ctx)
 	c.apiHosts(ctx)
 	c.namespaces(ctx)
+	c.runningPods(ctx) // by what is known of namespaces and DNS
+	c.failedCreates(ctx)
 	c.metrics(ctx)
+	c.probe(ctx)
 	return c.facts, nil
 }
 
-// get reads one thing within the time for a request. A thing that does not
-// exist is the zero value. verb and resource say which permission it needs.
+// get is clusterread.Get as a fact.
 func get[T any](ctx context.Context, verb, resource string, read func(context.Context) (T, error)) fact[T] {
-	ctx, cancel := context.WithTimeoutCause(ctx, requestTimeout, fmt.Errorf("no answer within %s", requestTimeout))
-	defer cancel()
-	value, err := read(ctx)
-	var zero T
-	switch {
-	case err == nil:
-		return fact[T]{value: value}
-	case apierrors.IsNotFound(err):
-		return fact[T]{}
-	case apierrors.IsForbidden(err):
-		return fact[T]{zero, fmt.Errorf("needs %s %s", verb, resource)}
-	case ctx.Err() != nil:
-		err = context.Cause(ctx)
-	}
-	return fact[T]{zero, fmt.Errorf("cannot %s %s: %w", verb, resource, err)}
+	value, err := clusterread.Get(ctx, verb, resource, read)
+	return fact[T]{value, err}
 }
 
-// one is get for an object: nil where it does not exist.
+// one is clusterread.One as a fact.
 func one[T any](ctx context.Context, resource, name string, read func(context.Context, string, metav1.GetOptions) (*T, error)) fact[*T] {
-	return get(ctx, "get", resource, func(ctx context.Context) (*T, error) {
-		object, err := read(ctx, name, metav1.GetOptions{})
-		if err != nil {
-			return nil, err
-		}
-		return object, nil
-	})
+	value, err := clusterread.One(ctx, resource, name, read)
+	return fact[*T]{value, err}
 }
 
-// list reads all pages.
+// list is clusterread.List as a fact.
 func list[T any](ctx context.Context, resource, selector string, page func(context.Context, metav1.ListOptions) ([]T, string, error)) fact[[]T] {
-	var all []T
-	options := metav1.ListOptions{LabelSelector: selector, Limit: pageSize}
-	for {
-		found := get(ctx, "list", resource, func(ctx context.Context) ([]T, error) {
-			items, next, err := page(ctx, options)
-			options.Continue = next
-			return items, err
-		})
-		if found.err != nil {
-			return found
-		}
-		all = append(all, found.value...)
-		if options.Continue == "" {
-			return fact[[]T]{value: all}
-		}
-	}
+	value, err := clusterread.List(ctx, resource, selector, page)
+	return fact[[]T]{value, err}
 }
 
 // apiHosts connects to the hosts that the policy injects, and finds the CA that
@@ -141,7 +113,9 @@ func (c *collector) apiHosts(ctx context.Context) {
 	if known == nil {
 		return
 	}
-	f.apiHosts = policyHosts(&known.document.Spec)
+	for _, probe := range known.compiled.HostProbes() {
+		f.apiHosts = append(f.apiHosts, apiHost{host: probe.Host, port: probe.Port})
+	}
 	if len(f.apiHosts) == 0 {
 		return
 	}
@@ -155,8 +129,10 @@ func (c *collector) apiHosts(ctx context.Context) {
 	f.clusterCA = c.clusterCA(ctx)
 }
 
+// rootCA is the ConfigMap of every namespace with the CA of the API server.
+const rootCA = "kube-root-ca.crt"
+
 func (c *collector) clusterCA(ctx context.Context) fact[*trust] {
-	const rootCA = "kube-root-ca.crt"
 	found := one(ctx, "configmaps", rootCA, c.client.CoreV1().ConfigMaps(c.facts.ownNamespace).Get)
 	if found.value != nil {
 		if pool := parsePool("ConfigMap "+c.facts.ownNamespace+"/"+rootCA, []byte(found.value.Data["ca.crt"])); pool != nil {
@@ -174,49 +150,6 @@ func (c *collector) clusterCA(ctx context.Context) fact[*trust] {
 		return fact[*trust]{err: found.err}
 	}
 	return fact[*trust]{err: fmt.Errorf("no CA of the cluster is known: neither ConfigMap %s nor the kubeconfig has one", rootCA)}
-}
-
-// namespaces reads all namespaces, and the pods of those where egress is
-// restricted.
-func (c *collector) namespaces(ctx context.Context) {
-	c.Progress("namespaces and NetworkPolicies")
-	f := c.facts
-	f.namespaces = list(ctx, "namespaces", "", func(ctx context.Context, o metav1.ListOptions) ([]corev1.Namespace, string, error) {
-		found, err := c.client.CoreV1().Namespaces().List(ctx, o)
-		if err != nil {
-			return nil, "", err
-		}
-		return found.Items, found.Continue, nil
-	})
-	policies := list(ctx, "networkpolicies", "", func(ctx context.Context, o metav1.ListOptions) ([]networkingv1.NetworkPolicy, string, error) {
-		found, err := c.client.NetworkingV1().NetworkPolicies(metav1.NamespaceAll).List(ctx, o)
-		if err != nil {
-			return nil, "", err
-		}
-		return found.Items, found.Continue, nil
-	})
-	f.isolated.err = policies.err
-	for i := range policies.value {
-		p := &policies.value[i]
-		if !restrictsEgress(p) {
-			continue
-		}
-		at := slices.IndexFunc(f.isolated.value, func(n isolatedNamespace) bool { return n.name == p.Namespace })
-		if at < 0 {
-			f.isolated.value = append(f.isolated.value, isolatedNamespace{name: p.Namespace})
-			at = len(f.isolated.value) - 1
-		}
-		f.isolated.value[at].policies = append(f.isolated.value[at].policies, *p)
-	}
-	for i := range f.isolated.value {
-		n := &f.isolated.value[i]
-		c.Progress("pods of namespace " + n.name)
-		pods := list(ctx, "pods", "", c.pods(n.name))
-		if n.pods = pods.value; pods.err != nil {
-			f.isolated.err = pods.err
-			return
-		}
-	}
 }
 
 // metrics reads how often the API server let a review fail open.

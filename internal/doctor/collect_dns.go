@@ -7,8 +7,15 @@ import (
 	"slices"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/shorthop/shorthop/internal/corefile"
+	"github.com/shorthop/shorthop/internal/discovery"
+	"github.com/shorthop/shorthop/internal/nodecache"
 )
 
 // nodeLocal reads the DaemonSets that the policy names, and their settings.
@@ -19,14 +26,89 @@ func (c *collector) nodeLocal(ctx context.Context) {
 		return
 	}
 	c.Progress("the node-local cache")
-	for _, name := range daemonSetNames(nodeLocalUses(&known.document.Spec)) {
-		namespace, short, _ := strings.Cut(name, "/")
-		set := one(ctx, "daemonsets", short, c.client.AppsV1().DaemonSets(namespace).Get)
-		setFact(&f.daemonSets, name, set)
-		if set.value != nil {
-			setFact(&f.cacheConfig, name, c.cacheConfigOf(ctx, namespace, &set.value.Spec.Template.Spec))
+	for _, use := range nodeLocalUses(&known.document.Spec) {
+		namespace, name, selector := use.cache.Find()
+		switch {
+		case use.cache.DaemonSet == "":
+		case selector != "":
+			c.selectedCaches(ctx, use.cache.DaemonSet, namespace, selector)
+		default:
+			c.cache(ctx, use.cache.DaemonSet, one(ctx, "daemonsets", name, c.client.AppsV1().DaemonSets(namespace).Get))
 		}
 	}
+	if slices.ContainsFunc(daemonSetNames(nodeLocalUses(&known.document.Spec)), func(target string) bool {
+		return len(f.found(target)) == 0
+	}) {
+		for i, sets := 0, c.daemonSets(ctx, metav1.NamespaceSystem, "").value; i < len(sets); i++ {
+			if looksLikeOne, found := nodecache.Of(&sets[i]); found {
+				f.otherCaches = append(f.otherCaches, looksLikeOne)
+			}
+		}
+	}
+}
+
+func (c *collector) daemonSets(ctx context.Context, namespace, selector string) fact[[]appsv1.DaemonSet] {
+	return list(ctx, "daemonsets", selector, func(ctx context.Context, o metav1.ListOptions) ([]appsv1.DaemonSet, string, error) {
+		found, err := c.client.AppsV1().DaemonSets(namespace).List(ctx, o)
+		if err != nil {
+			return nil, "", err
+		}
+		return found.Items, found.Continue, nil
+	})
+}
+
+// selectedCaches reads all DaemonSets of a selector.
+func (c *collector) selectedCaches(ctx context.Context, target, namespace, selector string) {
+	if _, done := c.facts.selected[target]; done {
+		return
+	}
+	sets := c.daemonSets(ctx, namespace, selector)
+	names := fact[[]string]{err: sets.err}
+	for i := range sets.value {
+		name := namespace + "/" + sets.value[i].Name
+		names.value = append(names.value, name)
+		c.cache(ctx, name, fact[*appsv1.DaemonSet]{value: &sets.value[i]})
+	}
+	setFact(&c.facts.selected, target, names)
+}
+
+// cache keeps a DaemonSet and reads what it is configured with.
+func (c *collector) cache(ctx context.Context, name string, set fact[*appsv1.DaemonSet]) {
+	f := c.facts
+	if _, done := f.daemonSets[name]; done {
+		return
+	}
+	setFact(&f.daemonSets, name, set)
+	if set.value == nil {
+		return
+	}
+	namespace := set.value.Namespace
+	setFact(&f.cacheConfig, name, c.cacheConfigOf(ctx, namespace, &set.value.Spec.Template.Spec))
+	if _, done := f.redirects[namespace]; !done && !set.value.Spec.Template.Spec.HostNetwork {
+		setFact(&f.redirects, namespace, c.redirects(ctx, namespace))
+	}
+}
+
+// redirects reads Cilium's local redirect policies; there are none where the
+// cluster does not know them.
+func (c *collector) redirects(ctx context.Context, namespace string) fact[[]nodecache.Redirect] {
+	client, err := dynamic.NewForConfig(c.config)
+	if err != nil {
+		return fact[[]nodecache.Redirect]{err: err}
+	}
+	return list(ctx, "ciliumlocalredirectpolicies", "", func(ctx context.Context, o metav1.ListOptions) ([]nodecache.Redirect, string, error) {
+		objects, err := client.Resource(nodecache.Redirects).Namespace(namespace).List(ctx, o)
+		if err != nil {
+			return nil, "", err
+		}
+		var found []nodecache.Redirect
+		for i := range objects.Items {
+			if r, ok := nodecache.RedirectOf(&objects.Items[i]); ok {
+				found = append(found, r)
+			}
+		}
+		return found, objects.GetContinue(), nil
+	})
 }
 
 func setFact[T any](all *map[string]fact[T], name string, value fact[T]) {
@@ -34,6 +116,38 @@ func setFact[T any](all *map[string]fact[T], name string, value fact[T]) {
 		*all = map[string]fact[T]{}
 	}
 	(*all)[name] = value
+}
+
+// endpoints counts those of the Services of a namespace; nil where they cannot be
+// read.
+func (c *collector) endpoints(ctx context.Context, namespace string) map[string]int {
+	found := list(ctx, "endpointslices", "", func(ctx context.Context, o metav1.ListOptions) ([]discoveryv1.EndpointSlice, string, error) {
+		found, err := c.client.DiscoveryV1().EndpointSlices(namespace).List(ctx, o)
+		if err != nil {
+			return nil, "", err
+		}
+		return found.Items, found.Continue, nil
+	})
+	if found.err != nil {
+		return nil // a Service counts as one that somebody is behind
+	}
+	counts, seen := map[string]int{}, map[string]bool{}
+	for i := range found.value {
+		service := found.value[i].Labels[discoveryv1.LabelServiceName]
+		for k := range found.value[i].Endpoints {
+			// With two families, a pod is in a slice of each.
+			endpoint := &found.value[i].Endpoints[k]
+			of := service + "/" + strings.Join(endpoint.Addresses, ",")
+			if pod := endpoint.TargetRef; pod != nil {
+				of = service + "/" + pod.Kind + "/" + pod.Name
+			}
+			if !seen[of] {
+				seen[of] = true
+				counts[service]++
+			}
+		}
+	}
+	return counts
 }
 
 func (c *collector) cacheConfigOf(ctx context.Context, namespace string, pod *corev1.PodSpec) fact[*cacheConfig] {
@@ -46,7 +160,7 @@ func (c *collector) cacheConfigOf(ctx context.Context, namespace string, pod *co
 		if source == nil {
 			continue
 		}
-		if source.Name == labelDNSValue {
+		if source.Name == kubeDNSConfigMap {
 			found.readsStubDomains = true
 			continue
 		}
@@ -59,21 +173,13 @@ func (c *collector) cacheConfigOf(ctx context.Context, namespace string, pod *co
 	return fact[*cacheConfig]{value: found}
 }
 
-// corefiles returns those of a ConfigMap: Corefile, Corefile.base, and
-// coredns-custom's *.server and *.override.
-func (c *collector) corefiles(ctx context.Context, namespace, name string) ([]namedCorefile, error) {
+// corefiles returns those of a ConfigMap.
+func (c *collector) corefiles(ctx context.Context, namespace, name string) ([]corefile.File, error) {
 	found := one(ctx, "configmaps", name, c.client.CoreV1().ConfigMaps(namespace).Get)
 	if found.err != nil || found.value == nil {
 		return nil, found.err
 	}
-	var corefiles []namedCorefile
-	for _, key := range slices.Sorted(maps.Keys(found.value.Data)) {
-		snippet := strings.HasSuffix(key, ".override")
-		if snippet || strings.HasPrefix(key, "Corefile") || strings.HasSuffix(key, ".server") {
-			corefiles = append(corefiles, namedCorefile{"ConfigMap " + namespace + "/" + name, snippet, found.value.Data[key]})
-		}
-	}
-	return corefiles, nil
+	return corefile.OfConfigMap(found.value), nil
 }
 
 // clusterDNS reads the Services and the settings of the cluster DNS, where
@@ -81,7 +187,7 @@ func (c *collector) corefiles(ctx context.Context, namespace, name string) ([]na
 func (c *collector) clusterDNS(ctx context.Context) {
 	c.Progress("the cluster DNS")
 	f := c.facts
-	for _, namespace := range []string{metav1.NamespaceSystem, openShiftDNS} {
+	for _, namespace := range discovery.Namespaces() {
 		services := list(ctx, "services", "", func(ctx context.Context, o metav1.ListOptions) ([]corev1.Service, string, error) {
 			found, err := c.client.CoreV1().Services(namespace).List(ctx, o)
 			if err != nil {
@@ -92,27 +198,36 @@ func (c *collector) clusterDNS(ctx context.Context) {
 		if services.err != nil && namespace == metav1.NamespaceSystem {
 			f.dnsServices.err = services.err
 		}
+		var all []discovery.Service
 		for i := range services.value {
-			if isDNSService(&services.value[i]) {
-				f.dnsServices.value = append(f.dnsServices.value, services.value[i])
+			all = append(all, discovery.ServiceOf(&services.value[i]))
+		}
+		counts := c.endpoints(ctx, namespace)
+		discovery.MarkIdle(all, counts)
+		for name, n := range counts {
+			if f.endpoints == nil {
+				f.endpoints = map[string]int{}
+			}
+			f.endpoints[namespace+"/"+name] = n
+		}
+		clusterDNS, upstream := discovery.DNSServices(all, f.caches())
+		f.dnsServices.value = slices.Concat(f.dnsServices.value, clusterDNS, upstream)
+		for _, service := range all {
+			if service.Idle {
+				f.idleServices = append(f.idleServices, service)
 			}
 		}
 	}
 	dns := &clusterDNSConfig{}
-	for _, at := range []struct{ namespace, name string }{
-		{metav1.NamespaceSystem, "coredns"},
-		{metav1.NamespaceSystem, "coredns-custom"},
-		{metav1.NamespaceSystem, "rke2-coredns-rke2-coredns"},
-		{openShiftDNS, openShiftName},
-	} {
-		corefiles, err := c.corefiles(ctx, at.namespace, at.name)
-		if err != nil && at.namespace == metav1.NamespaceSystem {
+	for _, at := range corefile.ClusterDNS() {
+		corefiles, err := c.corefiles(ctx, at[0], at[1])
+		if err != nil && at[0] == metav1.NamespaceSystem {
 			f.clusterDNS.err = err
 			return
 		}
 		dns.corefiles = append(dns.corefiles, corefiles...)
 	}
-	stub := one(ctx, "configmaps", labelDNSValue, c.client.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get)
+	stub := one(ctx, "configmaps", kubeDNSConfigMap, c.client.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get)
 	if stub.err != nil {
 		f.clusterDNS.err = stub.err
 		return

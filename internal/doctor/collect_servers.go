@@ -16,11 +16,13 @@ import (
 	"strings"
 	"sync"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/shorthop/shorthop/internal/health"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
 
@@ -42,6 +44,7 @@ func (c *collector) webhook(ctx context.Context) error {
 		return err
 	}
 	c.facts.ownNamespace = c.OwnNamespace
+	c.facts.withoutNamespace = c.OwnNamespace == "" && config != nil && calledByURL(config) != ""
 	if service := c.service(); c.facts.ownNamespace == "" && service != nil {
 		c.facts.ownNamespace = service.Namespace
 	}
@@ -72,6 +75,12 @@ func (c *collector) replicas(ctx context.Context) {
 		if target := calledByURL(config); target != "" {
 			f.outside = c.servedAt(ctx, target)
 			f.replicas.err = errOutside
+			if c.HealthURL != "" {
+				debug := get(ctx, "get", c.HealthURL, func(ctx context.Context) (*health.PolicyDocument, error) {
+					return debugAt(ctx, &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, strings.TrimSuffix(c.HealthURL, "/")+"/debug/policy")
+				})
+				f.replicas = fact[[]replica]{value: []replica{{name: target, outside: true, ready: true, served: f.outside, debug: debug}}}
+			}
 			return
 		}
 	}
@@ -90,6 +99,7 @@ func (c *collector) replicas(ctx context.Context) {
 		}
 	}
 	pods := list(ctx, "pods", selector, c.pods(namespace))
+	f.notCreated = c.notCreated(ctx, namespace, selector)
 	f.replicas.err = pods.err
 	f.replicas.value = make([]replica, len(pods.value))
 	var wait sync.WaitGroup
@@ -111,6 +121,34 @@ func (c *collector) replicas(ctx context.Context) {
 		})
 	}
 	f.replicas.value = slices.DeleteFunc(f.replicas.value, gone)
+	for i := range pods.value {
+		if len(f.replicas.value) > 0 && pods.value[i].Name == f.replicas.value[0].name {
+			f.flags, f.server = flagsOf(&pods.value[i]), &pods.value[i]
+		}
+	}
+}
+
+// notCreated asks the ReplicaSets, whose controller keeps the last failure in a
+// condition and takes it away when it succeeds; its events are gone after an hour.
+func (c *collector) notCreated(ctx context.Context, namespace, selector string) fact[[]notCreated] {
+	sets := list(ctx, "replicasets", selector, func(ctx context.Context, o metav1.ListOptions) ([]appsv1.ReplicaSet, string, error) {
+		found, err := c.client.AppsV1().ReplicaSets(namespace).List(ctx, o)
+		if err != nil {
+			return nil, "", err
+		}
+		return found.Items, found.Continue, nil
+	})
+	var all []notCreated
+	for i := range sets.value {
+		set := &sets.value[i]
+		failure := slices.IndexFunc(set.Status.Conditions, func(c appsv1.ReplicaSetCondition) bool {
+			return c.Type == appsv1.ReplicaSetReplicaFailure && c.Status == corev1.ConditionTrue
+		})
+		if failure >= 0 {
+			all = append(all, notCreated{set.Name, set.Status.Conditions[failure].Message})
+		}
+	}
+	return fact[[]notCreated]{all, sets.err}
 }
 
 func (c *collector) pods(namespace string) func(context.Context, metav1.ListOptions) ([]corev1.Pod, string, error) {
@@ -221,36 +259,40 @@ func handshake(ctx context.Context, conn net.Conn, serverName string) ([]*x509.C
 }
 
 // debugOf asks a pod for its policy.
-func (c *collector) debugOf(ctx context.Context, pod *corev1.Pod, port int) fact[*debugPolicy] {
-	return get(ctx, "create", "pods/portforward", func(ctx context.Context) (*debugPolicy, error) {
-		client := &http.Client{Transport: &http.Transport{
+func (c *collector) debugOf(ctx context.Context, pod *corev1.Pod, port int) fact[*health.PolicyDocument] {
+	return get(ctx, "create", "pods/portforward", func(ctx context.Context) (*health.PolicyDocument, error) {
+		return debugAt(ctx, &http.Client{Transport: &http.Transport{
 			DisableKeepAlives: true,
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				return c.dial(ctx, pod.Namespace, pod.Name, port)
 			},
-		}}
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+pod.Name+"/debug/policy", http.NoBody)
-		if err != nil {
-			return nil, err
-		}
-		response, err := client.Do(request)
-		if err != nil {
-			return nil, err
-		}
-		defer response.Body.Close()
-		body, err := io.ReadAll(io.LimitReader(response.Body, maxDebugSize))
-		if err != nil {
-			return nil, err
-		}
-		if response.StatusCode != http.StatusOK {
-			return nil, fmt.Errorf("/debug/policy answers %s: %s", response.Status, oneLine(string(body)))
-		}
-		debug := &debugPolicy{}
-		if err := json.Unmarshal(body, debug); err != nil {
-			return nil, fmt.Errorf("/debug/policy answers something else: %w", err)
-		}
-		return debug, nil
+		}}, "http://"+pod.Name+"/debug/policy")
 	})
+}
+
+// debugAt asks a server for its policy.
+func debugAt(ctx context.Context, client *http.Client, address string) (*health.PolicyDocument, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxDebugSize))
+	if err != nil {
+		return nil, err
+	}
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("/debug/policy answers %s: %s", response.Status, oneLine(string(body)))
+	}
+	debug := &health.PolicyDocument{}
+	if err := json.Unmarshal(body, debug); err != nil {
+		return nil, fmt.Errorf("/debug/policy answers something else: %w", err)
+	}
+	return debug, nil
 }
 
 // configMap finds the ConfigMap with the policy: labelled as Shorthop's, in its

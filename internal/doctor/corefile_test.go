@@ -1,100 +1,237 @@
 package doctor
 
 import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+	"sigs.k8s.io/yaml"
+
+	"github.com/shorthop/shorthop/internal/corefile"
 )
 
-func TestParseCorefile(t *testing.T) {
-	t.Parallel()
-	block := func(zones string, plugins ...plugin) serverBlock {
-		return serverBlock{strings.Fields(zones), plugins}
+// marker is what no word of a Corefile has, and the parser is kept from meaning by.
+const marker = "\x00"
+
+var update = flag.Bool("update", false, "rewrite what the case files expect")
+
+// readBlock is a server block with what every plugin that is used in the file
+// is given in it.
+type readBlock struct {
+	Zones   []string              `json:"zones"`
+	Plugins map[string][][]string `json:"plugins"`
+}
+
+// readCorefile is what is read of a case.
+type readCorefile struct {
+	Blocks       []readBlock       `json:"blocks"`
+	ClusterZones []string          `json:"clusterZones,omitempty"`
+	CustomZones  map[string]string `json:"customZones,omitempty"`
+	// Error is there where not everything could be read.
+	Error string `json:"error,omitempty"`
+}
+
+func readCase(corefiles []corefile.File) readCorefile {
+	var read readCorefile
+	blocks, _ := corefile.Read(corefiles)
+	for i := range blocks {
+		block := readBlock{blocks[i].Zones, map[string][][]string{}}
+		for _, name := range blocks[i].Plugins() {
+			block.Plugins[name] = blocks[i].All(name)
+		}
+		read.Blocks = append(read.Blocks, block)
 	}
-	for name, c := range map[string]struct {
-		corefile string
-		want     []serverBlock
-	}{
-		"nothing": {"", nil},
-		"kubeadm's": {
-			".:53 {\n    errors\n    health {\n       lameduck 5s\n    }\n    kubernetes cluster.local in-addr.arpa ip6.arpa {\n       pods insecure\n    }\n    forward . /etc/resolv.conf {\n       max_concurrent 1000\n    }\n}\n",
-			[]serverBlock{block(".", plugin{name: "errors"}, plugin{name: "health"},
-				plugin{"kubernetes", []string{"cluster.local", "in-addr.arpa", "ip6.arpa"}}, plugin{"forward", []string{".", "/etc/resolv.conf"}})},
-		},
-		"several blocks, zones and comments": {
-			"# stub zones\ncorp.example.com, Example.ORG.:5353 {\n  forward . 192.0.2.1 # head office\n}\ndns://other.test:53 {\n  cache 30\n}\n",
-			[]serverBlock{
-				block("corp.example.com example.org", plugin{"forward", []string{".", "192.0.2.1"}}),
-				block("other.test", plugin{"cache", []string{"30"}}),
-			},
-		},
-		"a snippet that is imported": {
-			"(common) {\n  log\n  cache 5\n}\n. {\n  import common\n  import ../custom/*.override\n  whoami\n}\n",
-			[]serverBlock{block(".", plugin{name: "log"}, plugin{"cache", []string{"5"}}, plugin{name: "whoami"})},
-		},
-		"a snippet that imports another": {
-			"(a) {\n  log\n}\n(b) {\n  import a\n  import\n}\n. {\n  import b\n}\n",
-			[]serverBlock{block(".", plugin{name: "log"})},
-		},
-		"quoted words": {
-			". {\n  template IN A \"corp example\" {\n    answer \"{{ .Name }} 60 IN A 192.0.2.1\"\n  }\n}\n",
-			[]serverBlock{block(".", plugin{"template", []string{"IN", "A", "corp example"}})},
-		},
-		"variables are words": {
-			"{$ZONE} {\n  bind {%ADDRESS%}\n}\n",
-			[]serverBlock{block("{$zone}", plugin{"bind", []string{"{%ADDRESS%}"}})},
-		},
-		"a block that breaks off": {
-			"a.test {\n  cache 5\n",
-			[]serverBlock{block("a.test", plugin{"cache", []string{"5"}})},
-		},
-		"braces too many":         {"}\n}\na.test {\n}\n}\n", []serverBlock{block("a.test")}},
-		"no block at all":         {"forward . 192.0.2.1\n", nil},
-		"a port alone":            {":1053 {\n}\n", []serverBlock{block(".")}},
-		"an unknown scheme":       {"ftp://a.test {\n}\n", []serverBlock{{}}},
-		"all on one line":         {"a.test { cache 5 }", []serverBlock{block("a.test", plugin{"cache", []string{"5"}})}},
-		"a reverse zone":          {"10.0.0.0/8 {\n}\n", []serverBlock{block("10.0.0.0/8")}},
-		"Windows line ends":       {"a.test {\r\n  cache 5\r\n}\r\n", []serverBlock{block("a.test", plugin{"cache", []string{"5"}})}},
-		"a # within a word":       {"a.test {\n  hosts /etc/h#1\n}\n", []serverBlock{block("a.test", plugin{"hosts", []string{"/etc/h#1"}})}},
-		"a quote that stays open": {"a.test {\n  file \"db.a\n}\n", []serverBlock{block("a.test", plugin{"file", []string{"db.a"}})}},
-	} {
-		t.Run(name, func(t *testing.T) {
+	config := &clusterDNSConfig{corefiles: corefiles}
+	var err error
+	read.ClusterZones, _ = config.clusterZones()
+	if read.CustomZones, err = config.customZones(); err != nil {
+		read.Error = err.Error()
+	}
+	return read
+}
+
+// Case files: testdata/corefile/<what is in it, in words>.txtar. The text before
+// the first section says what the case is about. The sections:
+//
+//	Corefile, *.server   read one after the other
+//	*.override           likewise, the inside of the server block of "."
+//	read.yaml            expected
+//
+// `go test ./internal/doctor -run Corefile -update` rewrites what is expected.
+func TestReadCorefiles(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/corefile/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no case files (error %v)", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
-			if diff := cmp.Diff(c.want, parseCorefile(c.corefile), cmp.AllowUnexported(serverBlock{}, plugin{})); diff != "" {
+			archive, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(bytes.TrimSpace(archive.Comment)) == 0 {
+				t.Error("no comment says what the case is about")
+			}
+			var corefiles []corefile.File
+			want := -1
+			for i, section := range archive.Files {
+				switch {
+				case section.Name == "read.yaml":
+					want = i
+				case section.Name == "Corefile" || strings.HasSuffix(section.Name, ".server") || strings.HasSuffix(section.Name, ".override"):
+					corefiles = append(corefiles, corefile.File{From: section.Name, Snippet: strings.HasSuffix(section.Name, ".override"), Text: string(section.Data)})
+				default:
+					t.Errorf("unknown section %s", section.Name)
+				}
+			}
+			got, err := yaml.Marshal(readCase(corefiles))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want < 0 {
+				archive.Files = append(archive.Files, txtar.File{Name: "read.yaml"})
+				want = len(archive.Files) - 1
+			}
+			if *update {
+				archive.Files[want].Data = got
+				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if diff := cmp.Diff(string(archive.Files[want].Data), string(got)); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
 			}
 		})
 	}
 }
 
-// FuzzParseCorefile: whatever is in a ConfigMap, what is made of it is well
-// formed, and no more than was there.
-func FuzzParseCorefile(f *testing.F) {
+// What is not written well in a case file, or is in every editor shown as
+// something else.
+func TestReadCorefilesWithOddBytes(t *testing.T) {
+	t.Parallel()
+	const want = "corp.test forward . 192.0.2.1"
+	for name, text := range map[string]string{
+		"Windows line ends":          "corp.test {\r\n  forward . 192.0.2.1\r\n}\r\n",
+		"a byte order mark":          "\uFEFFcorp.test {\n  forward . 192.0.2.1\n}\n",
+		"an import on Windows":       "import custom/*.server\r\ncorp.test {\r\n  forward . 192.0.2.1\r\n}\r\n",
+		"tabs and blanks at the end": "corp.test\t{ \n\tforward\t.\t192.0.2.1\t \n}",
+	} {
+		blocks, err := corefile.Read([]corefile.File{{Text: text}})
+		if err != nil || len(blocks) != 1 || len(blocks[0].All("forward")) != 1 {
+			t.Errorf("%s: %+v, error %v", name, blocks, err)
+			continue
+		}
+		if got := strings.Join(blocks[0].Zones, " ") + " forward " + strings.Join(blocks[0].All("forward")[0], " "); got != want {
+			t.Errorf("%s: got %q, want %q", name, got, want)
+		}
+	}
+}
+
+// The parser would open files and fill in variables of the machine that doctor
+// runs on: somebody who may write the ConfigMap could have them shown.
+func TestCorefilesReadNothingOfThisMachine(t *testing.T) {
+	const variable = "SHORTHOP_TEST_OF_COREFILES"
+	t.Setenv(variable, "secret")
+	file := filepath.Join(t.TempDir(), "other.server")
+	if err := os.WriteFile(file, []byte("secret.test {\n  forward . 192.0.2.1\n}\nforward secret.test 192.0.2.1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{
+		"import FILE\n",
+		"import FILE",
+		"  import\tFILE # a comment\n. {\n}\n",
+		"import FILE more\n. {\n}\n",
+		"import FILE#\n",
+		"import \"FILE\"\n",
+		"\"import\" FILE\n",
+		"im\rport FILE\n",
+		"im\x00port FILE\n",
+		"import\u00a0FILE\n",
+		"import DIRECTORY/*\n",
+		". {\n  import FILE\n}\n",
+		". { import FILE\n}\n",
+		". {\n  whoami {\n    import FILE\n  }\n}\n",
+		"(FILE) {\n  log\n}\n. {\n  import FILE\n}\n",
+		". {\n  whoami (FILE)\n  import FILE\n}\n",
+		"(a) {\n  import FILE\n}\n. {\n  import a\n}\n",
+		"{$VARIABLE}.test {\n  forward {$VARIABLE}.test 192.0.2.1\n}\n",
+		"{%VARIABLE%}.test {\n  forward {%VARIABLE%}.test 192.0.2.1\n}\n",
+		"{\r$VARIABLE}.test {\n}\n",
+		"{\x00$VARIABLE}.test {\n}\n",
+		". {\n  import {$VARIABLE}\n}\n",
+		"\"{$VARIABLE}\" {\n",
+		"{$VARIABLE} }\n",
+	} {
+		text = strings.NewReplacer("FILE", file, "DIRECTORY", filepath.Dir(file), "VARIABLE", variable).Replace(text)
+		for _, one := range []corefile.File{{Text: text}, {Snippet: true, Text: text}} {
+			shown, err := yaml.Marshal(readCase([]corefile.File{one}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(string(shown), "secret") {
+				t.Errorf("%q:\n%s", text, shown)
+			}
+		}
+	}
+}
+
+// Snippets that import each other twice would be as many as 2 to the power of
+// their number.
+func TestCorefilesWithSnippetsThatMultiply(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	text.WriteString("(s0) {\n  forward a.test 192.0.2.1\n}\n")
+	const last = 200
+	for i := 1; i <= last; i++ {
+		before := strings.Repeat("s", i)
+		text.WriteString("(" + before + "s) {\n  import " + before + "\n  import " + before + "\n  import s0\n  import " + before + "s\n}\n")
+	}
+	text.WriteString(". {\n  import " + strings.Repeat("s", last+1) + "\n}\n")
+	blocks, err := corefile.Read([]corefile.File{{Text: text.String()}})
+	if err != nil || len(blocks) != 1 || len(blocks[0].All("forward")) != 1 {
+		t.Errorf("%d blocks, error %v", len(blocks), err)
+	}
+}
+
+// FuzzReadCorefiles: whatever is in a ConfigMap, what is made of it is well
+// formed.
+func FuzzReadCorefiles(f *testing.F) {
 	for _, seed := range []string{"", ".:53 {\n forward . /etc/resolv.conf\n}\n", "(a) {\n log\n}\n.{\n import a\n}", "a { b { c", "\"", "{ { } }", "tls://x:853,y {\n}"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		blocks := parseCorefile(text)
-		if len(blocks) > strings.Count(text, "{") {
-			t.Errorf("%d blocks", len(blocks))
+		corefiles := []corefile.File{{Text: text}, {Snippet: true, Text: text}}
+		blocks, err := corefile.Read(corefiles)
+		if err != nil && strings.Contains(err.Error(), marker) {
+			t.Errorf("a mark stays: %q", err)
 		}
 		for i := range blocks {
-			for _, zone := range blocks[i].zones {
-				if zone == "" || zone != strings.ToLower(zone) {
+			for _, zone := range blocks[i].Zones {
+				if zone == "" || !corefile.IsVariable(zone) && zone != strings.ToLower(zone) || strings.Contains(zone, marker) {
 					t.Errorf("zone %q", zone)
 				}
 			}
-			for _, p := range blocks[i].plugins {
-				if p.name == "import" {
-					t.Errorf("an import stays: %q", p.arguments)
+			for _, name := range blocks[i].Plugins() {
+				for _, arguments := range blocks[i].All(name) {
+					if strings.Contains(strings.Join(arguments, " "), marker) {
+						t.Errorf("a mark stays: %q", arguments)
+					}
 				}
 			}
 		}
-		config := &clusterDNSConfig{corefiles: []namedCorefile{{text: text}, {snippet: true, text: text}}}
-		cache := &cacheConfig{corefiles: config.corefiles, args: strings.Fields(text)}
-		for zone := range config.customZones() {
-			cache.bypasses(zone, cache.addresses())
+		config := &clusterDNSConfig{corefiles: corefiles}
+		cache := &cacheConfig{corefiles: corefiles, args: strings.Fields(text)}
+		zones, _ := config.customZones()
+		for zone := range zones {
+			bypass(blocks, zone, cache.addresses())
 		}
 	})
 }

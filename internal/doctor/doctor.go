@@ -5,29 +5,11 @@
 // facts into findings and does no I/O. A fact that could not be had makes the
 // checks that need it unknown, and no others.
 //
-//	check                    pass                                      warn                                        fail
-//	webhook-configuration    the entries as webhook-config prints      long timeout, no reinvocation, an entry     missing; an entry missing; not failurePolicy
-//	                         them                                      or a rule that is not ours or is missing    Ignore; sideEffects; not called for new pods
-//	webhook-filter           selectors and conditions are those of     they differ from what the policy wants,     own or excluded namespaces are selected; made
-//	                         the policy in force                       the hash agrees                             for other aliases or namespaces than the policy's
-//	serving-certificate      caBundle verifies what each replica       a certificate is not renewed in time        caBundle empty or does not verify
-//	                         serves
-//	replicas                 at least two, on more than one node       one; all on one node; some not ready        none ready
-//	policy                   the same on every replica, and the one    ConfigMap or --policy holds another         replicas differ; none loaded; ConfigMap not valid
-//	                         of the ConfigMap
-//	gates                    all open, or none reported                                                            one is closed
-//	api-host                 answers with a certificate for that name  not reachable from here                     wrong name, or signed by somebody else
-//	node-local-cache         DaemonSet rolled out within               nodes without it; its addresses not found   missing; more than maxUnavailable; listens
-//	                         maxUnavailable, on the policy's addresses in its settings                             on other addresses
-//	cluster-dns              addresses are those of the DNS Services   a fallback that ends with the cache, or is  no DNS Service has a server of the policy
-//	                                                                   no DNS Service
-//	cluster-domain           the zone of the cluster DNS               no zone to compare with                     another zone
-//	namespaces-opted-out     always: lists them
-//	namespace-names          none is a public top-level domain         some are
-//	egress-policies          they admit the node-local cache           they would cut pods off that are created    pods that are pinned to the cache are cut off
-//	                                                                   again
-//	custom-zones             the cache knows those of the cluster DNS  it would ask the upstream resolvers
-//	unpatched-pods           the API server got every answer           some pods were created unpatched
+// In the order in which they are read: the table of checks (checks.go), what is
+// asked (collect*.go) and kept (facts.go), what is made of it (judge_*.go, which
+// read Corefiles with internal/corefile and zones.go, and the policy with nodelocal.go),
+// and the words of it (words.go). What decides about new pods, for the other
+// commands, is in inforce.go.
 package doctor
 
 import (
@@ -51,27 +33,8 @@ const (
 // Statuses lists them, best first.
 func Statuses() []Status { return []Status{Pass, Unknown, Warn, Fail} }
 
-// Check names a check. The names are API: they are never reworded.
+// Check names a check. Checks lists them.
 type Check string
-
-// The checks, in the order in which they are reported.
-const (
-	CheckWebhookConfiguration Check = "webhook-configuration"
-	CheckWebhookFilter        Check = "webhook-filter"
-	CheckServingCertificate   Check = "serving-certificate"
-	CheckReplicas             Check = "replicas"
-	CheckPolicy               Check = "policy"
-	CheckGates                Check = "gates"
-	CheckAPIHost              Check = "api-host"
-	CheckNodeLocalCache       Check = "node-local-cache"
-	CheckClusterDNS           Check = "cluster-dns"
-	CheckClusterDomain        Check = "cluster-domain"
-	CheckNamespacesOptedOut   Check = "namespaces-opted-out"
-	CheckNamespaceNames       Check = "namespace-names"
-	CheckEgressPolicies       Check = "egress-policies"
-	CheckCustomZones          Check = "custom-zones"
-	CheckUnpatchedPods        Check = "unpatched-pods"
-)
 
 // Result is the finding of one check.
 type Result struct {
@@ -83,13 +46,17 @@ type Result struct {
 	Items []string `json:"items,omitempty"`
 	// Do says how to mend it. Set where Status is warn or fail.
 	Do string `json:"do,omitzero"`
+	// Block is what is to be put into a file, line by line.
+	Block []string `json:"block,omitzero"`
 }
 
 // Report is what all checks came to.
 type Report struct {
 	// Policy is the policy that the checks went by, nil where none was found.
 	Policy *PolicyReference `json:"policy"`
-	Checks []Result         `json:"checks"`
+	// Paths are the ways of new pods to DNS and the API server.
+	Paths  []Path   `json:"paths"`
+	Checks []Result `json:"checks"`
 }
 
 // PolicyReference says which policy it is.
@@ -114,31 +81,12 @@ func (r *Report) Count(status Status) int {
 // Judge makes the report. Every check is in it, whatever is known.
 func Judge(f *Facts) *Report {
 	inForce := f.inForce()
-	report := &Report{}
+	report := &Report{Paths: f.paths(inForce)}
 	if inForce != nil {
 		report.Policy = &PolicyReference{inForce.compiled.Name(), inForce.compiled.Hash(), inForce.from}
 	}
-	for _, c := range []struct {
-		name  Check
-		judge func(*Facts, *knownPolicy) *judgement
-	}{
-		{CheckWebhookConfiguration, judgeWebhookConfiguration},
-		{CheckWebhookFilter, judgeWebhookFilter},
-		{CheckServingCertificate, judgeServingCertificate},
-		{CheckReplicas, judgeReplicas},
-		{CheckPolicy, judgePolicy},
-		{CheckGates, judgeGates},
-		{CheckAPIHost, judgeAPIHost},
-		{CheckNodeLocalCache, judgeNodeLocalCache},
-		{CheckClusterDNS, judgeClusterDNS},
-		{CheckClusterDomain, judgeClusterDomain},
-		{CheckNamespacesOptedOut, judgeNamespacesOptedOut},
-		{CheckNamespaceNames, judgeNamespaceNames},
-		{CheckEgressPolicies, judgeEgressPolicies},
-		{CheckCustomZones, judgeCustomZones},
-		{CheckUnpatchedPods, judgeUnpatchedPods},
-	} {
-		report.Checks = append(report.Checks, c.judge(f, inForce).result(c.name))
+	for i := range checks {
+		report.Checks = append(report.Checks, checks[i].judge(f, inForce).result(checks[i].name))
 	}
 	return report
 }
@@ -150,6 +98,7 @@ type judgement struct {
 	found  string
 	items  []string
 	do     []string
+	block  []string
 }
 
 // passed begins with what is found where nothing is wrong.
@@ -182,6 +131,13 @@ func (j *judgement) add(status Status, do, format string, args ...any) {
 	}
 }
 
+// tell adds what is worth knowing and nothing to look at.
+func (j *judgement) tell(format string, args ...any) {
+	if item := fmt.Sprintf(format, args...); !slices.Contains(j.items, item) {
+		j.items = append(j.items, item)
+	}
+}
+
 func (j *judgement) warn(do, format string, args ...any) { j.add(Warn, do, format, args...) }
 func (j *judgement) fail(do, format string, args ...any) { j.add(Fail, do, format, args...) }
 
@@ -193,7 +149,7 @@ func (j *judgement) result(check Check) Result {
 	for _, item := range j.items {
 		r.Items = append(r.Items, oneLine(item))
 	}
-	r.Do = oneLine(joinSentences(j.do))
+	r.Do, r.Block = oneLine(joinSentences(j.do)), j.block
 	return r
 }
 

@@ -1,9 +1,8 @@
 package doctor
 
 import (
-	"encoding/json"
-	"fmt"
-	"maps"
+	"cmp"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -12,173 +11,130 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-
-	"github.com/shorthop/shorthop/pkg/mutate"
-	"github.com/shorthop/shorthop/pkg/policy"
 )
 
-// restrictsEgress reports whether a policy isolates the pods it selects for
-// egress.
-func restrictsEgress(p *networkingv1.NetworkPolicy) bool {
-	return slices.Contains(p.Spec.PolicyTypes, networkingv1.PolicyTypeEgress)
+// egressPolicy is a policy of any kind that restricts what pods may send, as far
+// as it is about a destination.
+//
+//	kind                            order             a pod that is selected may send
+//	NetworkPolicy                   orderOfKubernetes what a rule of any of its policies admits
+//	CiliumNetworkPolicy, and        the same          the same, but nothing that an egressDeny has
+//	  CiliumClusterwideNetworkPolicy
+//	Calico's NetworkPolicy and      spec.order, else  what the first rule that matches allows, in the order
+//	  GlobalNetworkPolicy             the last          of the policies; nothing where none does
+//
+// What admits without an order is as good as what comes first, so that all are
+// asked alike: the first rule that matches decides.
+type egressPolicy struct {
+	// kind and name are for a person: "NetworkPolicy web/default-deny".
+	kind, namespace, name string
+	order                 float64
+	selects               func(namespace string, pod labels.Set) bool
+	rules                 []egressRule
+	// unclear is what of it is not understood; it then decides nothing.
+	unclear string
 }
 
-// judgeEgressPolicies finds pods that may not ask the node-local cache. Its
-// address is no pod's, so only ipBlock rules and rules without peers admit it.
-func judgeEgressPolicies(f *Facts, known *knownPolicy) *judgement {
-	if f.isolated.err != nil {
-		return unknown(f.isolated.err)
-	}
-	j := passed("no pod with a default-deny egress policy is pointed at a node-local cache")
-	const do = "admit the node-local cache in these namespaces: egress to its address as an ipBlock, UDP and TCP port 53 (the chart's tenant NetworkPolicy does); " +
-		"or label pods or namespaces shorthop.dev/dns=disabled"
-	admitted := 0
-	for i := range f.isolated.value {
-		n := &f.isolated.value[i]
-		var pinned, would []string
-		var by []string
-		for k := range n.pods {
-			pod := &n.pods[k]
-			isolating := isolatedBy(n.policies, pod)
-			if len(isolating) == 0 || pod.Spec.HostNetwork || finished(pod) {
-				continue
-			}
-			server, isPinned := f.cacheOf(pod, known)
-			if server == "" {
-				continue
-			}
-			if admitsDNS(isolating, server) {
-				admitted++
-				continue
-			}
-			if isPinned {
-				pinned = append(pinned, pod.Name)
-			} else {
-				would = append(would, pod.Name)
-			}
-			for _, p := range isolating {
-				if !slices.Contains(by, p.Name) {
-					by = append(by, p.Name)
-				}
-			}
-		}
-		slices.Sort(by)
-		if len(pinned) > 0 {
-			j.fail(do, "namespace %s: NetworkPolicy %s cuts %s off from the node-local cache: %s", n.name, some(by), counted(len(pinned), "pod"), some(pinned))
-		}
-		if len(would) > 0 {
-			j.warn(do, "namespace %s: NetworkPolicy %s would cut %s off from the node-local cache once created again: %s", n.name, some(by), counted(len(would), "pod"), some(would))
-		}
-	}
-	if j.status == Pass && admitted > 0 {
-		j.found = fmt.Sprintf("they admit the node-local cache for %s", counted(admitted, "pod"))
-	}
-	switch {
-	case known == nil:
-		j.lacks(errNoPolicy)
-	case f.namespaces.err != nil:
-		j.lacks(f.namespaces.err)
-	}
-	return j
+// orderOfKubernetes is where Calico has NetworkPolicies of Kubernetes, and
+// orderOfDenials where those are that nothing overrules.
+const orderOfKubernetes = 1000
+
+var orderOfDenials, orderOfTheLast = math.Inf(-1), math.Inf(1)
+
+type egressRule struct {
+	deny    bool
+	matches func(*destination, netip.Addr) bool
 }
 
-func finished(pod *corev1.Pod) bool {
-	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+// destination is what a pod sends to. One of its addresses is enough.
+type destination struct {
+	host      string // "" for none
+	addresses []netip.Addr
+	port      int32
+	protocol  corev1.Protocol
+	// onNode: the pod's own node has the address.
+	onNode bool
+	// apiServers are the addresses behind the Service kubernetes.
+	apiServers []netip.Addr
 }
 
-// namespaceLabels returns nil where the namespace is not known.
-func (f *Facts) namespaceLabels(name string) map[string]string {
-	for i := range f.namespaces.value {
-		if n := &f.namespaces.value[i]; n.Name == name {
-			all := map[string]string{corev1.LabelMetadataName: name}
-			maps.Copy(all, n.Labels)
-			return all
-		}
+func (p *egressPolicy) String() string {
+	if p.namespace == "" {
+		return p.kind + " " + p.name
 	}
-	return nil
+	return p.kind + " " + p.namespace + "/" + p.name
 }
 
-// cacheOf returns the first nameserver of a pod that is pinned to a node-local
-// cache, or would be if it were created again.
-func (f *Facts) cacheOf(pod *corev1.Pod, known *knownPolicy) (server string, pinned bool) {
-	if pod.Labels[policy.LabelPinned] == policy.PinnedNodeLocal && pod.Spec.DNSConfig != nil && len(pod.Spec.DNSConfig.Nameservers) > 0 {
-		return pod.Spec.DNSConfig.Nameservers[0], true
+// applying returns the policies by which a pod is isolated, in the order in which
+// they decide.
+func applying(policies []egressPolicy, pod *corev1.Pod) []*egressPolicy {
+	if pod.Spec.HostNetwork {
+		return nil
 	}
-	if known == nil {
-		return "", false
-	}
-	decided, err := f.decide(known, pod)
-	if err != nil || decided.Action != policy.ActionInject || decided.Mode != policy.DNSModeNodeLocal || len(decided.Servers) == 0 {
-		return "", false
-	}
-	return decided.Servers[0], false
-}
-
-// decide makes the webhook's decision as if the pod were created now.
-func (f *Facts) decide(known *knownPolicy, pod *corev1.Pod) (policy.DNSDecision, error) {
-	encoded, err := json.Marshal(pod)
-	if err != nil {
-		return policy.DNSDecision{}, err
-	}
-	var decoded policy.Pod
-	if err := json.Unmarshal(encoded, &decoded); err != nil {
-		return policy.DNSDecision{}, err
-	}
-	namespaceLabels := f.namespaceLabels(pod.Namespace)
-	discovered := f.discovered()
-	if discovered == nil {
-		discovered = &policy.Discovered{}
-		if zones := f.clusterDNS.value.clusterZones(); len(zones) > 0 {
-			discovered.Domain = zones[0]
-		}
-	}
-	return mutate.Review(known.compiled, policy.Request{
-		Operation:       policy.OperationCreatePod,
-		Namespace:       pod.Namespace,
-		NamespaceLabels: namespaceLabels,
-		NamespaceKnown:  namespaceLabels != nil,
-		Pod:             &decoded,
-		ObjectSize:      len(encoded),
-		Discovered:      discovered,
-	}).Decision.DNS, nil
-}
-
-func isolatedBy(policies []networkingv1.NetworkPolicy, pod *corev1.Pod) []*networkingv1.NetworkPolicy {
-	var selecting []*networkingv1.NetworkPolicy
+	var selecting []*egressPolicy
 	for i := range policies {
-		selector, err := metav1.LabelSelectorAsSelector(&policies[i].Spec.PodSelector)
-		if err == nil && restrictsEgress(&policies[i]) && selector.Matches(labels.Set(pod.Labels)) {
-			selecting = append(selecting, &policies[i])
+		p := &policies[i]
+		if (p.namespace == "" || p.namespace == pod.Namespace) && p.selects(pod.Namespace, pod.Labels) {
+			selecting = append(selecting, p)
 		}
 	}
+	slices.SortStableFunc(selecting, func(a, b *egressPolicy) int { return cmp.Compare(a.order, b.order) })
 	return selecting
 }
 
-// admitsDNS reports whether one of the policies lets UDP to port 53 of an
-// address out. Policies add up; a peer that selects pods or namespaces never
-// matches an address of the node.
-func admitsDNS(policies []*networkingv1.NetworkPolicy, address string) bool {
-	ip, err := netip.ParseAddr(address)
-	if err != nil {
-		return false
-	}
+// admits reports whether the policies let a pod send to a destination. unclear is
+// what it rests on and is not understood.
+func admits(policies []*egressPolicy, d *destination) (admitted bool, unclear string) {
 	for _, p := range policies {
-		for i := range p.Spec.Egress {
-			rule := &p.Spec.Egress[i]
-			if admitsPort(rule.Ports) && (len(rule.To) == 0 || slices.ContainsFunc(rule.To, func(peer networkingv1.NetworkPolicyPeer) bool {
-				return peer.IPBlock != nil && inBlock(peer.IPBlock, ip.Unmap())
-			})) {
-				return true
+		if p.unclear != "" {
+			return true, p.String() + ": " + p.unclear
+		}
+	}
+	for _, address := range d.addresses {
+		if decided(policies, d, address.Unmap()) {
+			return true, ""
+		}
+	}
+	return false, ""
+}
+
+func decided(policies []*egressPolicy, d *destination, address netip.Addr) bool {
+	for _, p := range policies {
+		for i := range p.rules {
+			if p.rules[i].matches(d, address) {
+				return !p.rules[i].deny
 			}
 		}
 	}
 	return false
 }
 
-func admitsPort(ports []networkingv1.NetworkPolicyPort) bool {
-	const dns = 53
+// ofKubernetes reads a NetworkPolicy. ok is false for one that does not restrict
+// egress. A peer that selects pods or namespaces never matches an address of
+// the node or one outside the cluster.
+func ofKubernetes(p *networkingv1.NetworkPolicy) (policy egressPolicy, ok bool) {
+	selector, err := metav1.LabelSelectorAsSelector(&p.Spec.PodSelector)
+	if err != nil || !slices.Contains(p.Spec.PolicyTypes, networkingv1.PolicyTypeEgress) {
+		return egressPolicy{}, false
+	}
+	policy = egressPolicy{
+		kind: "NetworkPolicy", namespace: p.Namespace, name: p.Name, order: orderOfKubernetes,
+		selects: func(_ string, pod labels.Set) bool { return selector.Matches(pod) },
+	}
+	for i := range p.Spec.Egress {
+		rule := &p.Spec.Egress[i]
+		policy.rules = append(policy.rules, egressRule{matches: func(d *destination, address netip.Addr) bool {
+			return admitsPort(rule.Ports, d) && (len(rule.To) == 0 || slices.ContainsFunc(rule.To, func(peer networkingv1.NetworkPolicyPeer) bool {
+				return peer.IPBlock != nil && inBlock(peer.IPBlock.CIDR, peer.IPBlock.Except, address)
+			}))
+		}})
+	}
+	return policy, true
+}
+
+func admitsPort(ports []networkingv1.NetworkPolicyPort, d *destination) bool {
 	return len(ports) == 0 || slices.ContainsFunc(ports, func(p networkingv1.NetworkPolicyPort) bool {
-		if valueOf(p.Protocol) != corev1.ProtocolUDP { // left out, it is TCP
+		if cmp.Or(valueOf(p.Protocol), corev1.ProtocolTCP) != d.protocol {
 			return false
 		}
 		if p.Port == nil {
@@ -186,14 +142,14 @@ func admitsPort(ports []networkingv1.NetworkPolicyPort) bool {
 		}
 		// A named port is a pod's, and means nothing for an address.
 		first := p.Port.IntVal
-		return first == dns || p.EndPort != nil && first <= dns && dns <= *p.EndPort
+		return first == d.port || p.EndPort != nil && first <= d.port && d.port <= *p.EndPort
 	})
 }
 
-func inBlock(block *networkingv1.IPBlock, ip netip.Addr) bool {
+func inBlock(cidr string, except []string, ip netip.Addr) bool {
 	within := func(cidr string) bool {
 		prefix, err := netip.ParsePrefix(strings.TrimSpace(cidr))
 		return err == nil && prefix.Contains(ip)
 	}
-	return within(block.CIDR) && !slices.ContainsFunc(block.Except, within)
+	return within(cidr) && !slices.ContainsFunc(except, within)
 }

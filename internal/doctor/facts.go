@@ -4,13 +4,19 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 
+	"github.com/shorthop/shorthop/internal/audit"
+	"github.com/shorthop/shorthop/internal/corefile"
+	"github.com/shorthop/shorthop/internal/discovery"
+	"github.com/shorthop/shorthop/internal/health"
+	"github.com/shorthop/shorthop/internal/nodecache"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
 
@@ -21,6 +27,8 @@ type fact[T any] struct {
 	err   error
 }
 
+func (f fact[T]) unpack() (T, error) { return f.value, f.err }
+
 // Facts are what Collect found.
 type Facts struct {
 	now time.Time
@@ -28,6 +36,9 @@ type Facts struct {
 	webhookName string
 	// ownNamespace is where Shorthop runs.
 	ownNamespace string
+	// withoutNamespace: the webhook is called by URL and nobody named a namespace,
+	// so that there is none that the API server must keep from calling it.
+	withoutNamespace bool
 	// given is the policy that the operator named, nil for none.
 	given *policy.InjectionPolicy
 
@@ -37,6 +48,20 @@ type Facts struct {
 	outside fact[[]*x509.Certificate]
 	// replicas are the pods behind the webhook's Service.
 	replicas fact[[]replica]
+	// notCreated are the pods that there should be.
+	notCreated fact[[]notCreated]
+	// flags are those of a replica, nil where there is none.
+	flags *serverFlags
+	// caSecret says whether the Secret with the CA is there, where the server
+	// signs its own certificate.
+	caSecret fact[bool]
+	// lease is by which the replicas agree who looks for missed pods, where they
+	// do.
+	lease fact[*coordinationv1.Lease]
+	// configurations are all of the cluster.
+	configurations fact[[]admissionv1.MutatingWebhookConfiguration]
+	// nodes counts those on which a node-local cache could run.
+	nodes fact[int]
 	// configMap is the one with the policy.
 	configMap fact[*policyConfigMap]
 
@@ -45,29 +70,75 @@ type Facts struct {
 	clusterCA fact[*trust]
 
 	daemonSets map[string]fact[*appsv1.DaemonSet] // by namespace/name
+	// selected are those of each selector of the policy, by namespace/name.
+	selected map[string]fact[[]string]
+	// otherCaches are DaemonSets that look like a node-local cache. They are looked
+	// for where the policy names one that is not there.
+	otherCaches []nodecache.Cache
+	// redirects are Cilium's policies in the namespaces of caches whose address no
+	// node owns, by namespace.
+	redirects map[string]fact[[]nodecache.Redirect]
 	// cacheConfig is the configuration of each of them: Corefiles, and what
 	// they take over from the ConfigMap kube-dns.
 	cacheConfig map[string]fact[*cacheConfig]
-	dnsServices fact[[]corev1.Service]
-	clusterDNS  fact[*clusterDNSConfig]
+	// dnsServices are the Services of the cluster DNS, and a cache's way to it.
+	dnsServices fact[[]discovery.Service]
+	// endpoints counts those of all Services beside them, by namespace/name; a
+	// Service is not in it where they cannot be read.
+	endpoints map[string]int
+	// idleServices are the others that nobody is behind.
+	idleServices []discovery.Service
+	clusterDNS   fact[*clusterDNSConfig]
 
 	namespaces fact[[]corev1.Namespace]
-	// isolated are the namespaces with policies that restrict egress.
-	isolated fact[[]isolatedNamespace]
+	// bootstrap are pods that wait for DNS and that DNS may wait for.
+	bootstrap fact[[]audit.Pod]
+	// pinned are pods of whose nameservers one is nobody's, and cachesThere all
+	// DaemonSets of the cluster that look like a cache, where there are such pods.
+	pinned      fact[[]audit.Pod]
+	cachesThere fact[[]nodecache.Cache]
+	// server is a pod of the webhook, nil where there is none.
+	server *corev1.Pod
+	// probed is what nodes said; nil: none was asked.
+	probed fact[*probed]
+	// failedCreates are workloads that the webhook kept from creating pods.
+	failedCreates fact[[]failedCreate]
+	// egress are the policies that restrict what pods may send. cutOff are pods of
+	// which something is to be said because of them, and admitted counts the
+	// others that ask a cache.
+	egress   fact[[]egressPolicy]
+	cutOff   fact[[]corev1.Pod]
+	admitted int
+	// hosts are those that the policy injects and that are found here.
+	hosts      []apiAddresses
+	apiService fact[*apiService]
 
 	// failOpen counts by entry what the API server could not get answered.
 	failOpen fact[map[string]float64]
 }
 
-// replica is a pod of the webhook.
+// replica is a pod of the webhook, or a server outside the cluster, whose name is
+// its URL.
 type replica struct {
 	name, node string
 	ready      bool
+	outside    bool
 	// served is the certificate chain that the pod serves, of ready pods only.
 	served fact[[]*x509.Certificate]
 	// debug is what /debug/policy says, of ready pods only.
-	debug fact[*debugPolicy]
+	debug fact[*health.PolicyDocument]
 }
+
+// String says which one it is.
+func (r *replica) String() string {
+	if r.outside {
+		return "server " + r.name
+	}
+	return "pod " + r.name
+}
+
+// notCreated is a ReplicaSet of Shorthop that cannot create its pods, and why.
+type notCreated struct{ replicaSet, why string }
 
 // policyConfigMap is a ConfigMap that holds a policy.
 type policyConfigMap struct {
@@ -94,68 +165,40 @@ func (h *apiHost) String() string { return h.host + ":" + h.port }
 type clusterDNSConfig struct {
 	// corefiles by where they are from. Those of coredns-custom hold either
 	// server blocks, or directives for the block of ".".
-	corefiles []namedCorefile
+	corefiles []corefile.File
 	// stubDomains of the ConfigMap kube-dns.
 	stubDomains []string
-}
-
-type namedCorefile struct {
-	from string
-	// snippet: the text is the inside of the server block of ".".
-	snippet bool
-	text    string
 }
 
 // cacheConfig is what configures a node-local cache.
 type cacheConfig struct {
 	// args are those of its containers.
 	args      []string
-	corefiles []namedCorefile
+	corefiles []corefile.File
 	// readsStubDomains: it mounts the ConfigMap kube-dns, whose stub domains it
 	// then serves.
 	readsStubDomains bool
 }
 
-// isolatedNamespace is a namespace with NetworkPolicies that restrict egress,
-// and its pods.
-type isolatedNamespace struct {
-	name     string
-	policies []networkingv1.NetworkPolicy
-	pods     []corev1.Pod
+// apiAddresses is a host that pods get as KUBERNETES_SERVICE_HOST, and its
+// addresses as they are told here.
+type apiAddresses struct {
+	host      string
+	port      int32
+	addresses []netip.Addr
 }
 
-// debugPolicy is what /debug/policy says. Servers of other versions say more,
-// or less.
-type debugPolicy struct {
-	Hash     string                  `json:"hash"`
-	Gates    []debugGate             `json:"gates"`
-	Document *policy.InjectionPolicy `json:"document"`
-	// Discovered is what the replica found out about the cluster's DNS, nil
-	// where it does not look for anything.
-	Discovered *debugDiscovered `json:"discovered"`
-}
-
-type debugGate struct {
-	Gate string `json:"gate"`
-	// Target is what the gate watches.
-	Target string `json:"target"`
-	// MaxUnavailable is the limit of a DaemonSet's gate.
-	MaxUnavailable string `json:"maxUnavailable"`
-	Open           bool   `json:"open"`
-	LastError      string `json:"lastError"`
-}
-
-type debugDiscovered struct {
-	policy.Discovered
-	// Contradictions are between what it found in different places.
-	Contradictions []string `json:"contradictions"`
-}
+// apiService is the Service kubernetes: where pods without a host find the API
+// server, and what is behind that.
+type apiService struct{ endpoints []netip.AddrPort }
 
 // knownPolicy is a policy and where it was found.
 type knownPolicy struct {
 	from     string
 	document *policy.InjectionPolicy
 	compiled *policy.Compiled
+	// ofReplica: a replica has it loaded.
+	ofReplica bool
 }
 
 var errNoPolicy = errors.New("no policy is known: no replica and no ConfigMap shows one; name it with --policy")
@@ -168,7 +211,8 @@ func (f *Facts) inForce() *knownPolicy {
 		if r.debug.value == nil || r.debug.value.Document == nil {
 			continue
 		}
-		if known := f.know("pod "+r.name, r.debug.value.Document); known != nil {
+		if known := f.know(r.String(), r.debug.value.Document); known != nil {
+			known.ofReplica = true
 			return known
 		}
 	}
@@ -185,13 +229,24 @@ func (f *Facts) inForce() *knownPolicy {
 	return nil
 }
 
-// know compiles a policy. nil where this version does not accept it.
+// know compiles a policy. nil where this version does not accept it. A server of
+// another version need not know every field that has a default here.
 func (f *Facts) know(from string, document *policy.InjectionPolicy) *knownPolicy {
-	compiled, err := policy.Compile(document, f.ownNamespace)
+	policy.SetDefaults(document)
+	compiled, err := policy.Compile(document, f.excludedNamespace())
 	if err != nil {
 		return nil
 	}
-	return &knownPolicy{from, document, compiled}
+	return &knownPolicy{from: from, document: document, compiled: compiled}
+}
+
+// excludedNamespace is the one that the filter and every decision leave out
+// besides those of the policy, "" for none.
+func (f *Facts) excludedNamespace() string {
+	if f.withoutNamespace {
+		return ""
+	}
+	return f.ownNamespace
 }
 
 // configuration returns the webhook configuration, or why there is none.

@@ -3,10 +3,13 @@ package doctor
 import (
 	"fmt"
 	"strings"
+
+	"github.com/shorthop/shorthop/pkg/printable"
 )
 
-// oneLine makes one line of a text, as of an error with line breaks.
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+// oneLine makes one line of a text, as of an error with line breaks. What it
+// repeats of objects, certificates and answers may be anything.
+func oneLine(s string) string { return printable.Clip(strings.Join(strings.Fields(s), " ")) }
 
 // joinSentences joins imperatives that begin in lower case.
 func joinSentences(sentences []string) string { return strings.Join(sentences, "; ") }

@@ -17,12 +17,13 @@ import (
 
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/pkg/printable"
 )
 
 // readTimeout bounds one look at the API server.
 const readTimeout = 10 * time.Second
 
-// Options holds what a Watcher needs. All fields are required.
+// Options holds what a Watcher needs. All fields but Present are required.
 type Options struct {
 	// Client reads the metadata of the configuration, no more.
 	Client metadata.Interface
@@ -30,23 +31,28 @@ type Options struct {
 	Configuration string
 	// Interval is the time between two looks.
 	Interval time.Duration
-	// Policy returns the policy in force.
+	// Policy returns the policy in force, nil while there is none: nothing is
+	// compared then.
 	Policy func() *policy.Compiled
 	// Mismatch is told after each look whether the filter is that of another
 	// policy.
 	Mismatch func(bool)
-	Log      logr.Logger
+	// Present is told after each look whether there is a configuration. Defaults
+	// to nobody.
+	Present func(bool)
+	Log     logr.Logger
 }
 
 // Watcher looks again and again.
 type Watcher struct {
 	Options
 	mismatch bool
+	present  bool
 	problem  string
 }
 
 // New connects to nothing yet.
-func New(o Options) *Watcher { return &Watcher{Options: o} }
+func New(o Options) *Watcher { return &Watcher{Options: o, present: true} }
 
 // Start looks until ctx ends. It returns nil.
 func (w *Watcher) Start(ctx context.Context) error {
@@ -75,22 +81,31 @@ func (w *Watcher) look(ctx context.Context) {
 	resource := admissionv1.SchemeGroupVersion.WithResource("mutatingwebhookconfigurations")
 	config, err := w.Client.Resource(resource).Get(ctx, w.Configuration, metav1.GetOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
-		if text := err.Error(); text != w.problem && ctx.Err() == nil {
+		if text := printable.Clip(err.Error()); text != w.problem && ctx.Err() == nil {
 			w.problem = text
 			w.Log.Info("cannot compare the filter of the API server with the policy", "webhookConfiguration", w.Configuration, "error", text)
 		}
 		return
 	}
 	w.problem = ""
+	if present := err == nil; present != w.present {
+		w.present = present
+		if !present {
+			w.Log.Error(err, "there is no webhook configuration: no pod is reviewed", "webhookConfiguration", w.Configuration)
+		}
+	}
+	if w.Present != nil {
+		w.Present(w.present)
+	}
 	compiled := w.Policy()
 	if compiled == nil {
 		return
 	}
 	mismatch := false
 	if err == nil {
-		got, want := config.Annotations[webhookconfig.AnnotationFilterHash], webhookconfig.FilterHash(compiled.Document())
+		got, want := webhookconfig.FilterHashes(config.Annotations, compiled.Document())
 		if mismatch = got != want; mismatch && !w.mismatch {
-			w.Log.Error(fmt.Errorf("annotation %s is %q, want %q", webhookconfig.AnnotationFilterHash, got, want),
+			w.Log.Error(fmt.Errorf("annotation %s is %s, want %q", webhookconfig.AnnotationFilterHash, printable.Quote(got, printable.MaxName), want),
 				"the API server filters by another policy than the one in force; `kubectl shorthop doctor` tells what to do",
 				"webhookConfiguration", w.Configuration)
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
 
 // hang guards against tests that never end.
@@ -34,15 +35,7 @@ func compile(t *testing.T, spec string) *policy.Compiled {
 
 // TestWatcher follows both sides at a real API server.
 func TestWatcher(t *testing.T) {
-	control, err := cluster.Start(t.Context(), cluster.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := control.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	control := clustertest.Start(t, cluster.Options{})
 	client, err := metadata.NewForConfig(control.Config)
 	if err != nil {
 		t.Fatal(err)
@@ -60,11 +53,12 @@ func TestWatcher(t *testing.T) {
 	// -1: it has not looked yet.
 	var mismatch atomic.Int32
 	mismatch.Store(-1)
+	var present atomic.Bool
 	start := func(client metadata.Interface) (stop func()) {
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		watcher := New(Options{
-			Client: client, Configuration: name, Interval: 10 * time.Millisecond, Policy: inForce.Load, Log: testr.New(t),
+			Client: client, Configuration: name, Interval: 10 * time.Millisecond, Policy: inForce.Load, Log: testr.New(t), Present: present.Store,
 			Mismatch: func(is bool) {
 				mismatch.Store(0)
 				if is {
@@ -97,6 +91,9 @@ func TestWatcher(t *testing.T) {
 		t.Fatal(err)
 	}
 	becomes(1, "the filter is that of another policy")
+	if !present.Load() {
+		t.Error("the configuration is said to be missing")
+	}
 	inForce.Store(second)
 	becomes(0, "that policy comes into force")
 	delete(config.Annotations, webhookconfig.AnnotationFilterHash)
@@ -108,6 +105,9 @@ func TestWatcher(t *testing.T) {
 		t.Fatal(err)
 	}
 	becomes(0, "the configuration is deleted")
+	if present.Load() {
+		t.Error("a configuration that was deleted is said to be there")
+	}
 	stop()
 
 	// What cannot be read says nothing, and ends nothing.

@@ -2,6 +2,8 @@ package gates
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/shorthop/shorthop/pkg/policy"
@@ -12,6 +14,22 @@ func (s *Set) Handshake(ctx context.Context, e policy.Endpoint, timeout time.Dur
 	return s.handshake(ctx, e, timeout)
 }
 
+// AnswerAll gives the gates of all hosts the same result of a probe.
+func (s *Set) AnswerAll(err error) {
+	s.mu.Lock()
+	hosts := slices.Collect(maps.Values(s.hosts))
+	s.mu.Unlock()
+	for _, h := range hosts {
+		s.answer(h, err)
+	}
+}
+
+// Probing is how many probes are under way.
+func (s *Set) Probing() int { return len(s.probing) }
+
+// MaxProbes are under way at once.
+const MaxProbes = maxProbes
+
 // Answers feeds a gate the results of probes, one after the other, and returns
 // after each whether it is open and how long the pause is.
 func (s *Set) Answers(probe policy.HostProbe, results []error) (open []bool, pauses []time.Duration) {
@@ -21,4 +39,23 @@ func (s *Set) Answers(probe policy.HostProbe, results []error) (open []bool, pau
 		open = append(open, h.open)
 	}
 	return open, pauses
+}
+
+// AskDNSAt makes the Set ask DNS servers on another port than 53.
+func (s *Set) AskDNSAt(port string) { s.dnsPort = port }
+
+// AskUpstream is one probe.
+func (s *Set) AskUpstream(ctx context.Context, servers []string, timeout time.Duration) (policy.Reason, error) {
+	return s.askUpstream(ctx, servers, timeout)
+}
+
+// Verdicts feeds a gate verdicts, one after the other, and returns what it has
+// after each, and how long the pause is.
+func (s *Set) Verdicts(probe policy.UpstreamProbe, verdicts []policy.Reason) (has []policy.Reason, pauses []time.Duration) {
+	u := &upstream{gate: gate{lastError: notYet}, reason: policy.ReasonUpstreamFails, probe: probe, answered: make(chan struct{})}
+	for _, verdict := range verdicts {
+		pauses = append(pauses, s.judge(u, nil, verdict, nil))
+		has = append(has, u.reason)
+	}
+	return has, pauses
 }

@@ -1,6 +1,7 @@
 package gates_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -8,7 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"path/filepath"
+	"runtime/pprof"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +24,7 @@ import (
 	"github.com/shorthop/shorthop/internal/gates"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
 
 // recorder is what a Set tells: metrics and log lines.
@@ -30,6 +32,14 @@ type recorder struct {
 	mu    sync.Mutex
 	open  map[gates.Kind]bool
 	lines []string
+	// public is what PublicNamespaces was told last.
+	public int
+}
+
+func (r *recorder) PublicNamespaces(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.public = n
 }
 
 func (r *recorder) GateOpen(kind gates.Kind, open bool) {
@@ -48,7 +58,7 @@ func (r *recorder) logged() []string {
 }
 
 // newSet returns a Set that trusts a CA. Its API server does not exist.
-func newSet(t *testing.T, ca *cluster.CA) (*gates.Set, *recorder) {
+func newSet(t testing.TB, ca *cluster.CA) (*gates.Set, *recorder) {
 	t.Helper()
 	client, err := dynamic.NewForConfig(&rest.Config{Host: "https://127.0.0.1:1"})
 	if err != nil {
@@ -71,15 +81,6 @@ func newSet(t *testing.T, ca *cluster.CA) (*gates.Set, *recorder) {
 	}), r
 }
 
-func newCA(t *testing.T) *cluster.CA {
-	t.Helper()
-	ca, err := cluster.NewCA()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ca
-}
-
 // server accepts TLS connections until the end of the test, and asks for a
 // client certificate as API servers do. It says what each client sent.
 func server(t *testing.T, ca *cluster.CA, name string) (port string, sent <-chan string) {
@@ -88,10 +89,7 @@ func server(t *testing.T, ca *cluster.CA, name string) (port string, sent <-chan
 	if err := ca.WriteServingCert(dir, name); err != nil {
 		t.Fatal(err)
 	}
-	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	pair := clustertest.LoadCert(t, dir)
 	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}, ClientAuth: tls.RequestClientCert})
 	if err != nil {
 		t.Fatal(err)
@@ -117,7 +115,7 @@ func server(t *testing.T, ca *cluster.CA, name string) (port string, sent <-chan
 
 func TestAProbeIsAHandshakeAndNoMore(t *testing.T) {
 	t.Parallel()
-	ca := newCA(t)
+	ca := clustertest.CA(t)
 	s, _ := newSet(t, ca)
 	port, sent := server(t, ca, "localhost")
 	if err := s.Handshake(t.Context(), policy.Endpoint{Host: "localhost", Port: port}, time.Minute); err != nil {
@@ -130,7 +128,7 @@ func TestAProbeIsAHandshakeAndNoMore(t *testing.T) {
 
 func TestAProbeFailsUnlessTheServerIsItself(t *testing.T) {
 	t.Parallel()
-	ca := newCA(t)
+	ca := clustertest.CA(t)
 	s, _ := newSet(t, ca)
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // connects, and says nothing
 	if err != nil {
@@ -148,7 +146,7 @@ func TestAProbeFailsUnlessTheServerIsItself(t *testing.T) {
 		"the address of the certificate":    {ca: ca, host: "127.0.0.1", dial: "127.0.0.1"},
 		"a certificate of another name":     {ca: ca, host: "other.example.com", dial: "localhost", want: "not localhost"},
 		"a certificate for the name only":   {ca: ca, host: "localhost", dial: "127.0.0.1", want: "x509"},
-		"a certificate of another CA":       {ca: newCA(t), host: "localhost", dial: "localhost", want: "x509"},
+		"a certificate of another CA":       {ca: clustertest.CA(t), host: "localhost", dial: "localhost", want: "x509"},
 		"nobody listens":                    {port: "1", dial: "127.0.0.1", want: "connection refused"},
 		"somebody listens and says nothing": {port: silentPort, dial: "127.0.0.1", want: "no answer within 100ms"},
 		"a name that does not exist":        {port: "443", dial: "shorthop.invalid", want: "shorthop.invalid"},
@@ -188,7 +186,7 @@ func TestHysteresis(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s, r := newSet(t, newCA(t))
+			s, r := newSet(t, clustertest.CA(t))
 			open, pauses := s.Answers(policy.HostProbe{
 				Endpoint: policy.Endpoint{Host: "api.example.com", Port: "443"}, Interval: 30 * time.Second, FailureThreshold: test.threshold,
 			}, test.results)
@@ -214,7 +212,7 @@ func TestHysteresis(t *testing.T) {
 // Gates of a policy that is gone must neither be probed nor keep a metric at 0.
 func TestGatesComeAndGoWithThePolicy(t *testing.T) {
 	t.Parallel()
-	ca := newCA(t)
+	ca := clustertest.CA(t)
 	s, r := newSet(t, ca)
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -239,7 +237,7 @@ func TestGatesComeAndGoWithThePolicy(t *testing.T) {
 		}
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if diff := cmp.Diff(map[gates.Kind]bool{gates.KindServiceHost: serviceHost, gates.KindNodeLocal: nodeLocal}, r.open); diff != "" {
+		if diff := cmp.Diff(map[gates.Kind]bool{gates.KindServiceHost: serviceHost, gates.KindNodeLocal: nodeLocal, gates.KindUpstream: true}, r.open); diff != "" {
 			t.Errorf("%s: metrics (-want +got):\n%s", when, diff)
 		}
 	}
@@ -258,6 +256,10 @@ func TestGatesComeAndGoWithThePolicy(t *testing.T) {
 	if !s.Current().ServiceHosts[endpoint] {
 		t.Error("the policy in force has lost its gate to the next one")
 	}
+	if r.mu.Lock(); !r.open[gates.KindServiceHost] {
+		t.Error("the metric is that of a policy that is not in force yet")
+	}
+	r.mu.Unlock()
 	inForce()
 	expect("a host that does not work", false, true, "service_host 127.0.0.1:1 false")
 
@@ -276,7 +278,33 @@ func TestGatesComeAndGoWithThePolicy(t *testing.T) {
 	}
 }
 
-func compile(t *testing.T, spec string) *policy.Compiled {
+// Not parallel: it looks at all goroutines of the process.
+func TestWhatIsGoneIsProbedAndWatchedNoMore(t *testing.T) {
+	s, _ := newSet(t, clustertest.CA(t))
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Start(ctx) }()
+	at := func(function string) bool {
+		var stacks bytes.Buffer
+		if err := pprof.Lookup("goroutine").WriteTo(&stacks, 2); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(stacks.String(), "gates.(*Set)."+function+"(")
+	}
+	s.Prepare(t.Context(), compile(t, `{serviceHost: {host: 127.0.0.1, port: 1}, dns: {mode: NodeLocal}, cluster: {domain: cluster.local}}`))()
+	if !at("probeHost") || !at("followDaemonSet") {
+		t.Error("nothing is probed or watched: this test has lost its subject")
+	}
+	s.Prepare(t.Context(), compile(t, `{dns: {}}`))()
+	clustertest.Eventually(t, "the host is not probed any more", func() bool { return !at("probeHost") })
+	clustertest.Eventually(t, "the DaemonSet is not watched any more", func() bool { return !at("followDaemonSet") })
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func compile(t testing.TB, spec string) *policy.Compiled {
 	t.Helper()
 	document, err := policy.Parse([]byte("{apiVersion: shorthop.dev/v1alpha1, kind: InjectionPolicy, metadata: {name: test}, spec: " + spec + "}"))
 	if err != nil {

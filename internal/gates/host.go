@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/pkg/printable"
 )
 
 const (
@@ -21,6 +22,8 @@ const (
 	// jitter is the share of an interval by which probes are moved about, so
 	// that replicas do not probe in step.
 	jitter = 0.1
+	// maxProbes are under way at once. A policy may name thousands of hosts.
+	maxProbes = 64
 )
 
 // host is an endpoint that is probed. Its fields are guarded by Set.mu.
@@ -69,15 +72,25 @@ func (h *host) adjust(probe policy.HostProbe) {
 
 // probeHost probes until ctx ends.
 func (s *Set) probeHost(ctx context.Context, h *host) {
-	for {
+	for first := true; ; first = false {
+		select {
+		case <-ctx.Done():
+			return
+		case s.probing <- struct{}{}:
+		}
 		s.mu.Lock()
 		endpoint, timeout := h.probe.Endpoint, min(probeTimeout, h.probe.Interval*4/5)
+		many := len(s.hosts) > maxProbes
 		s.mu.Unlock()
 		err := s.handshake(ctx, endpoint, timeout)
+		<-s.probing
 		if ctx.Err() != nil {
 			return
 		}
 		pause := s.answer(h, err)
+		if first && many { // those that began together are spread over the interval
+			pause = time.Duration(float64(pause) * rand.Float64())
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -95,7 +108,7 @@ func (s *Set) answer(h *host, err error) time.Duration {
 	if err != nil {
 		h.failures++
 		open = h.open && h.failures < h.probe.FailureThreshold
-		problem = err.Error()
+		problem = printable.Clip(err.Error()) // it may quote what a certificate says
 	} else {
 		h.failures = 0
 	}
@@ -104,8 +117,9 @@ func (s *Set) answer(h *host, err error) time.Duration {
 		s.Log.Info("a probe failed, the gate stays open", "gate", string(KindServiceHost), "target", target,
 			"failures", h.failures, "failureThreshold", h.probe.FailureThreshold, "error", problem)
 	}
-	s.turn(&h.gate, open, problem, KindServiceHost, target)
-	s.publish()
+	if s.turn(&h.gate, open, problem, KindServiceHost, target) {
+		s.publishSoon()
+	}
 	select {
 	case <-h.answered:
 	default:

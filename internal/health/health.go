@@ -2,7 +2,9 @@
 package health
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -26,6 +28,10 @@ type Options struct {
 	Ready []Check
 	// Policy returns the policy in force, nil while there is none.
 	Policy func() *policy.Compiled
+	// NoPolicy returns why there is none. Defaults to no reason.
+	NoPolicy func() error
+	// Advice returns the advice in force, nil while there is none. Defaults to none.
+	Advice func() *policy.Advice
 	// OwnNamespace is excluded besides what the policy excludes. Defaults to
 	// none.
 	OwnNamespace string
@@ -41,16 +47,36 @@ type Options struct {
 //	/healthz       200 as long as the process runs. Nothing else: a restart
 //	               heals neither a broken policy nor an expired certificate.
 //	/readyz        200 if all checks hold, else 503. Lists every check.
-//	/debug/policy  the policy in force with its defaults, the health gates, and what is
-//	               known of the cluster's DNS, as JSON
+//	/debug/policy  the policy in force with its defaults, the health gates, what is known
+//	               of the cluster's DNS, and which advice there is, as JSON; 503 above
+//	               maxDebug at once
 func NewHandler(o Options) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "ok")
 	})
 	mux.HandleFunc("GET /readyz", o.ready)
-	mux.HandleFunc("GET /debug/policy", o.debugPolicy)
+	mux.HandleFunc("GET /debug/policy", limited(o.debugPolicy))
 	return mux
+}
+
+// maxDebug is how many requests for the debug document are answered at once: it
+// can be large, and its readers slow.
+const maxDebug = 2
+
+// limited answers 503 where maxDebug requests are being answered.
+func limited(handle http.HandlerFunc) http.HandlerFunc {
+	slots := make(chan struct{}, maxDebug)
+	return func(w http.ResponseWriter, req *http.Request) {
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+			handle(w, req)
+		default:
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "too many requests at once", http.StatusServiceUnavailable)
+		}
+	}
 }
 
 // ready writes what a Kubernetes component writes for /readyz?verbose, whether
@@ -73,23 +99,41 @@ func (o *Options) ready(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprint(w, body.String())
 }
 
-// debugDocument is what /debug/policy shows.
-type debugDocument struct {
+// PolicyDocument is what /debug/policy shows. doctor and audit read it, from
+// servers of other versions too, which say more or less: fields are only ever
+// added, and a reader must do without any of them.
+type PolicyDocument struct {
 	Name string `json:"name"`
 	Hash string `json:"hash"`
 	// ExcludedNamespaces is what is never touched, our own namespace included.
 	ExcludedNamespaces []string       `json:"excludedNamespaces"`
 	Gates              []gates.Status `json:"gates"`
-	// Discovered is left out where nothing is looked for.
+	// Discovered is left out where nothing is looked for, as without a cluster.
 	Discovered *discovery.Result `json:"discovered,omitzero"`
+	// Advice is left out where there is none.
+	Advice *AdviceDocument `json:"advice,omitzero"`
 	// Document is the policy with all defaults.
 	Document *policy.InjectionPolicy `json:"document"`
+}
+
+// AdviceDocument is what /debug/policy shows of the advice in force: not each
+// workload of a cluster.
+type AdviceDocument struct {
+	Name      string `json:"name"`
+	Hash      string `json:"hash"`
+	Workloads int    `json:"workloads"`
+	// Status is what the document says of itself.
+	Status policy.AdviceStatus `json:"status"`
 }
 
 func (o *Options) debugPolicy(w http.ResponseWriter, _ *http.Request) {
 	compiled := o.Policy()
 	if compiled == nil {
-		http.Error(w, "no policy is loaded yet", http.StatusServiceUnavailable)
+		why := errors.New("policy_invalid")
+		if o.NoPolicy != nil {
+			why = cmp.Or(o.NoPolicy(), why) // nil where one has come into force just now
+		}
+		http.Error(w, why.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	excluded := slices.Clone(compiled.Document().Spec.ExcludedNamespaces)
@@ -97,7 +141,7 @@ func (o *Options) debugPolicy(w http.ResponseWriter, _ *http.Request) {
 		excluded = append(excluded, o.OwnNamespace)
 	}
 	slices.Sort(excluded)
-	document := debugDocument{
+	document := PolicyDocument{
 		Name:               compiled.Name(),
 		Hash:               compiled.Hash(),
 		ExcludedNamespaces: append([]string{}, excluded...),
@@ -109,6 +153,11 @@ func (o *Options) debugPolicy(w http.ResponseWriter, _ *http.Request) {
 	}
 	if o.Discovered != nil {
 		document.Discovered = new(o.Discovered())
+	}
+	if o.Advice != nil {
+		if a := o.Advice(); a != nil {
+			document.Advice = &AdviceDocument{a.Name(), a.Hash(), a.Len(), *a.Status()}
+		}
 	}
 	body, err := json.MarshalIndent(document, "", "  ")
 	if err != nil {

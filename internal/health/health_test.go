@@ -195,3 +195,38 @@ func TestMethodsAndPaths(t *testing.T) {
 		}
 	}
 }
+
+// TestDebugPolicyIsLimited has more readers than are answered at once. Probes are answered beside them.
+func TestDebugPolicyIsLimited(t *testing.T) {
+	t.Parallel()
+	asked, answer := make(chan struct{}), make(chan struct{})
+	handler := health.NewHandler(health.Options{Policy: func() *policy.Compiled {
+		asked <- struct{}{}
+		<-answer
+		return nil
+	}})
+	ask := func(path string) int {
+		recorder := httptest.NewRecorder()
+		handler.ServeHTTP(recorder, httptest.NewRequest(http.MethodGet, path, http.NoBody))
+		if recorder.Code == http.StatusServiceUnavailable && strings.Contains(recorder.Body.String(), "too many requests") {
+			return http.StatusTooManyRequests
+		}
+		return recorder.Code
+	}
+	ended := make(chan int)
+	for range 2 {
+		go func() { ended <- ask("/debug/policy") }()
+		<-asked
+	}
+	for path, want := range map[string]int{"/debug/policy": http.StatusTooManyRequests, "/healthz": http.StatusOK, "/readyz": http.StatusOK} {
+		if got := ask(path); got != want {
+			t.Errorf("%s beside two readers: %d, want %d", path, got, want)
+		}
+	}
+	close(answer)
+	for range 2 {
+		if got := <-ended; got != http.StatusServiceUnavailable { // there is no policy
+			t.Errorf("a reader gets %d", got)
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/shorthop/shorthop/internal/audit"
 	"github.com/shorthop/shorthop/internal/buildinfo"
+	"github.com/shorthop/shorthop/internal/cabundle"
 	"github.com/shorthop/shorthop/internal/gates"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
@@ -29,13 +30,16 @@ const (
 	StagePatch Stage = "patch"
 	// StagePanic is a bug in Shorthop.
 	StagePanic Stage = "panic"
-	// StageNotReady is a review that came before the policy was loaded.
-	StageNotReady Stage = "not_ready"
+	// StagePolicyInvalid is a review that came while no policy was in force, because
+	// its file had been broken since the start.
+	StagePolicyInvalid Stage = "policy_invalid"
+	// StageBusy is a large review for which there was no memory left.
+	StageBusy Stage = "busy"
 	// StageDetector is no review: a scan for missed pods that was not finished.
 	StageDetector Stage = "detector"
 )
 
-var stages = []Stage{StageRequest, StageObject, StageNamespace, StagePatch, StagePanic, StageNotReady, StageDetector}
+var stages = []Stage{StageRequest, StageObject, StageNamespace, StagePatch, StagePanic, StagePolicyInvalid, StageBusy, StageDetector}
 
 // Metrics counts and measures.
 type Metrics struct {
@@ -45,12 +49,20 @@ type Metrics struct {
 	review         prometheus.Histogram
 	reloadOK       prometheus.Gauge
 	reloadTime     prometheus.Gauge
+	policyInvalid  prometheus.Gauge
 	policyInfo     *prometheus.GaugeVec
+	advice         adviceMetrics
 	certificateEnd prometheus.Gauge
 	gates          map[gates.Kind]prometheus.Gauge
 	contradictions prometheus.Gauge
+	publicNames    prometheus.Gauge
 	filterMismatch prometheus.Gauge
 	logLinesLost   prometheus.Counter
+	secretPresent  prometheus.Gauge
+	bundleUndone   prometheus.Counter
+	bundleDropped  map[cabundle.Dropped]prometheus.Counter
+	detectorOn     prometheus.Gauge
+	configPresent  prometheus.Gauge
 	// scanned has the gauges of the classes that a scan reports, without a value
 	// while another replica scans.
 	scanned  map[audit.Class]*prometheus.GaugeVec
@@ -79,11 +91,15 @@ func New(r prometheus.Registerer) *Metrics {
 		}),
 		reloadOK: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "shorthop_policy_last_reload_successful",
-			Help: "1 if the policy file's present content is in force, 0 if it is broken and the last good policy is.",
+			Help: "1 if the policy file's present content is in force, 0 if it is broken. The last good policy then is, if there is one (see shorthop_policy_invalid).",
 		}),
 		reloadTime: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "shorthop_policy_last_reload_success_timestamp_seconds",
 			Help: "Unix time at which the policy in force was loaded.",
+		}),
+		policyInvalid: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "shorthop_policy_invalid",
+			Help: "1 while no policy is in force, because the policy file has been broken since the start: the server is not ready. /readyz and the log say why.",
 		}),
 		policyInfo: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "shorthop_policy_info",
@@ -98,6 +114,10 @@ func New(r prometheus.Registerer) *Metrics {
 			Name: "shorthop_discovery_contradictions",
 			Help: "Contradictions between the sources of the cluster domain and the cluster DNS addresses, and to the policy. /debug/policy lists them.",
 		}),
+		publicNames: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "shorthop_public_namespaces",
+			Help: "Namespaces with a headless Service that are names outside the cluster too, so that fallthrough.ndots counts as at least 3. /debug/policy lists them.",
+		}),
 		filterMismatch: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "shorthop_filter_mismatch",
 			Help: "1 if the webhook configuration was made from other aliases, excluded namespaces, namespaceOptOut or kill switch than the policy in force has.",
@@ -107,6 +127,17 @@ func New(r prometheus.Registerer) *Metrics {
 			Help: "Log lines that were not written, because nobody read them in time or writing failed. Reviews do not wait for the log.",
 		}),
 	}
+	m.certificates(r)
+	m.advice = newAdviceMetrics(r)
+	m.detector(r)
+	m.closedLists(r)
+	r.MustRegister(m.inFlight, m.review, m.reloadOK, m.reloadTime, m.policyInvalid, m.policyInfo, m.certificateEnd,
+		m.contradictions, m.publicNames, m.filterMismatch, m.logLinesLost)
+	return m
+}
+
+// closedLists registers what has labels, with every series at its first value.
+func (m *Metrics) closedLists(r prometheus.Registerer) {
 	decisions := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "shorthop_decisions_total",
 		Help: "Decisions by feature, action and reason.",
@@ -121,7 +152,7 @@ func New(r prometheus.Registerer) *Metrics {
 	}
 	errors := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "shorthop_errors_total",
-		Help: "Reviews that could not be decided as they should, by the stage that failed. Under onError Allow the pod is admitted unpatched. Stage detector is no review, but a scan for missed pods that was not finished.",
+		Help: "Reviews that could not be decided as they should, by the stage that failed. Under onError Allow the pod is admitted unpatched. Stage policy_invalid is a review that came while there was no policy, busy a large one for which there was no memory left. Stage detector is no review, but a scan for missed pods that was not finished.",
 	}, []string{"stage"})
 	for _, stage := range stages {
 		m.errors[stage] = errors.WithLabelValues(string(stage))
@@ -139,6 +170,21 @@ func New(r prometheus.Registerer) *Metrics {
 		Help: "1 for the version that runs.",
 	}, []string{"version"})
 	build.WithLabelValues(buildinfo.Version).Set(1)
+	r.MustRegister(decisions, errors, build, open)
+}
+
+// detector registers what tells of pods and the webhook configuration.
+func (m *Metrics) detector(r prometheus.Registerer) {
+	m.detectorOn = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "shorthop_detector_enabled",
+		Help: "1 if this replica takes part in looking for missed pods, 0 if that is switched off.",
+	})
+	m.configPresent = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "shorthop_webhook_configuration_present",
+		Help: "0 if the webhook configuration of this server is not there, so that no pod is reviewed, else 1.",
+	})
+	m.configPresent.Set(1)
+	r.MustRegister(m.detectorOn, m.configPresent)
 	m.scanned = map[audit.Class]*prometheus.GaugeVec{
 		audit.Missed: scanGauge("shorthop_pods_missed", "Running pods that carry nothing though a new pod would be injected, at the last scan. Only the replica that scans has it."),
 		audit.Stale:  scanGauge("shorthop_pods_stale", "Running pods that carry an old decision, at the last scan. Only the replica that scans has it."),
@@ -149,8 +195,55 @@ func New(r prometheus.Registerer) *Metrics {
 	}
 	m.scanTime = scanGauge("shorthop_detector_last_success_timestamp_seconds", "Unix time of the last scan for missed pods. Only the replica that scans has it.")
 	r.MustRegister(m.scanTime)
-	r.MustRegister(decisions, errors, build, m.inFlight, m.review, m.reloadOK, m.reloadTime, m.policyInfo, m.certificateEnd, open, m.contradictions, m.filterMismatch, m.logLinesLost)
-	return m
+}
+
+// certificates registers what tells of the CA and the caBundle, which only a
+// server that signs its own certificate changes.
+func (m *Metrics) certificates(r prometheus.Registerer) {
+	m.secretPresent = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "shorthop_ca_secret_present",
+		Help: "0 if the server signs its own certificate and the Secret with the CA is not there, else 1.",
+	})
+	m.secretPresent.Set(1)
+	m.bundleUndone = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "shorthop_ca_bundle_undone_total",
+		Help: "Times that the caBundle of the webhook configuration was right and somebody else has changed it.",
+	})
+	m.bundleDropped = map[cabundle.Dropped]prometheus.Counter{}
+	dropped := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "shorthop_ca_bundle_dropped_total",
+		Help: "What was left out of a caBundle that was written, by the reason. excess is a certificate for which there was no room.",
+	}, []string{"reason"})
+	for _, why := range cabundle.AllDropped() {
+		m.bundleDropped[why] = dropped.WithLabelValues(string(why))
+	}
+	r.MustRegister(m.secretPresent, m.bundleUndone, dropped)
+}
+
+// CASecretPresent says whether the Secret with the CA is there.
+func (m *Metrics) CASecretPresent(is bool) { m.secretPresent.Set(oneIf(is)) }
+
+// CABundleUndone counts a caBundle that somebody else has changed.
+func (m *Metrics) CABundleUndone() { m.bundleUndone.Inc() }
+
+// CABundleDropped counts what was left out of a caBundle.
+func (m *Metrics) CABundleDropped(why cabundle.Dropped, n int) {
+	if counter, ok := m.bundleDropped[why]; ok {
+		counter.Add(float64(n))
+	}
+}
+
+// WebhookConfigurationPresent says whether the webhook configuration is there.
+func (m *Metrics) WebhookConfigurationPresent(is bool) { m.configPresent.Set(oneIf(is)) }
+
+// DetectorEnabled says that this replica takes part in looking for missed pods.
+func (m *Metrics) DetectorEnabled() { m.detectorOn.Set(1) }
+
+func oneIf(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }
 
 // Decision counts one decision. All combinations come from policy.Reasons.
@@ -189,6 +282,7 @@ func (m *Metrics) FilterMismatch(is bool) {
 // PolicyReloaded says that the policy with this hash is in force since at.
 func (m *Metrics) PolicyReloaded(hash string, at time.Time) {
 	m.reloadOK.Set(1)
+	m.policyInvalid.Set(0)
 	m.reloadTime.Set(float64(at.UnixNano()) / 1e9)
 	m.policyInfo.Reset()
 	m.policyInfo.WithLabelValues(hash).Set(1)
@@ -197,6 +291,12 @@ func (m *Metrics) PolicyReloaded(hash string, at time.Time) {
 // PolicyReloadFailed says that the policy file is broken and the last good
 // policy stays in force.
 func (m *Metrics) PolicyReloadFailed() { m.reloadOK.Set(0) }
+
+// PolicyInvalid says that the policy file is broken and no policy is in force.
+func (m *Metrics) PolicyInvalid() {
+	m.reloadOK.Set(0)
+	m.policyInvalid.Set(1)
+}
 
 // ServingCertificate says until when the serving certificate is valid.
 func (m *Metrics) ServingCertificate(notAfter time.Time) {
@@ -213,6 +313,9 @@ func (m *Metrics) GateOpen(kind gates.Kind, open bool) {
 		gauge.Set(value)
 	}
 }
+
+// PublicNamespaces says how many namespaces are names outside the cluster too.
+func (m *Metrics) PublicNamespaces(n int) { m.publicNames.Set(float64(n)) }
 
 // Contradictions says how many there are about the cluster's DNS.
 func (m *Metrics) Contradictions(n int) { m.contradictions.Set(float64(n)) }

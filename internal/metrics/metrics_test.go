@@ -145,7 +145,7 @@ func TestErrors(t *testing.T) {
 	m, registry := newMetrics()
 	for _, stage := range []metrics.Stage{
 		metrics.StageRequest, metrics.StageObject, metrics.StageNamespace,
-		metrics.StagePatch, metrics.StagePanic, metrics.StageNotReady, metrics.StageDetector,
+		metrics.StagePatch, metrics.StagePanic, metrics.StagePolicyInvalid, metrics.StageBusy, metrics.StageDetector,
 	} {
 		got := changed(t, registry, func() { m.Error(stage) })
 		if diff := cmp.Diff([]string{`shorthop_errors_total{stage="` + string(stage) + `"} 1`}, got); diff != "" {

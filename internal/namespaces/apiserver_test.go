@@ -2,10 +2,6 @@ package namespaces_test
 
 import (
 	"context"
-	"io"
-	"net"
-	"net/url"
-	"sync"
 	"testing"
 	"time"
 
@@ -17,6 +13,7 @@ import (
 
 	"github.com/shorthop/shorthop/internal/namespaces"
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
 
 // hang guards against tests that never end; nothing is expected to take that
@@ -24,21 +21,15 @@ import (
 const hang = time.Minute
 
 func TestCacheAtARealAPIServer(t *testing.T) {
-	control, err := cluster.Start(t.Context(), cluster.Options{})
+	control := clustertest.Start(t, cluster.Options{})
+	between := clustertest.NewWay(t, clustertest.HostOf(control.Config))
+	config := rest.CopyConfig(control.Config)
+	config.Host = "https://" + between.Address
+	client, err := metadata.NewForConfig(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := control.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	between := newProxy(t, control.Config)
-	client, err := metadata.NewForConfig(between.config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cache, err := namespaces.New(client, logr.Discard())
+	cache, err := namespaces.New(client, client, logr.Discard())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,11 +42,11 @@ func TestCacheAtARealAPIServer(t *testing.T) {
 	labels := func(name string) (string, bool) {
 		t.Helper()
 		began := time.Now()
-		got, ok := cache.Labels(t.Context(), name)
+		got, ok := cache.Get(t.Context(), name)
 		if took := time.Since(began); took > hang {
-			t.Errorf("Labels(%s) took %s", name, took)
+			t.Errorf("Get(%s) took %s", name, took)
 		}
-		return got["team"], ok
+		return got.Labels["team"], ok
 	}
 	eventually := func(name, team string, want bool) {
 		t.Helper()
@@ -65,7 +56,7 @@ func TestCacheAtARealAPIServer(t *testing.T) {
 				return
 			}
 			if time.Now().After(deadline) {
-				t.Fatalf("Labels(%s) = %q, %t, want %q, %t", name, got, ok, team, want)
+				t.Fatalf("Get(%s) = %q, %t, want %q, %t", name, got, ok, team, want)
 			}
 		}
 	}
@@ -105,7 +96,7 @@ func TestCacheAtARealAPIServer(t *testing.T) {
 	eventually("late", "three", true)
 
 	// An API server that accepts and does not answer.
-	between.hold()
+	between.Hold()
 	create("unseen", map[string]string{"team": "four"})
 	if _, ok := labels("unseen"); ok {
 		t.Error("a namespace is known without an answer of the API server")
@@ -113,96 +104,16 @@ func TestCacheAtARealAPIServer(t *testing.T) {
 	if team, ok := labels("late"); team != "three" || !ok {
 		t.Errorf("a cached namespace while the API server hangs: %q, %t", team, ok)
 	}
-	between.release()
+	between.Release()
 	eventually("unseen", "four", true)
 
 	// No API server at all.
-	between.close()
+	between.Cut()
 	create("missed", map[string]string{"team": "five"})
 	if _, ok := labels("missed"); ok {
 		t.Error("a namespace is known without an API server")
 	}
 	if team, ok := labels("late"); team != "three" || !ok {
 		t.Errorf("a cached namespace while the API server is away: %q, %t", team, ok)
-	}
-}
-
-// proxy is a TCP proxy to an API server that can hold what goes through it.
-type proxy struct {
-	// config leads to the API server through the proxy.
-	config   *rest.Config
-	listener net.Listener
-
-	mu    sync.Mutex
-	gate  sync.RWMutex // held for writing: nothing goes through
-	conns []net.Conn
-}
-
-func newProxy(t *testing.T, config *rest.Config) *proxy {
-	t.Helper()
-	target, err := url.Parse(config.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &proxy{config: rest.CopyConfig(config), listener: listener}
-	p.config.Host = "https://" + listener.Addr().String()
-	if target.Host == "" { // without a scheme
-		target.Host = config.Host
-	}
-	go p.serve(target.Host)
-	t.Cleanup(p.close)
-	return p
-}
-
-func (p *proxy) serve(target string) {
-	for {
-		client, err := p.listener.Accept()
-		if err != nil {
-			return
-		}
-		server, err := net.Dial("tcp", target)
-		if err != nil {
-			client.Close()
-			return
-		}
-		p.mu.Lock()
-		p.conns = append(p.conns, client, server)
-		p.mu.Unlock()
-		go p.copy(server, client)
-		go p.copy(client, server)
-	}
-}
-
-func (p *proxy) copy(to io.WriteCloser, from io.ReadCloser) {
-	defer to.Close()
-	defer from.Close()
-	buffer := make([]byte, 32<<10)
-	for {
-		n, err := from.Read(buffer)
-		if err != nil {
-			return
-		}
-		p.gate.RLock()
-		_, err = to.Write(buffer[:n])
-		p.gate.RUnlock()
-		if err != nil {
-			return
-		}
-	}
-}
-
-func (p *proxy) hold()    { p.gate.Lock() }
-func (p *proxy) release() { p.gate.Unlock() }
-
-func (p *proxy) close() {
-	p.listener.Close()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, conn := range p.conns {
-		conn.Close()
 	}
 }

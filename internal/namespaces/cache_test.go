@@ -1,10 +1,16 @@
 package namespaces_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"reflect"
+	"strconv"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -16,10 +22,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/metadata/fake"
+	"k8s.io/client-go/rest"
 	clienttesting "k8s.io/client-go/testing"
 
 	"github.com/shorthop/shorthop/internal/namespaces"
+	"github.com/shorthop/shorthop/pkg/policy"
 )
 
 var resource = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
@@ -41,7 +50,7 @@ func newClient(objects ...runtime.Object) *fake.FakeMetadataClient {
 
 func newCache(t *testing.T, client *fake.FakeMetadataClient) *namespaces.Cache {
 	t.Helper()
-	cache, err := namespaces.New(client, logr.Discard())
+	cache, err := namespaces.New(client, client, logr.Discard())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,9 +91,9 @@ func pass(clienttesting.Action) (bool, runtime.Object, error) { return false, ni
 
 func expect(t *testing.T, cache *namespaces.Cache, name string, want map[string]string, wantOK bool) {
 	t.Helper()
-	got, ok := cache.Labels(t.Context(), name)
-	if ok != wantOK || !maps.Equal(got, want) {
-		t.Errorf("Labels(%s) = %v, %t, want %v, %t", name, got, ok, want, wantOK)
+	got, ok := cache.Get(t.Context(), name)
+	if ok != wantOK || !maps.Equal(got.Labels, want) {
+		t.Errorf("Get(%s) = %v, %t, want %v, %t", name, got, ok, want, wantOK)
 	}
 }
 
@@ -99,15 +108,15 @@ func TestLabelsFromTheCache(t *testing.T) {
 	expect(t, cache, "bare", nil, true)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if got, ok := cache.Labels(ended, "shop"); !ok || !maps.Equal(got, shop) {
+	if got, ok := cache.Get(ended, "shop"); !ok || !maps.Equal(got.Labels, shop) {
 		t.Errorf("with a context that has ended: %v, %t", got, ok)
 	}
 	if n := reads.Load(); n != 0 {
 		t.Errorf("the API server was asked %d times for what is in the cache", n)
 	}
-	one, _ := cache.Labels(t.Context(), "shop")
-	other, _ := cache.Labels(t.Context(), "shop")
-	if reflect.ValueOf(one).Pointer() != reflect.ValueOf(other).Pointer() {
+	one, _ := cache.Get(t.Context(), "shop")
+	other, _ := cache.Get(t.Context(), "shop")
+	if reflect.ValueOf(one.Labels).Pointer() != reflect.ValueOf(other.Labels).Pointer() {
 		t.Error("a cached lookup copies the labels")
 	}
 }
@@ -174,7 +183,7 @@ func TestLabelsWithinTheDeadline(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), test.patience)
 				defer cancel()
 				began := time.Now()
-				_, ok := cache.Labels(ctx, "shop")
+				_, ok := cache.Get(ctx, "shop")
 				if after := time.Since(began); ok != test.ok || after != test.after {
 					t.Errorf("ok is %t after %s, want %t after %s", ok, after, test.ok, test.after)
 				}
@@ -200,7 +209,7 @@ func TestLabelsAsksOnceForManyCallers(t *testing.T) {
 		defer leave()
 		left := make(chan bool)
 		go func() {
-			_, ok := cache.Labels(impatient, "shop")
+			_, ok := cache.Get(impatient, "shop")
 			left <- ok
 		}()
 		synctest.Wait()
@@ -208,8 +217,8 @@ func TestLabelsAsksOnceForManyCallers(t *testing.T) {
 		answers := make(chan map[string]string)
 		for range others {
 			go func() {
-				labels, _ := cache.Labels(t.Context(), "shop")
-				answers <- labels
+				known, _ := cache.Get(t.Context(), "shop")
+				answers <- known.Labels
 			}()
 		}
 		if <-left {
@@ -226,9 +235,116 @@ func TestLabelsAsksOnceForManyCallers(t *testing.T) {
 	})
 }
 
+// TestReadsAreBounded has many reviews of namespaces that are not there, and names that are none.
+func TestReadsAreBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		client := newClient()
+		reads := countReads(client, func(clienttesting.Action) (bool, runtime.Object, error) {
+			return true, nil, apierrors.NewNotFound(resource.GroupResource(), "missing")
+		})
+		cache := newCache(t, client)
+		var callers sync.WaitGroup
+		ask := func(name string) {
+			callers.Go(func() {
+				if _, ok := cache.Get(t.Context(), name); ok {
+					t.Errorf("%s is known", name)
+				}
+			})
+		}
+		for i := range 2000 {
+			ask("missing-" + strconv.Itoa(i))
+		}
+		callers.Wait()
+		if n := reads.Load(); n < 100 || n > 120 {
+			t.Errorf("%d reads, want 100 and some", n)
+		}
+
+		// What is not there is asked for once a second.
+		time.Sleep(10 * time.Second)
+		before := reads.Load()
+		for range 5 {
+			ask("nowhere")
+			callers.Wait()
+		}
+		time.Sleep(time.Second + time.Millisecond)
+		ask("nowhere")
+		callers.Wait()
+		if n := reads.Load() - before; n != 2 {
+			t.Errorf("%d reads of one that is not there, want 2", n)
+		}
+
+		before = reads.Load()
+		for _, name := range []string{"", "..", "../pods", "a/b", "A", strings.Repeat("n", 64)} {
+			ask(name)
+		}
+		callers.Wait()
+		if n := reads.Load() - before; n != 0 {
+			t.Errorf("%d reads of what is no name", n)
+		}
+	})
+}
+
+// TestAnswersOfTheAPIServerAreBounded has one that answers without an end.
+func TestAnswersOfTheAPIServerAreBounded(t *testing.T) {
+	t.Parallel()
+	var sent atomic.Int64
+	var now, most atomic.Int32
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if n := now.Add(1); n > most.Load() {
+			most.Store(n)
+		}
+		defer now.Add(-1)
+		w.Header().Set("Content-Type", "application/json")
+		for err := error(nil); err == nil; sent.Add(64 << 10) {
+			_, err = w.Write(bytes.Repeat([]byte(" "), 64<<10))
+		}
+	}))
+	defer server.Close()
+	reader, err := metadata.NewForConfig(namespaces.Limit(&rest.Config{Host: server.URL}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache, err := namespaces.New(newClient(), reader, logr.Discard())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var callers sync.WaitGroup
+	for i := range 20 {
+		callers.Go(func() { expect(t, cache, "shop-"+strconv.Itoa(i), nil, false) })
+	}
+	callers.Wait()
+	server.CloseClientConnections()
+	if n := most.Load(); n > 8 { // a handler notices a moment later that its client has left
+		t.Errorf("%d reads at once", n)
+	}
+	if n := sent.Load(); n > 20*32<<20 {
+		t.Errorf("%d bytes were read", n)
+	}
+}
+
+// Of annotations only those that tune pods are kept, whether the watch brings a
+// namespace or it is read.
+func TestAnnotationsThatTunePods(t *testing.T) {
+	t.Parallel()
+	tuned := namespace("tuned", nil)
+	tuned.Annotations = map[string]string{"much": "text", policy.AnnotationNdots: "2"}
+	cache := newCache(t, newClient(tuned))
+	check := func(when string) {
+		t.Helper()
+		want := map[string]string{policy.AnnotationNdots: "2"}
+		if got, ok := cache.Get(t.Context(), "tuned"); !ok || !maps.Equal(got.Annotations, want) {
+			t.Errorf("%s: %v, %t, want %v", when, got, ok, want)
+		}
+	}
+	check("read")
+	start(t, cache)
+	check("from the watch")
+}
+
 func TestNone(t *testing.T) {
 	t.Parallel()
-	if labels, ok := (namespaces.None{}).Labels(t.Context(), "shop"); labels != nil || !ok {
-		t.Errorf("got %v, %t", labels, ok)
+	if known, ok := (namespaces.None{}).Get(t.Context(), "shop"); known.Labels != nil || known.Annotations != nil || !ok {
+		t.Errorf("got %v, %t", known, ok)
 	}
 }

@@ -1,6 +1,7 @@
 package namespaces
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -14,12 +15,16 @@ func TestStrip(t *testing.T) {
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"},
 		ObjectMeta: metav1.ObjectMeta{
 			Name: "shop", Labels: map[string]string{"team": "shop"}, UID: "1", ResourceVersion: "2",
-			Annotations: map[string]string{"much": "text"}, Finalizers: []string{"one"},
+			Annotations: map[string]string{"much": "text", "shorthop.dev/ndots": "2", "shorthop.dev/dns-options": strings.Repeat("x", 300)}, Finalizers: []string{"one"},
 			ManagedFields: []metav1.ManagedFieldsEntry{{Manager: "kubectl"}},
 		},
 	}
 	want := &metav1.PartialObjectMetadata{
-		ObjectMeta: metav1.ObjectMeta{Name: "shop", Labels: map[string]string{"team": "shop"}, UID: "1", ResourceVersion: "2"},
+		ObjectMeta: metav1.ObjectMeta{
+			Name: "shop", Labels: map[string]string{"team": "shop"}, UID: "1", ResourceVersion: "2",
+			// One byte more than counts, so that it can be told.
+			Annotations: map[string]string{"shorthop.dev/ndots": "2", "shorthop.dev/dns-options": strings.Repeat("x", 257)},
+		},
 	}
 	got, err := strip(full)
 	if err != nil {

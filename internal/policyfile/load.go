@@ -3,6 +3,7 @@ package policyfile
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 
 	"github.com/shorthop/shorthop/pkg/policy"
@@ -12,7 +13,7 @@ import (
 // what the policy excludes; empty where there is none. The error lists
 // everything that is wrong with the file, one line each.
 func Load(path, ownNamespace string) (*policy.Compiled, error) {
-	return read(path).compile(path, ownNamespace)
+	return readRegular(path).compile(path, ownNamespace)
 }
 
 // content is what reading the file gave.
@@ -21,8 +22,14 @@ type content struct {
 	err  error
 }
 
+// read reads no more of a file than shows that it is too large.
 func read(path string) content {
-	data, err := os.ReadFile(path)
+	file, err := os.Open(path)
+	if err != nil {
+		return content{nil, err}
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, policy.MaxSize+1))
 	return content{data, err}
 }
 

@@ -3,12 +3,12 @@ package policyfile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
-	"sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/pkg/policy"
 )
@@ -24,6 +24,9 @@ type Recorder interface {
 	// PolicyReloadFailed says that the file is broken and the last good policy
 	// stays in force.
 	PolicyReloadFailed()
+	// PolicyInvalid says that the file is broken and there is no good policy:
+	// there has been none since the start.
+	PolicyInvalid()
 }
 
 // Options holds what a Watcher needs. Path, Recorder and Log are required.
@@ -53,35 +56,48 @@ type Options struct {
 //	new, the same as a second ago, valid    puts it in force
 //	new, the same as a second ago, broken   keeps the last good policy, logs the content's
 //	                                        errors once, and sets the gauge to 0
+//	broken from the start                   has no policy, says why, and takes the first
+//	                                        content that is good (state policy_invalid)
 //
-// That the file cannot be read counts as a broken content. Looking at the
+// That the file cannot be read, or is not a regular file, counts as a broken content. Looking at the
 // content, and at nothing else, is what makes renames, the symbolic links that
 // kubelet swaps, and files that are written in place all the same.
 type Watcher struct {
 	Options
 	current atomic.Pointer[policy.Compiled]
+	// problem is why there is no policy.
+	problem atomic.Pointer[error]
 
 	// settled is the content that was acted on last, candidate the one seen by
 	// the last poll. Only New and Start use them, one after the other.
 	settled, candidate content
 }
 
-// New loads the file. A file that is broken from the start is an error: there
-// is no good policy to keep.
-func New(o Options) (*Watcher, error) {
+// New loads the file. One that is broken is no error: it can be mended.
+func New(o Options) *Watcher {
 	w := &Watcher{Options: o}
-	w.settled = read(o.Path)
+	w.settled = readRegular(o.Path)
 	w.candidate = w.settled
 	compiled, err := w.compile(w.settled)
 	if err != nil {
-		return nil, err
+		w.refuse(err)
+		return w
 	}
-	w.use(compiled, w.settled)
-	return w, nil
+	w.use(compiled)
+	return w
 }
 
-// Current returns the policy in force, never nil. It takes no lock.
+// Current returns the policy in force, nil while there is none. It takes no lock.
 func (w *Watcher) Current() *policy.Compiled { return w.current.Load() }
+
+// Problem returns why no policy is in force, nil while one is. The text has a line
+// for everything that is wrong.
+func (w *Watcher) Problem() error {
+	if problem := w.problem.Load(); problem != nil && w.Current() == nil {
+		return *problem
+	}
+	return nil
+}
 
 // Start follows the file until ctx ends. It returns nil.
 func (w *Watcher) Start(ctx context.Context) error {
@@ -98,7 +114,7 @@ func (w *Watcher) Start(ctx context.Context) error {
 }
 
 func (w *Watcher) poll(ctx context.Context) {
-	found := read(w.Path)
+	found := readRegular(w.Path)
 	previous := w.candidate
 	w.candidate = found
 	if found.equal(w.settled) || !found.equal(previous) {
@@ -107,16 +123,14 @@ func (w *Watcher) poll(ctx context.Context) {
 	w.settled = found
 	compiled, err := w.compile(found)
 	if err != nil {
-		w.Recorder.PolicyReloadFailed()
-		w.Log.Error(err, "the policy file is broken, the last good policy stays in force",
-			"path", w.Path, "policy", w.Current().Hash())
+		w.refuse(err)
 		return
 	}
 	inForce := func() {}
 	if w.Prepare != nil {
 		inForce = w.Prepare(ctx, compiled)
 	}
-	w.use(compiled, found)
+	w.use(compiled)
 	inForce()
 }
 
@@ -134,28 +148,24 @@ func (w *Watcher) compile(c content) (*policy.Compiled, error) {
 	return compiled, nil
 }
 
+// refuse reports a broken file.
+func (w *Watcher) refuse(err error) {
+	logged := errors.New(Line(err))
+	if current := w.Current(); current != nil {
+		w.Recorder.PolicyReloadFailed()
+		w.Log.Error(logged, "the policy file is broken, the last good policy stays in force", "path", w.Path, "policy", current.Hash())
+		return
+	}
+	w.problem.Store(&err)
+	w.Recorder.PolicyInvalid()
+	w.Log.Error(logged, "the policy file is broken, and no policy is in force: not ready until it is mended", "path", w.Path)
+}
+
 // use puts a policy in force.
-func (w *Watcher) use(compiled *policy.Compiled, c content) {
+func (w *Watcher) use(compiled *policy.Compiled) {
 	w.current.Store(compiled)
 	w.Recorder.PolicyReloaded(compiled.Hash(), time.Now())
 	spec := &compiled.Document().Spec
 	w.Log.Info("policy loaded", "path", w.Path, "name", compiled.Name(), "policy", compiled.Hash(),
 		"mode", spec.Mode, "rules", len(spec.Rules))
-	if warnings := lint(c.data); len(warnings) > 0 {
-		w.Log.Info("the policy is valid, and perhaps not what is meant", "path", w.Path, "warnings", warnings)
-	}
-}
-
-// lint returns the warnings about a valid document: fields that are not acted
-// on, for one.
-func lint(data []byte) []string {
-	var written policy.InjectionPolicy // without defaults, unlike Compiled.Document
-	if err := yaml.Unmarshal(data, &written); err != nil || written.Kind != policy.Kind {
-		return nil // an empty document came before the one that Parse has found
-	}
-	var lines []string
-	for _, warning := range policy.Lint(&written) {
-		lines = append(lines, warning.String())
-	}
-	return lines
 }

@@ -44,12 +44,14 @@ type fixture struct {
 	path string
 	*policyfile.Watcher
 
-	mu     sync.Mutex
-	good   bool
-	hash   string
-	loaded time.Time
-	errors []string
-	infos  []string
+	mu   sync.Mutex
+	good bool
+	// invalid says that there was no policy at first.
+	invalid bool
+	hash    string
+	loaded  time.Time
+	errors  []string
+	infos   []string
 }
 
 func (f *fixture) PolicyReloaded(hash string, at time.Time) {
@@ -62,6 +64,12 @@ func (f *fixture) PolicyReloadFailed() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.good = false
+}
+
+func (f *fixture) PolicyInvalid() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.good, f.invalid = false, true
 }
 
 func (f *fixture) logger() logr.Logger {
@@ -123,8 +131,8 @@ func watch(t *testing.T, path string, accept func(*policy.Compiled) error, test 
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		f := &fixture{t: t, path: path}
-		watcher, err := policyfile.New(policyfile.Options{Path: path, Accept: accept, Recorder: f, Log: f.logger()})
-		if err != nil {
+		watcher := policyfile.New(policyfile.Options{Path: path, Accept: accept, Recorder: f, Log: f.logger()})
+		if err := watcher.Problem(); err != nil {
 			t.Fatal(err)
 		}
 		f.Watcher = watcher
@@ -237,26 +245,6 @@ func TestWatcherFollowsTheFile(t *testing.T) {
 			f.polls(2)
 			f.expect("second", true, 1)
 		},
-		"what is valid and perhaps not meant is named": func(f *fixture) {
-			f.write(`apiVersion: shorthop.dev/v1alpha1
-kind: InjectionPolicy
-spec:
-  serviceHost: {hostFrom: NodeIP, probe: {interval: 1m}}
-  dns: {ndots: 1}
-  rules:
-  - name: one
-  - name: two
-`)
-			f.polls(2)
-			f.expect("default", true, 0)
-			_, infos, _ := f.logged()
-			last := infos[len(infos)-1]
-			for _, want := range []string{"spec.serviceHost.probe: ", "spec.dns.ndots: ", "spec.rules[1]: "} {
-				if !strings.Contains(last, want) {
-					f.t.Errorf("the log line\n%s\nlacks\n%s", last, want)
-				}
-			}
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -327,12 +315,66 @@ func TestWatcherRefusesWhatIsNotAccepted(t *testing.T) {
 		f.polls(2)
 		f.expect("wanted", true, 1)
 	})
-	if err := os.WriteFile(path, []byte(document("unwanted")), 0o600); err != nil {
-		t.Fatal(err)
+}
+
+// TestWatcherStartsWithoutAPolicy has every kind of file that is broken from the start. The server has no policy, and
+// takes the file once it is mended.
+func TestWatcherStartsWithoutAPolicy(t *testing.T) {
+	t.Parallel()
+	unwanted := func(compiled *policy.Compiled) error {
+		if compiled.Name() == "unwanted" {
+			return errors.New("nobody wants it")
+		}
+		return nil
 	}
-	_, err := policyfile.New(policyfile.Options{Path: path, Accept: accept, Recorder: new(fixture), Log: logr.Discard()})
-	if err == nil || !strings.Contains(err.Error(), "nobody wants it") {
-		t.Errorf("New returned %v", err)
+	for name, test := range map[string]struct {
+		breakIt func(path string) error
+		why     string
+	}{
+		"it is not there":         {os.Remove, "no such file"},
+		"it is a folder":          {func(path string) error { return errors.Join(os.Remove(path), os.Mkdir(path, 0o700)) }, "is a directory"},
+		"it is empty":             {func(path string) error { return os.WriteFile(path, nil, 0o600) }, "policy.yaml"},
+		"it is not YAML":          {func(path string) error { return os.WriteFile(path, []byte("{"), 0o600) }, "policy.yaml"},
+		"it is another kind":      {func(path string) error { return os.WriteFile(path, []byte("kind: Pod\n"), 0o600) }, "kind"},
+		"it has wrong values":     {func(path string) error { return os.WriteFile(path, []byte(broken), 0o600) }, "spec.dns.ndots"},
+		"it is not accepted here": {func(path string) error { return os.WriteFile(path, []byte(document("unwanted")), 0o600) }, "nobody wants it"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := newFile(t)
+			if err := test.breakIt(path); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Test(t, func(t *testing.T) {
+				f := &fixture{t: t, path: path}
+				prepared := ""
+				f.Watcher = policyfile.New(policyfile.Options{
+					Path: path, Accept: unwanted, Recorder: f, Log: f.logger(),
+					Prepare: func(_ context.Context, c *policy.Compiled) func() {
+						prepared = c.Name()
+						return func() {}
+					},
+				})
+				ctx, stop := context.WithCancel(t.Context())
+				defer stop()
+				go func() { _ = f.Start(ctx) }()
+				f.polls(60)
+				if f.Current() != nil || f.good || !f.invalid || f.Problem() == nil || !strings.Contains(f.Problem().Error(), test.why) {
+					t.Errorf("policy %v, good %t, invalid %t, problem %v; want %q", f.Current(), f.good, f.invalid, f.Problem(), test.why)
+				}
+				if logged, _, _ := f.logged(); len(logged) != 1 || !strings.Contains(logged[0], test.why) {
+					t.Errorf("logged %q", logged)
+				}
+				if err := os.RemoveAll(path); err != nil {
+					t.Fatal(err)
+				}
+				f.write(document("mended"))
+				f.polls(3)
+				if f.Current() == nil || f.Current().Name() != "mended" || f.Problem() != nil || !f.good || prepared != "mended" {
+					t.Errorf("mended: policy %v, good %t, problem %v, prepared %q", f.Current(), f.good, f.Problem(), prepared)
+				}
+			})
+		})
 	}
 }
 
@@ -347,7 +389,7 @@ func TestWatcherPreparesForAPolicyBeforeItIsInForce(t *testing.T) {
 		step := func(format string, args ...any) {
 			steps = append(steps, fmt.Sprintf(format, args...)+" under "+watcher.Current().Name())
 		}
-		watcher, err := policyfile.New(policyfile.Options{
+		watcher = policyfile.New(policyfile.Options{
 			Path: path, Recorder: f, Log: f.logger(),
 			Prepare: func(_ context.Context, c *policy.Compiled) func() {
 				step("prepare %s", c.Name())
@@ -356,9 +398,6 @@ func TestWatcherPreparesForAPolicyBeforeItIsInForce(t *testing.T) {
 				return func() { step("in force: %s", c.Name()) }
 			},
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
 		ctx, stop := context.WithCancel(t.Context())
 		defer stop()
 		go func() { _ = watcher.Start(ctx) }()
@@ -397,5 +436,19 @@ func TestLoad(t *testing.T) {
 	}
 	if _, err := policyfile.Load(filepath.Join(t.TempDir(), "none"), ""); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v, want that the file does not exist", err)
+	}
+}
+
+func TestLoadReadsNoMoreThanAPolicyCanHave(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "policy.yaml")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(path, 1<<40); err != nil { // takes no room
+		t.Fatal(err)
+	}
+	if _, err := policyfile.Load(path, ""); err == nil || !strings.Contains(err.Error(), "too large") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -30,7 +30,12 @@ func Validate(config *admissionv1.MutatingWebhookConfiguration, ownNamespace str
 				fmt.Sprintf("selects %s, the namespace Shorthop runs in; add {key: %s, operator: NotIn, values: [%s]}", ownNamespace, metadataName, ownNamespace)))
 		}
 		if p != nil {
-			for _, namespace := range p.Spec.ExcludedNamespaces {
+			excluded := policy.NewExcluded(p.Spec.ExcludedNamespaces)
+			if len(excluded.Prefixes) > 0 && !slices.Contains(webhook.MatchConditions, notExcluded(excluded.Prefixes)) {
+				errs = append(errs, field.Required(at.Child("matchConditions"), fmt.Sprintf("nothing keeps out namespaces that begin with %s, which the policy excludes; add {name: %s, expression: %q}",
+					strings.Join(excluded.Prefixes, " or "), ConditionExcluded, notExcluded(excluded.Prefixes).Expression)))
+			}
+			for _, namespace := range excluded.Names {
 				if !excludes(webhook.NamespaceSelector, namespace) {
 					errs = append(errs, field.Invalid(selector, describe(webhook.NamespaceSelector),
 						fmt.Sprintf("selects %s, which the policy excludes; add it to the values of {key: %s, operator: NotIn}", namespace, metadataName)))

@@ -123,6 +123,44 @@ func TestValidateEveryEntry(t *testing.T) {
 	}
 }
 
+// TestValidatePrefixes wants the condition in every entry, and the own namespace in
+// a selector whatever the condition keeps out.
+func TestValidatePrefixes(t *testing.T) {
+	t.Parallel()
+	p := parse(t, "  excludedNamespaces: [short*, openshift-*]\n")
+	const condition = `{name: namespace-is-not-excluded, expression: "!request.namespace.startsWith('short') && !request.namespace.startsWith('openshift-')"}`
+	const missing = ".matchConditions: Required value: nothing keeps out namespaces that begin with short or openshift-, which the policy excludes; add " + condition
+	for name, test := range map[string]struct {
+		change func(*admissionv1.MutatingWebhookConfiguration)
+		want   []string
+	}{
+		"as it is made": {func(*admissionv1.MutatingWebhookConfiguration) {}, nil},
+		"no condition":  {func(c *admissionv1.MutatingWebhookConfiguration) { c.Webhooks[0].MatchConditions = nil }, []string{"webhooks[0]" + missing}},
+		"a condition of another": {func(c *admissionv1.MutatingWebhookConfiguration) {
+			c.Webhooks[2].MatchConditions[0].Expression = "true"
+		}, []string{"webhooks[2]" + missing}},
+		"only a prefix keeps out the own namespace": {
+			func(c *admissionv1.MutatingWebhookConfiguration) {
+				c.Webhooks[1].NamespaceSelector = byName(metav1.LabelSelectorOpNotIn, "other")
+			},
+			[]string{`webhooks[1].namespaceSelector: Invalid value: "kubernetes.io/metadata.name notin (other)": selects shorthop, the namespace Shorthop runs in; add {key: kubernetes.io/metadata.name, operator: NotIn, values: [shorthop]}`},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			config := webhookconfig.New(p, inCluster)
+			test.change(config)
+			var got []string
+			for _, err := range webhookconfig.Validate(config, "shorthop", p) {
+				got = append(got, err.Error())
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("errors (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // TestValidateOffline checks only what is known.
 func TestValidateOffline(t *testing.T) {
 	t.Parallel()

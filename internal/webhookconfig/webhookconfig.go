@@ -23,6 +23,13 @@ import (
 // of the policy that its filters were made from.
 const AnnotationFilterHash = "shorthop.dev/filter-hash"
 
+// AnnotationEnforcerDisabled keeps, with the value "true", the admissions
+// enforcer of AKS from adding to the selectors of a configuration (FAQ of Azure
+// Kubernetes Service, which takes it as a label as well). Whoever applies the
+// configuration again on the server's side would meet a conflict otherwise. What
+// the enforcer would add keeps AKS's own namespaces out: the policy can do that.
+const AnnotationEnforcerDisabled = "admissions.enforcer/disabled"
+
 // Path is where the server answers reviews of pods.
 const Path = "/mutate-v1-pod"
 
@@ -34,11 +41,12 @@ const Path = "/mutate-v1-pod"
 //	opted-out  not labelled off            shorthop.dev/inject off     enables one feature
 //	closed     shorthop.dev/inject off     any                         enables one feature, or both
 //
-// Off is one of disabled, disable and "false"; under namespaceOptOut Final there
+// Off is one of policy.DisablingValues; under namespaceOptOut Final there
 // is no entry for closed namespaces. Own and excluded namespaces are in none.
 //
-// Nearly all pods are of the first kind, so that one makes do with selectors:
-// for a match condition, the API server makes a CEL object of every pod.
+// Nearly all pods are of the first kind, so that one makes do with selectors,
+// unless the policy excludes namespaces by prefix: for a match condition, the API
+// server makes a CEL object of every pod.
 const (
 	OpenEntry     = "open.pods.shorthop.dev"
 	OptedOutEntry = "opted-out.pods.shorthop.dev"
@@ -53,6 +61,12 @@ func Entries() []string { return []string{OpenEntry, OptedOutEntry, ClosedEntry}
 // neither waits for replicas to read the policy nor depends on them being up.
 // The entries and their caBundle stay, for injection to be back at once as well.
 const ConditionMode = "mode-is-not-off"
+
+// ConditionExcluded is the match condition, in every entry, that keeps out the
+// namespaces whose names begin like a prefix of the policy's excludedNamespaces.
+// It is there while the policy has one: no selector can say a prefix. Names stay
+// in the selectors.
+const ConditionExcluded = "namespace-is-not-excluded"
 
 // timeoutSeconds is what a pod's creation waits at most for us. A review takes
 // well under a millisecond; a miss of the namespace cache up to half a second.
@@ -73,12 +87,6 @@ type Options struct {
 	CABundle []byte
 }
 
-// offValues and onValues are the spellings of the label values.
-var (
-	offValues = []string{"disabled", "disable", "false"}
-	onValues  = []string{"enabled", "enable", "true"}
-)
-
 // New makes the configuration for a defaulted policy.
 func New(p *policy.InjectionPolicy, o Options) *admissionv1.MutatingWebhookConfiguration {
 	if o.Name == "" {
@@ -89,7 +97,7 @@ func New(p *policy.InjectionPolicy, o Options) *admissionv1.MutatingWebhookConfi
 		ObjectMeta: metav1.ObjectMeta{
 			Name:        o.Name,
 			Labels:      map[string]string{"app.kubernetes.io/name": "shorthop"},
-			Annotations: map[string]string{AnnotationFilterHash: FilterHash(p)},
+			Annotations: map[string]string{AnnotationFilterHash: FilterHash(p), AnnotationEnforcerDisabled: "true"},
 		},
 	}
 	features := append([]string{policy.LabelServiceHost, policy.LabelDNS}, enablingAliases(p)...)
@@ -129,7 +137,8 @@ func FilterHash(p *policy.InjectionPolicy) string {
 // entry makes one that selects by the labels of namespace and pod (nil: whatever
 // they are), and lets pass what meets the condition, if there is one.
 func entry(p *policy.InjectionPolicy, o Options, name string, namespace, pod *metav1.LabelSelectorRequirement, asks ...admissionv1.MatchCondition) admissionv1.MutatingWebhook {
-	excluded := slices.Clone(p.Spec.ExcludedNamespaces)
+	all := policy.NewExcluded(p.Spec.ExcludedNamespaces)
+	excluded := slices.Clone(all.Names)
 	if o.OwnNamespace != "" && !slices.Contains(excluded, o.OwnNamespace) {
 		excluded = append(excluded, o.OwnNamespace)
 	}
@@ -146,6 +155,9 @@ func entry(p *policy.InjectionPolicy, o Options, name string, namespace, pod *me
 	var conditions []admissionv1.MatchCondition
 	if p.Spec.Mode == policy.ModeOff {
 		conditions = append(conditions, admissionv1.MatchCondition{Name: ConditionMode, Expression: "false"})
+	}
+	if len(all.Prefixes) > 0 {
+		conditions = append(conditions, notExcluded(all.Prefixes))
 	}
 	return admissionv1.MutatingWebhook{
 		Name:         name,
@@ -168,7 +180,7 @@ func entry(p *policy.InjectionPolicy, o Options, name string, namespace, pod *me
 
 // injectLabel requires that shorthop.dev/inject is (In) or is not (NotIn) off.
 func injectLabel(operator metav1.LabelSelectorOperator) *metav1.LabelSelectorRequirement {
-	return &metav1.LabelSelectorRequirement{Key: policy.LabelInject, Operator: operator, Values: offValues}
+	return &metav1.LabelSelectorRequirement{Key: policy.LabelInject, Operator: operator, Values: policy.DisablingValues()}
 }
 
 func rule(operation admissionv1.OperationType, resource string) admissionv1.RuleWithOperations {
@@ -202,13 +214,23 @@ func enablingAliases(p *policy.InjectionPolicy) []string {
 	return labels
 }
 
+// notExcluded is the condition that the namespace begins like none of the
+// prefixes. request.namespace is there for every namespaced object.
+func notExcluded(prefixes []string) admissionv1.MatchCondition {
+	terms := make([]string, len(prefixes))
+	for i, prefix := range prefixes {
+		terms[i] = "!request.namespace.startsWith(" + quote(prefix) + ")"
+	}
+	return admissionv1.MatchCondition{Name: ConditionExcluded, Expression: strings.Join(terms, " && ")}
+}
+
 // anyEnabled is the condition that one of the pod's labels enables something.
 // Labels only through optionals: labels['k'] of a pod without it is an error,
 // which under failurePolicy Ignore silently skips the webhook.
 func anyEnabled(labels []string) admissionv1.MatchCondition {
 	return admissionv1.MatchCondition{
 		Name:       "asks-for-injection",
-		Expression: fmt.Sprintf("%s.exists(k, object.metadata.?labels[?k].orValue('') in %s)", list(labels), list(onValues)),
+		Expression: fmt.Sprintf("%s.exists(k, object.metadata.?labels[?k].orValue('') in %s)", list(labels), list(policy.EnablingValues())),
 	}
 }
 
@@ -220,6 +242,6 @@ func list(values []string) string {
 	return "[" + strings.Join(quoted, ",") + "]"
 }
 
-// quote makes a CEL string of a label key or value, which has no quotes or
-// backslashes (the policy is validated).
+// quote makes a CEL string of a label key or value or of a prefix, which has no
+// quotes or backslashes (the policy is validated).
 func quote(s string) string { return "'" + s + "'" }

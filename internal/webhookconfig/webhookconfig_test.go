@@ -2,6 +2,7 @@ package webhookconfig_test
 
 import (
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -62,6 +63,8 @@ func TestGolden(t *testing.T) {
 		},
 		"nothing-excluded": {spec: "  labelAliases: []\n  excludedNamespaces: []\n", options: webhookconfig.Options{URL: "https://webhook.example.com"}},
 		"own-excluded":     {spec: "  excludedNamespaces: [shorthop, vault]\n", options: inCluster},
+		"prefixes":         {spec: "  excludedNamespaces: [openshift-*, kube-system, gke-*]\n", options: inCluster},
+		"prefixes-off":     {spec: "  mode: Off\n  excludedNamespaces: [short*]\n", options: inCluster},
 		"url":              {options: webhookconfig.Options{Name: "outside", OwnNamespace: "shorthop", URL: "https://192.0.2.1:9443/", CABundle: []byte("PEM")}},
 	}
 	for name, test := range tests {
@@ -119,6 +122,7 @@ func TestFilterHash(t *testing.T) {
 		"  excludedNamespaces: []\n":                                  false,
 		"  excludedNamespaces: [kube-system, kube-public, vault]\n":   false,
 		"  excludedNamespaces: [kube-system, kube-public]\n":          false,
+		"  excludedNamespaces: [kube-*]\n":                            false,
 		"  virtualNodes: {tolerationKeys: [example.com/somewhere]}\n": true,
 	} {
 		if got := webhookconfig.FilterHash(parse(t, spec)); (got == base) != same {
@@ -130,7 +134,7 @@ func TestFilterHash(t *testing.T) {
 // randomPolicy draws what filters are made from.
 func randomPolicy(rng *rand.Rand) *policy.InjectionPolicy {
 	p := &policy.InjectionPolicy{}
-	names := []string{"a", "b", "kube-system", "kube-public", "shorthop", "vault", "default"}
+	names := []string{"a", "b", "kube-system", "kube-public", "shorthop", "vault", "default", "kube-*", "a*", "short*"}
 	switch rng.IntN(4) {
 	case 0: // the default
 	case 1:
@@ -158,9 +162,9 @@ var injectValues = []string{"", "disabled", "disable", "false", "enabled", "true
 func off(inject string) bool { return inject == "disabled" || inject == "disable" || inject == "false" }
 
 // TestSelectors holds for every policy: New makes what Validate accepts; pods of
-// own and excluded namespaces are selected by no entry, every other pod by the
-// one for its namespace's label and its own, and by none in a closed namespace
-// under Final.
+// own and excluded namespaces are selected by no entry, or kept out by a condition
+// where a prefix excludes them, every other pod by the one for its namespace's label
+// and its own, and by none in a closed namespace under Final.
 func TestSelectors(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(200) {
@@ -174,12 +178,22 @@ func TestSelectors(t *testing.T) {
 		if errs := webhookconfig.Validate(config, own, p); len(errs) > 0 {
 			t.Errorf("seed %d: New makes what Validate refuses: %v", seed, errs)
 		}
-		for _, namespace := range append([]string{"", "shorthop", "a", "b", "c", "kube-system"}, p.Spec.ExcludedNamespaces...) {
+		for i := range config.Webhooks {
+			// None of its pods may wait for itself, whatever a condition says.
+			if s := config.Webhooks[i].NamespaceSelector; own != "" && !slices.Contains(s.MatchExpressions[1].Values, own) {
+				t.Errorf("seed %d: no selector of %s has the own namespace", seed, config.Webhooks[i].Name)
+			}
+		}
+		excluded := policy.NewExcluded(p.Spec.ExcludedNamespaces)
+		for _, namespace := range append([]string{"", "shorthop", "a", "b", "c", "ab", "kube-system", "kube-flannel", "kubelet"}, excluded.Names...) {
 			for _, inject := range injectValues {
 				for _, ofPod := range injectValues {
 					want := webhookconfig.OpenEntry
 					switch {
-					case namespace == own && own != "" || slices.Contains(p.Spec.ExcludedNamespaces, namespace):
+					case namespace == own && own != "" || slices.ContainsFunc(p.Spec.ExcludedNamespaces, func(entry string) bool {
+						beginning, isPrefix := strings.CutSuffix(entry, "*")
+						return namespace == entry || isPrefix && strings.HasPrefix(namespace, beginning)
+					}):
 						want = ""
 					case !off(inject) && off(ofPod):
 						want = webhookconfig.OptedOutEntry
@@ -220,12 +234,35 @@ func selecting(t testing.TB, config *admissionv1.MutatingWebhookConfiguration, n
 	}
 	var names []string
 	for i := range config.Webhooks {
+		if keptOut(t, &config.Webhooks[i], namespace) {
+			continue
+		}
 		if matches(config.Webhooks[i].NamespaceSelector, labelled(labels.Set{"kubernetes.io/metadata.name": namespace}, inject)) &&
 			matches(config.Webhooks[i].ObjectSelector, labelled(labels.Set{}, ofPod)) {
 			names = append(names, config.Webhooks[i].Name)
 		}
 	}
 	return strings.Join(names, " and ")
+}
+
+// keptOut evaluates the one condition that is about the namespace's name. The API
+// server's own word for it is in test/integration.
+func keptOut(t testing.TB, entry *admissionv1.MutatingWebhook, namespace string) bool {
+	t.Helper()
+	kept := false
+	for _, condition := range entry.MatchConditions {
+		if condition.Name != webhookconfig.ConditionExcluded {
+			continue
+		}
+		for term := range strings.SplitSeq(condition.Expression, " && ") {
+			var prefix string
+			if _, err := fmt.Sscanf(term, "!request.namespace.startsWith('%s", &prefix); err != nil || !strings.HasSuffix(prefix, "')") {
+				t.Fatalf("condition %s has the term %s", condition.Expression, term)
+			}
+			kept = kept || strings.HasPrefix(namespace, strings.TrimSuffix(prefix, "')"))
+		}
+	}
+	return kept
 }
 
 // TestPolicyStaysAsItIs makes a configuration without a trace in the policy.

@@ -2,17 +2,18 @@ package advisor
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/shorthop/shorthop/pkg/advisor/querylog"
+	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/pkg/resolver"
+	"github.com/shorthop/shorthop/pkg/resolverhint"
 )
 
 // collected is a group with its counters.
 type collected struct {
+	id       int32
 	group    *group
 	shard    *shard
 	tally    *groupTally
@@ -25,7 +26,7 @@ func (c *Collector) groups() []collected {
 	for _, s := range c.shards {
 		lists := s.byGroup()
 		for id, tally := range s.groups {
-			all = append(all, collected{&c.clients.groups[id], s, tally, lists[id]})
+			all = append(all, collected{id, &c.clients.groups[id], s, tally, lists[id]})
 		}
 	}
 	slices.SortFunc(all, func(a, b collected) int {
@@ -45,89 +46,24 @@ func (g *collected) names() map[string]*observed {
 			o.all[kind/querylog.Results][kind%querylog.Results] = int64(count)
 		}
 		o.left = o.all
+		o.noData = counter.noData && !counter.answered
 		names[string(g.shard.text(&g.shard.names[counter.name]))] = o
 	}
 	return names
-}
-
-// nodeSearches finds the nodes' own search domains: what follows a name for which
-// all of the cluster's search domains were asked in vain, about as often as the
-// last of these, with a third of such names; with half of them if it is only one.
-func nodeSearches(groups []collected, node resolver.Node) []string {
-	type trace struct{ names, queries int64 }
-	traces := make(map[string]*trace)
-	chains := int64(0)
-	for i := range groups {
-		conf, _ := node.ResolvConf(groups[i].group.dns)
-		suffixes := dotted(conf.Searches)
-		if groups[i].group.why != "" || len(suffixes) == 0 || groups[i].group.dns.Policy == "None" {
-			continue
-		}
-		names := groups[i].names()
-		sorted := make([]string, 0, len(names))
-		for name := range names {
-			sorted = append(sorted, name)
-		}
-		slices.Sort(sorted)
-		for query := range names {
-			name, ok := strings.CutSuffix(query, suffixes[0])
-			if !ok {
-				continue
-			}
-			if slices.ContainsFunc(suffixes, func(suffix string) bool {
-				o := names[name+suffix]
-				return o == nil || o.most(querylog.NXDomain) == 0
-			}) {
-				continue
-			}
-			chains++
-			at, _ := slices.BinarySearch(sorted, name+".")
-			for ; at < len(sorted) && strings.HasPrefix(sorted[at], name+"."); at++ {
-				suffix := sorted[at][len(name):]
-				inCluster := slices.ContainsFunc(suffixes, func(s string) bool { return strings.HasSuffix(suffix, s) })
-				if inCluster || !strings.Contains(suffix[1:], ".") && suffix != ".internal" {
-					continue
-				}
-				t := traces[suffix]
-				if t == nil {
-					t = &trace{}
-					traces[suffix] = t
-				}
-				before := names[name+suffixes[len(suffixes)-1]].most(querylog.OK, querylog.NXDomain, querylog.Failed)
-				queries := names[sorted[at]].most(querylog.OK, querylog.NXDomain, querylog.Failed)
-				if 2*queries < before || queries > 2*before {
-					continue
-				}
-				t.names++
-				t.queries += queries
-			}
-		}
-	}
-	var found []string
-	for suffix, t := range traces {
-		if t.names >= 2 && 3*t.names >= chains || 2*t.names >= chains {
-			found = append(found, suffix)
-		}
-	}
-	// A domain is asked no more often than the one before it.
-	slices.SortFunc(found, func(a, b string) int {
-		return cmp.Or(cmp.Compare(traces[b].queries, traces[a].queries), strings.Compare(a, b))
-	})
-	for i := range found {
-		found[i] = found[i][1:]
-	}
-	return found
 }
 
 // assembly is a report that is being made.
 type assembly struct {
 	*Report
 	settings Settings
+	excluded *policy.Excluded
 	clients  *Clients
 	node     resolver.Node
-	// wildcards are the search domains that may answer for any name.
-	wildcards map[string]bool
-	waste     map[string]*NameWaste
+	world    world
+	domains  searchDomains
+	logs     coverage
+	waste    map[string]*NameWaste
+	hints    map[*group]*resolverhint.Evidence
 	// searched are the names among them that a search domain has the answer for.
 	searched map[string]bool
 	// fromNodes is the queries of nodes and of pods with their addresses.
@@ -140,42 +76,32 @@ type assembly struct {
 func (a *assembly) workload(groups []collected) {
 	w := Workload{WorkloadKey: groups[0].group.workload, Ndots: []int{}, Names: []NameUse{}, Risks: []Risk{}}
 	var evidences []*evidence
+	captured, floor := false, 1
 	for i := range groups {
-		g := &groups[i]
-		conf, _ := a.node.ResolvConf(g.group.dns)
-		e := &evidence{group: g.group, conf: conf, tally: *g.tally, why: g.group.why}
-		w.Pods += g.group.pods
-		w.Queries += g.tally.queries
-		w.Retries += g.tally.retries
-		w.Overflow += g.tally.overflow
-		if ndots := ndotsOf(conf); !slices.Contains(w.Ndots, ndots) {
-			w.Ndots = append(w.Ndots, ndots)
-		}
-		if rule := g.group.rule; rule != "" && !slices.Contains(w.Rules, rule) {
-			w.Rules = append(w.Rules, rule)
-		}
-		for _, r := range g.group.resolvers {
-			if !slices.Contains(w.Resolvers, r) {
-				w.Resolvers = append(w.Resolvers, r)
-			}
-		}
-		e.lookups = reconstruct(conf, g.names(), a.wildcards)
-		if e.why == "" && byAutopath(e.lookups) {
-			e.why = ReasonAutopath
-		}
-		judgeGroup(e, a.clients.namespaces)
-		for j := range e.lookups {
-			w.Lookups += e.lookups[j].lookups()
-		}
+		e := a.evidence(&groups[i])
+		w.add(e)
 		if w.Reason == "" {
 			w.Reason = e.why
 		}
+		captured = captured || e.group.captured && e.why == ""
 		evidences = append(evidences, e)
+	}
+	if captured && !slices.ContainsFunc(evidences, func(e *evidence) bool { return !onlyOutside(e.lookups, a.Cluster.Domain) }) {
+		floor = captureFloor
 	}
 	slices.Sort(w.Ndots)
 	slices.Sort(w.Resolvers)
-	slices.Sort(w.Rules)
-	ndots, queries, ok := best(evidences)
+	w.Resolver = a.resolverOf(&w, groups)
+	if d := a.clients.decided[w.WorkloadKey]; d != nil {
+		for _, rule := range d.rules {
+			if rule != policy.DefaultRule {
+				w.Rules = append(w.Rules, rule)
+			}
+		}
+		slices.Sort(w.Rules)
+		w.RulesDiffer = d.unsure || len(d.rules) > 1
+	}
+	ndots, queries, ok := best(evidences, floor)
 	if w.Reason == "" && !ok {
 		w.Reason = ReasonNoSafeNdots
 	}
@@ -183,11 +109,15 @@ func (a *assembly) workload(groups []collected) {
 	case "":
 		w.Recommendation = a.recommendation(&w, evidences, ndots, queries)
 		a.names(&w, evidences, ndots)
+		w.Completeness = a.completeness(evidences)
 		w.Recommendation.Confidence, w.Recommendation.Because = a.confidence(&w, evidences)
 		a.workloadRisks(&w)
-		w.Reason = a.reasonNotToApply(&w, evidences)
+		w.Reason = a.reasonNotToApply(&w, evidences, floor == captureFloor)
+		w.Recommendation.Apply = w.Reason == ""
+		w.Observation = a.observe(&w, evidences, floor, false)
 	case ReasonNoSafeNdots:
 		a.names(&w, evidences, 0)
+		w.Observation = a.observe(&w, evidences, floor, true)
 	default:
 		// What was looked up is not known either.
 		w.Lookups = 0
@@ -207,6 +137,50 @@ func (a *assembly) workload(groups []collected) {
 	a.Source.Retries += w.Retries
 }
 
+// evidence is what the queries of a group say.
+func (a *assembly) evidence(g *collected) *evidence {
+	names := a.domains.names(g)
+	file, _ := a.node.ResolvConf(g.group.dns)
+	conf, own := inForce(file, g.group, names)
+	e := &evidence{group: g.group, id: g.id, conf: conf, ownNdots: own || g.group.usersNdots, tally: *g.tally, why: g.group.why}
+	if a.Cluster.DomainFound && e.tally.overflow > 0 {
+		e.tally.floor = maxNdots // they were looked at with another domain
+	}
+	e.foreign = claimForeign(conf, names)
+	r := reconstruct(conf, names, a.world)
+	e.lookups, e.expected, e.missing = r.lookups, r.expected, r.missing
+	switch {
+	case e.why != "":
+	case byAutopath(e.lookups):
+		e.why = ReasonAutopath
+	case e.foreign > 0 && len(e.lookups) == 0:
+		e.why = ReasonReusedAddress
+	}
+	var judge *judge
+	judge, e.contradiction = a.hintedJudge(conf, g.group)
+	judgeGroup(e, judge, &a.clients.names)
+	return e
+}
+
+// add adds up what is known of a group.
+func (w *Workload) add(e *evidence) {
+	w.Pods += e.group.pods
+	w.Queries += e.tally.queries - e.foreign
+	w.Retries += e.tally.retries
+	w.Overflow += e.tally.overflow
+	if ndots := ndotsOf(e.conf); !slices.Contains(w.Ndots, ndots) {
+		w.Ndots = append(w.Ndots, ndots)
+	}
+	for _, r := range e.group.resolvers {
+		if !slices.Contains(w.Resolvers, r) {
+			w.Resolvers = append(w.Resolvers, r)
+		}
+	}
+	for i := range e.lookups {
+		w.Lookups += e.lookups[i].lookups()
+	}
+}
+
 // recommendation is all but the confidence.
 func (a *assembly) recommendation(w *Workload, evidences []*evidence, ndots int, queries int64) *Recommendation {
 	r := &Recommendation{Ndots: ndots, Queries: queries, Saved: w.Queries - queries}
@@ -219,20 +193,26 @@ func (a *assembly) recommendation(w *Workload, evidences []*evidence, ndots int,
 	})
 	r.Fallback = a.fallback(evidences, ndots)
 	drop := r.Fallback != nil && r.Fallback.Drop
-	r.Apply = ((r.Saved > 0 || broken) && !usersNdots(evidences) || drop) && !slices.Contains(a.settings.ExcludedNamespaces, w.Namespace)
+	// Whether it may be applied, reasonNotToApply says.
+	r.Apply = (r.Saved > 0 || broken) && !usersNdots(evidences) || drop
 	return r
 }
 
 func usersNdots(evidences []*evidence) bool {
-	return slices.ContainsFunc(evidences, func(e *evidence) bool { return e.group.usersNdots })
+	return slices.ContainsFunc(evidences, func(e *evidence) bool { return e.ownNdots })
 }
 
 // reasonNotToApply is "" where there is something to apply.
-func (a *assembly) reasonNotToApply(w *Workload, evidences []*evidence) Reason {
-	switch {
-	case w.Recommendation.Apply:
+func (a *assembly) reasonNotToApply(w *Workload, evidences []*evidence, captured bool) Reason {
+	switch useful := w.Recommendation.Apply; {
+	case captured:
+		return ReasonDNSCapture
+	case useful && !a.excluded.Has(w.Namespace):
+		if w.Recommendation.Confidence.below(a.settings.MinConfidence) {
+			return ReasonLowConfidence
+		}
 		return ""
-	case slices.Contains(a.settings.ExcludedNamespaces, w.Namespace):
+	case a.excluded.Has(w.Namespace):
 		return ReasonExcludedNamespace
 	case usersNdots(evidences):
 		return ReasonUsersNdots
@@ -246,7 +226,7 @@ func (a *assembly) reasonNotToApply(w *Workload, evidences []*evidence) Reason {
 func (a *assembly) fallback(evidences []*evidence, ndots int) *Fallback {
 	f := &Fallback{Drop: a.settings.DropFallback}
 	for _, e := range evidences {
-		if e.group.injected == 0 || !allMusl(e.group.resolvers) {
+		if judges, known := resolversOf(e.group); e.group.injected == 0 || !known || !allMusl(judges) {
 			continue
 		}
 		servers := int64(0)
@@ -269,9 +249,7 @@ func (a *assembly) fallback(evidences []*evidence, ndots int) *Fallback {
 }
 
 func allMusl(resolvers []resolver.Resolver) bool {
-	return len(resolvers) > 0 && !slices.ContainsFunc(resolvers, func(r resolver.Resolver) bool {
-		return r != resolver.Musl && r != resolver.MuslBefore124
-	})
+	return len(resolvers) > 0 && !slices.ContainsFunc(resolvers, func(r resolver.Resolver) bool { return !isMusl(r) })
 }
 
 // names lists the names of a workload, the dearest first, and adds up their waste.
@@ -321,112 +299,6 @@ func (a *assembly) names(w *Workload, evidences []*evidence, ndots int) {
 	slices.SortFunc(w.Names, func(x, y NameUse) int {
 		return cmp.Or(cmp.Compare(y.Queries, x.Queries), strings.Compare(x.Name, y.Name))
 	})
-}
-
-// Thresholds of confidence.
-const (
-	fewLookups   = 100
-	manyLookups  = 1000
-	shortWindow  = 10 * time.Minute
-	longWindow   = time.Hour
-	percentTotal = 100
-)
-
-// confidence says how far to trust, from how much there was to see:
-//
-//	low     fewer than 100 lookups, less than ten minutes, names beyond the limits,
-//	        a log that is mostly of nodes, or one lookup in five is for a name that was seen only once: by
-//	        Good and Turing, as likely is the next one for a name never seen
-//	medium  fewer than 1,000 lookups, less than an hour or no timestamps, one
-//	        lookup in a hundred for a name seen once, or a resolver that is not known
-//	high    otherwise
-func (a *assembly) confidence(w *Workload, evidences []*evidence) (c Confidence, because []string) {
-	c = ConfidenceHigh
-	lower := func(to Confidence, format string, args ...any) {
-		if c == ConfidenceHigh || to == ConfidenceLow {
-			c = to
-		}
-		because = append(because, fmt.Sprintf(format, args...))
-	}
-	ndots := w.Recommendation.Ndots
-	if name, what := decisive(evidences, ndots, a.clients.namespaces); name != "" {
-		because = append(because, fmt.Sprintf("%s needs ndots %d: %s", name, ndots, what))
-	} else if ndots == 1 {
-		because = append(because, "no name needs more")
-	}
-	window := a.Source.To.Sub(a.Source.From)
-	switch {
-	case w.Lookups < fewLookups:
-		lower(ConfidenceLow, "only %s", amount(w.Lookups, "lookup"))
-	case w.Lookups < manyLookups:
-		lower(ConfidenceMedium, "%d lookups", w.Lookups)
-	}
-	switch {
-	case a.Source.From.IsZero():
-		lower(ConfidenceMedium, "the log has no timestamps")
-	case window < shortWindow:
-		lower(ConfidenceLow, "the log covers %s", window)
-	case window < longWindow:
-		lower(ConfidenceMedium, "the log covers %s", window)
-	}
-	var once int64
-	for i := range w.Names {
-		if w.Names[i].Lookups == 1 {
-			once++
-		}
-	}
-	if w.Lookups > 0 {
-		switch share := percentTotal * once / w.Lookups; {
-		case share >= 20:
-			lower(ConfidenceLow, "%d of %s for a name seen only once", once, amount(w.Lookups, "lookup"))
-		case share >= 1:
-			lower(ConfidenceMedium, "%d of %s for a name seen only once", once, amount(w.Lookups, "lookup"))
-		}
-	}
-	if a.notFirstHop {
-		lower(ConfidenceLow, "most of this log comes from nodes: a cache may know what else the workload asks")
-	}
-	if w.Overflow > 0 {
-		lower(ConfidenceLow, "%d queries were for more names than are kept", w.Overflow)
-	}
-	if len(w.Resolvers) == 0 {
-		lower(ConfidenceMedium, "the resolver is not known: safe for all of them")
-	}
-	if a.Source.Logs > 1 && a.Source.From.IsZero() && slices.ContainsFunc(evidences, func(e *evidence) bool { return len(e.conf.Nameservers) > 1 }) {
-		lower(ConfidenceLow, "logs of several servers without timestamps: copies of a query may count twice")
-	}
-	return c, because
-}
-
-// decisive finds a name for which less than this ndots would not do, the one that
-// was looked up most, and says why.
-func decisive(evidences []*evidence, ndots int, namespaces map[string]bool) (name, what string) {
-	if ndots < 2 {
-		return "", ""
-	}
-	var most int64
-	for _, e := range evidences {
-		if e.tally.floor == ndots && name == "" {
-			name, what = "a name beyond the limits", "its answer came from a search domain"
-		}
-		for i := range e.lookups {
-			l := &e.lookups[i]
-			v := e.verdicts[i]
-			unresolved := l.inCluster(namespaces) && l.dots() >= ndots-1
-			if n := l.lookups(); n > most && (!v.safe[ndots-2] || unresolved) {
-				most, name = n, l.name
-				switch {
-				case l.end >= 0:
-					what = "its answer is " + l.steps[l.end].name
-				case unresolved:
-					what = "it has no answer now, and looks like a Service"
-				default:
-					what = "what it would be answered otherwise is not known"
-				}
-			}
-		}
-	}
-	return name, what
 }
 
 // finish adds what needs all workloads.

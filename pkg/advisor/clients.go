@@ -6,66 +6,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
+	"github.com/shorthop/shorthop/pkg/advisor/querylog"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/pkg/printable"
 	"github.com/shorthop/shorthop/pkg/resolver"
 )
-
-// Pod is what is read of a pod to find it in a log. It decodes from the API's
-// JSON.
-type Pod struct {
-	Metadata Metadata `json:"metadata"`
-	Spec     Spec     `json:"spec"`
-	Status   Status   `json:"status"`
-}
-
-// Metadata is the part of a pod's metadata that is read.
-type Metadata struct {
-	policy.PodMetadata
-	CreationTimestamp time.Time  `json:"creationTimestamp,omitzero"`
-	DeletionTimestamp *time.Time `json:"deletionTimestamp,omitzero"`
-}
-
-// Spec is the part of a pod's spec that is read.
-type Spec struct {
-	InitContainers []Container       `json:"initContainers,omitzero"`
-	Containers     []Container       `json:"containers,omitzero"`
-	DNSPolicy      string            `json:"dnsPolicy,omitzero"`
-	DNSConfig      *policy.DNSConfig `json:"dnsConfig,omitzero"`
-	HostNetwork    bool              `json:"hostNetwork,omitzero"`
-	NodeSelector   map[string]string `json:"nodeSelector,omitzero"`
-	OS             policy.PodOS      `json:"os,omitzero"`
-}
-
-// Container is the part of a container that is read.
-type Container struct {
-	Image string `json:"image"`
-}
-
-// Status is the part of a pod's status that is read.
-type Status struct {
-	Phase             string            `json:"phase,omitzero"`
-	HostIP            string            `json:"hostIP,omitzero"`
-	PodIP             string            `json:"podIP,omitzero"`
-	PodIPs            []PodIP           `json:"podIPs,omitzero"`
-	StartTime         *time.Time        `json:"startTime,omitzero"`
-	ContainerStatuses []ContainerStatus `json:"containerStatuses,omitzero"`
-}
-
-// PodIP is one of a pod's addresses.
-type PodIP struct {
-	IP string `json:"ip"`
-}
-
-// ContainerStatus tells when a container ended.
-type ContainerStatus struct {
-	State struct {
-		Terminated *struct {
-			FinishedAt time.Time `json:"finishedAt"`
-		} `json:"terminated,omitzero"`
-	} `json:"state"`
-}
 
 // WorkloadKey names a workload.
 type WorkloadKey struct {
@@ -92,53 +38,108 @@ type group struct {
 	resolvers []resolver.Resolver // empty: not known
 	// usersNdots says that the pod sets ndots itself, which is never changed.
 	usersNdots bool
-	// rule is the policy's that Shorthop has decided by, "" for none.
-	rule string
 	// injected is how many of the nameservers are Shorthop's, in mode NodeLocal.
 	injected int
+	// options are those of RES_OPTIONS in the containers' environment.
+	options  string
+	captured bool   // its DNS may be captured, captured.go says by what
 	why      Reason // why there is no recommendation, or ""
 	pods     int
+	// hosts are the names in commands, arguments and variables of the containers.
+	hosts map[string]bool
 }
 
-// tenure is the time for which an address belonged to a pod. A zero end is open.
+// tenure is the time for which an address belonged to a pod. A zero end is open,
+// one before the beginning is not known: the pod has ended some time.
 type tenure struct {
 	group    int32
 	from, to int64 // Unix seconds
+	// reference is the index of its images and commands.
+	reference int32
+	starts    []start
+	node      string // its address
 }
+
+// unknownEnd is the end of a pod that has ended, which nothing says when: as one
+// evicted before its containers' end was written down.
+const unknownEnd = 1
+
+// decided is which rules decide for the pods of a workload.
+type decided struct {
+	rules  []string // their names, policy.DefaultRule among them
+	unsure bool     // of one pod at least it is not known
+}
+
+// RuleOf returns the name of the rule that decides for a pod of a namespace, as
+// policy.Compiled does.
+type RuleOf func(namespace string, pod *policy.Pod) (rule string, known bool)
 
 // Clients knows which pod has, or had, which address.
 type Clients struct {
 	resolverOf func(image string) resolver.Resolver
+	ruleOf     RuleOf
+	decided    map[WorkloadKey]*decided
 	groups     []group
 	groupOf    map[string]int32
 	// byAddress has indexes into tenures by an address's text.
 	byAddress map[string][]int32
+	// byPod has them by podKey.
+	byPod map[string][]int32
 	// nodes are the addresses of the pods' nodes.
-	nodes      map[string]bool
-	tenures    []tenure
-	namespaces map[string]bool
-	pods       int
+	nodes   map[string]bool
+	tenures []tenure
+	names   clusterNames
+	hinted  hinted
+	// pods are all, and read how often one was: a pod may be in several lists.
+	pods, read int
+	// references are images and commands of pods, by referenceOf.
+	references  [][]policy.AdviceReference
+	referenceOf map[string]int32
 }
 
 // NewClients makes an empty set. resolverOf says which resolver an image contains,
-// "" where that is not known; nil knows none.
-func NewClients(resolverOf func(image string) resolver.Resolver) *Clients {
+// "" where that is not known; nil knows none. ruleOf is the policy's; nil has no
+// rules.
+func NewClients(resolverOf func(image string) resolver.Resolver, ruleOf RuleOf) *Clients {
 	return &Clients{
 		resolverOf: resolverOf,
+		ruleOf:     ruleOf,
+		decided:    make(map[WorkloadKey]*decided),
 		groupOf:    make(map[string]int32),
 		byAddress:  make(map[string][]int32),
+		byPod:      make(map[string][]int32),
 		nodes:      make(map[string]bool),
-		namespaces: make(map[string]bool),
+		names:      newClusterNames(),
 	}
 }
 
 // Len is the number of pods.
 func (c *Clients) Len() int { return c.pods }
 
-// Add adds a pod.
+// Read is how many pods have been added, one in several lists as often as it was.
+func (c *Clients) Read() int { return c.read }
+
+// Add adds a pod. One that was in an earlier list is the same if its name and its
+// beginning are: the two lists together tell more of it. Of a Service, a Namespace and a
+// StatefulSet, as a list of several kinds has them, it notes the names that may be
+// looked up.
 func (c *Clients) Add(p *Pod) {
+	if p.Kind != "" && p.Kind != "Pod" {
+		c.names.addObject(p)
+		return
+	}
+	c.read++
+	from := p.Metadata.CreationTimestamp.Unix()
+	if p.Metadata.CreationTimestamp.IsZero() {
+		from = 0
+	}
+	key := string(podKey([]byte(p.Metadata.Namespace), []byte(p.Metadata.Name)))
+	if known := c.known(key, from); known != nil && p.Metadata.Name != "" {
+		c.again(known, p)
+		return
+	}
 	c.pods++
-	c.namespaces[p.Metadata.Namespace] = true
+	c.names.addPod(p)
 	c.nodes[p.Status.HostIP] = true
 	var addresses []string
 	for _, ip := range append([]PodIP{{p.Status.PodIP}}, p.Status.PodIPs...) {
@@ -149,38 +150,46 @@ func (c *Clients) Add(p *Pod) {
 	if len(addresses) == 0 {
 		return
 	}
-	t := tenure{group: c.group(p), from: p.Metadata.CreationTimestamp.Unix(), to: p.end()}
-	if p.Metadata.CreationTimestamp.IsZero() {
-		t.from = 0
-	}
+	t := tenure{group: c.group(p), from: from, to: p.end(), reference: c.reference(p), starts: p.starts(), node: p.Status.HostIP}
 	c.tenures = append(c.tenures, t)
+	c.byPod[key] = append(c.byPod[key], int32(len(c.tenures)-1))
 	for _, address := range addresses {
 		c.byAddress[address] = append(c.byAddress[address], int32(len(c.tenures)-1))
 	}
 }
 
-// end is when the pod gave its address back, as far as that is known.
-func (p *Pod) end() int64 {
-	var end int64
-	if p.Status.Phase == "Succeeded" || p.Status.Phase == "Failed" {
-		for i := range p.Status.ContainerStatuses {
-			if t := p.Status.ContainerStatuses[i].State.Terminated; t != nil && !t.FinishedAt.IsZero() {
-				end = max(end, t.FinishedAt.Unix())
-			}
+// known is the pod of that name and beginning, nil if there is none yet.
+func (c *Clients) known(key string, from int64) *tenure {
+	for _, index := range c.byPod[key] {
+		if t := &c.tenures[index]; t.from == from {
+			return t
 		}
 	}
-	if end == 0 && p.Metadata.DeletionTimestamp != nil {
-		end = p.Metadata.DeletionTimestamp.Unix() // includes the grace period
+	return nil
+}
+
+// again adds what another list says of a pod: its end, which is known better the later
+// it was made, and other starts.
+func (c *Clients) again(t *tenure, p *Pod) {
+	if end := p.end(); t.to == 0 || end > t.to {
+		t.to = end
 	}
-	return end
+	for _, s := range p.starts() {
+		if !slices.ContainsFunc(t.starts, func(known start) bool { return known.at == s.at }) {
+			t.starts = append(t.starts, s)
+		}
+	}
+	c.nodes[p.Status.HostIP] = true
 }
 
 func (c *Clients) group(p *Pod) int32 {
-	pod := policy.Pod{Metadata: p.Metadata.PodMetadata}
+	pod := policy.Pod{Metadata: p.Metadata.PodMetadata, Spec: p.Spec.PodSpec}
 	workload := pod.Workload()
 	g := group{
-		workload: WorkloadKey{p.Metadata.Namespace, workload.Kind, workload.Name},
-		dns:      resolver.PodDNS{Namespace: p.Metadata.Namespace, Policy: p.Spec.DNSPolicy, HostNetwork: p.Spec.HostNetwork},
+		workload: WorkloadKey{
+			p.Metadata.Namespace, printable.Cut(workload.Kind, printable.MaxName), printable.Cut(workload.Name, printable.MaxName),
+		},
+		dns: resolver.PodDNS{Namespace: p.Metadata.Namespace, Policy: p.Spec.DNSPolicy, HostNetwork: p.Spec.HostNetwork},
 	}
 	if config := p.Spec.DNSConfig; config != nil {
 		g.dns.Config = &resolver.DNSConfig{Nameservers: config.Nameservers, Searches: config.Searches}
@@ -188,29 +197,32 @@ func (c *Clients) group(p *Pod) int32 {
 			g.dns.Config.Options = append(g.dns.Config.Options, resolver.Option{Name: option.Name, Value: option.Value})
 		}
 	}
-	// What Shorthop says it did. If somebody else wrote that, a rule is
-	// recommended that changes nothing.
+	// What Shorthop says it did, which anybody may write: it must say nothing of
+	// what others get. If somebody else wrote it, a rule is recommended for this
+	// workload that changes nothing. Which rule of the policy decides is worked out,
+	// never read here.
 	var record struct {
-		Rule  string         `json:"rule"`
 		DNS   policy.DNSMode `json:"dns"`
 		Added struct {
 			Options     []string `json:"options"`
 			Nameservers int      `json:"nameservers"`
+			DNSPolicy   *string  `json:"dnsPolicy"`
 		} `json:"added"`
 	}
 	if text := p.Metadata.Annotations[policy.AnnotationInjected]; text != "" {
 		_ = json.Unmarshal([]byte(text), &record) // one that cannot be read says nothing
 	}
-	pod.Spec.DNSConfig = p.Spec.DNSConfig
 	if pod.HasOption("ndots") && !slices.Contains(record.Added.Options, "ndots") {
 		g.usersNdots = true
 	}
-	if record.Rule != policy.DefaultRule {
-		g.rule = record.Rule
-	}
 	if record.DNS == policy.DNSModeNodeLocal {
 		g.injected = record.Added.Nameservers
+		if own := record.Added.DNSPolicy; own != nil { // rules are asked about the pod as its user wrote it
+			pod.Spec.DNSPolicy = *own
+		}
 	}
+	c.decide(g.workload, &pod)
+	c.hinted.add(p, g.workload)
 	known := true
 	for _, container := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
 		var r resolver.Resolver
@@ -227,10 +239,11 @@ func (c *Clients) group(p *Pod) int32 {
 	if !known {
 		g.resolvers = nil
 	}
+	g.options, g.captured = p.resOptions(), p.captured()
 	switch {
-	case p.Spec.HostNetwork || p.Status.HostIP != "" && p.Status.HostIP == p.Status.PodIP:
+	case p.Spec.HostNetwork: // on Fargate all pods have their node's address
 		g.why = ReasonHostNetwork
-	case p.Spec.OS.Name == "windows" || p.Spec.NodeSelector["kubernetes.io/os"] == "windows":
+	case pod.IsWindows():
 		g.why = ReasonWindows
 	case p.Spec.DNSPolicy == "Default" || p.Spec.DNSPolicy == "None" && record.DNS != policy.DNSModeNodeLocal:
 		g.why = ReasonOwnDNS
@@ -243,7 +256,26 @@ func (c *Clients) group(p *Pod) int32 {
 		c.groups = append(c.groups, g)
 	}
 	c.groups[i].pods++
+	c.groups[i].mention(p)
 	return i
+}
+
+// decide notes which rule decides for a pod of a workload.
+func (c *Clients) decide(workload WorkloadKey, pod *policy.Pod) {
+	if c.ruleOf == nil {
+		return
+	}
+	d := c.decided[workload]
+	if d == nil {
+		d = &decided{}
+		c.decided[workload] = d
+	}
+	rule, known := c.ruleOf(workload.Namespace, pod)
+	if !known {
+		d.unsure = true
+	} else if !slices.Contains(d.rules, rule) {
+		d.rules = append(d.rules, rule)
+	}
 }
 
 // key tells groups apart.
@@ -255,7 +287,7 @@ func (g *group) key() string {
 		}
 		b.WriteByte('\n')
 	}
-	add(g.workload.Namespace, g.workload.Kind, g.workload.Name, string(g.why), g.dns.Policy, strconv.FormatBool(g.usersNdots), strconv.Itoa(g.injected), g.rule)
+	add(g.workload.Namespace, g.workload.Kind, g.workload.Name, string(g.why), g.dns.Policy, strconv.FormatBool(g.usersNdots), strconv.Itoa(g.injected), g.options, strconv.FormatBool(g.captured))
 	for _, r := range g.resolvers {
 		add(string(r))
 	}
@@ -275,7 +307,7 @@ func (g *group) key() string {
 // Namespaces are those of all pods, sorted.
 func (c *Clients) Namespaces() []string {
 	var names []string
-	for name := range c.namespaces {
+	for name := range c.names.namespaces {
 		names = append(names, name)
 	}
 	slices.Sort(names)
@@ -284,25 +316,29 @@ func (c *Clients) Namespaces() []string {
 
 // find returns the pod that an address belonged to at a time (0: not known). It is
 // an index into tenures, or below 0 with the reason.
-func (c *Clients) find(address []byte, unix int64) (index int32, why Reason) {
+//
+//	pods with the address at that time     whose it is
+//	none                                   nobody's that is known
+//	one of the host network                the node's
+//	some that have not ended by then       the latest's
+//	one that has ended, nothing says when  nobody's: what came after it may be of another
+func (c *Clients) find(r *querylog.Record) (index int32, why Reason) {
+	if len(r.Pod) > 0 {
+		return c.findPod(r)
+	}
+	address, unix := r.Client, r.Unix
 	owners := c.byAddress[string(address)]
-	switch len(owners) {
-	case 0:
+	if len(owners) == 0 {
 		if c.nodes[string(address)] {
 			return -1, ReasonHostNetwork
 		}
 		return -1, ReasonUnknownAddress
-	case 1:
-		if t := &c.tenures[owners[0]]; unix != 0 && (t.from > unix+clockSkew || t.to != 0 && unix > t.to+clockSkew) {
-			return -1, ReasonUnknownAddress
-		}
-		return owners[0], ""
 	}
 	if unix == 0 {
 		// Which pod does not matter if they are all alike. Pods of the host
 		// network are not, though what they say is the same.
 		for _, owner := range owners {
-			if c.groups[c.tenures[owner].group].why == ReasonHostNetwork {
+			if len(owners) > 1 && c.groups[c.tenures[owner].group].why == ReasonHostNetwork {
 				return -1, ReasonHostNetwork
 			}
 			if c.tenures[owner].group != c.tenures[owners[0]].group {
@@ -311,24 +347,59 @@ func (c *Clients) find(address []byte, unix int64) (index int32, why Reason) {
 		}
 		return owners[0], ""
 	}
-	// The latest that had been created by then.
+	skew := int64(0)
+	if len(owners) == 1 {
+		skew = clockSkew
+	}
 	best := int32(-1)
 	for _, owner := range owners {
 		t := &c.tenures[owner]
-		if c.groups[t.group].why == ReasonHostNetwork {
+		if len(owners) > 1 && c.groups[t.group].why == ReasonHostNetwork {
 			return -1, ReasonHostNetwork
 		}
-		if t.from > unix || t.to != 0 && unix > t.to {
+		if t.from > unix+skew || t.to != 0 && unix > t.to+skew {
 			continue
 		}
 		if best < 0 || t.from > c.tenures[best].from {
 			best = owner
 		}
 	}
-	if best < 0 {
+	switch {
+	case best >= 0:
+		return best, ""
+	case len(owners) > 1:
 		return -1, ReasonReusedAddress
 	}
+	return -1, ReasonUnknownAddress
+}
+
+// findPod returns the pod that a record names. Of several with that name, as of a
+// StatefulSet's over time, it is the one that was there.
+func (c *Clients) findPod(r *querylog.Record) (index int32, why Reason) {
+	var buffer [maxPodKey]byte
+	owners := c.byPod[string(appendPodKey(buffer[:0], r.Namespace, r.Pod))]
+	if len(owners) == 0 {
+		return -1, ReasonUnknownPod
+	}
+	best := owners[len(owners)-1]
+	for _, owner := range owners {
+		if t := &c.tenures[owner]; r.Unix != 0 && t.from <= r.Unix+clockSkew && (t.to == 0 || r.Unix <= t.to+clockSkew) {
+			best = owner
+		}
+	}
 	return best, ""
+}
+
+// maxPodKey is as long as the names of a namespace and of a pod can be.
+const maxPodKey = 63 + 1 + 253
+
+// podKey is a pod by its namespace and name.
+func podKey(namespace, name []byte) []byte {
+	return appendPodKey(nil, namespace, name)
+}
+
+func appendPodKey(key, namespace, name []byte) []byte {
+	return append(append(append(key, namespace...), '/'), name...)
 }
 
 // clockSkew in seconds is how far a log's clock may be from the API server's.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/shorthop/shorthop/pkg/advisor/querylog"
 	"github.com/shorthop/shorthop/pkg/resolver"
+	"github.com/shorthop/shorthop/pkg/resolverhint"
 )
 
 const (
@@ -26,8 +27,11 @@ const (
 type Skipped struct {
 	// Other lines are of something else, for example of another plugin.
 	Other int64 `json:"other"`
-	// Malformed lines began as one of a query, or are longer than any.
+	// Malformed lines began as one of a query, have one in a shape that is not read, or
+	// are longer than any.
 	Malformed int64 `json:"malformed"`
+	// Requests are the questions of sources that have an answer to each, which counts.
+	Requests int64 `json:"requests,omitzero"`
 }
 
 // Progress is how far a Collector is.
@@ -43,20 +47,25 @@ type Collector struct {
 	node    resolver.Node
 	shards  [shards]*shard
 	tally   tally
-	logs    int
+	logs    []countedLog
+	tooLong int64 // lines of the log that is being read
 	seed    maphash.Seed
+	suffix  []byte // of the cluster's names
 }
 
 // tally is what is counted for a whole log.
 type tally struct {
 	lines, queries, bytes int64
 	skipped               Skipped
-	results               [querylog.Results]int64
-	types                 [querylog.Types]int64
+	kinds                 kinds
+	forms                 [querylog.Forms]int64
+	unread                unread
+	inCluster             int64 // in the cluster's domain, as assumed
 	first, last           int64 // Unix seconds, 0 without timestamps
 	untimed               int64
 	unknown               map[string]*unknownClient
 	unattributed          map[Reason]int64
+	sample                sample
 }
 
 // unknownClient is an address that queries cannot be attributed to a pod by.
@@ -66,7 +75,7 @@ type unknownClient struct {
 }
 
 func newTally() tally {
-	return tally{unknown: make(map[string]*unknownClient), unattributed: make(map[Reason]int64)}
+	return tally{unknown: make(map[string]*unknownClient), unattributed: make(map[Reason]int64), sample: newSample()}
 }
 
 func (t *tally) add(other *tally) {
@@ -74,17 +83,19 @@ func (t *tally) add(other *tally) {
 	t.queries += other.queries
 	t.skipped.Other += other.skipped.Other
 	t.skipped.Malformed += other.skipped.Malformed
-	for i := range t.results {
-		t.results[i] += other.results[i]
+	t.skipped.Requests += other.skipped.Requests
+	for form, n := range other.forms {
+		t.forms[form] += n
 	}
-	for i := range t.types {
-		t.types[i] += other.types[i]
-	}
+	t.unread.add(&other.unread)
+	t.kinds.add(&other.kinds)
+	t.inCluster += other.inCluster
 	if other.first != 0 && (t.first == 0 || other.first < t.first) {
 		t.first = other.first
 	}
 	t.last = max(t.last, other.last)
 	t.untimed += other.untimed
+	t.sample.add(&other.sample)
 	for why, n := range other.unattributed {
 		t.unattributed[why] += n
 	}
@@ -105,6 +116,7 @@ func NewCollector(parser *querylog.Parser, clients *Clients, node resolver.Node)
 		node.ClusterDNS = []string{"0.0.0.0"} // any: without one, kubelet falls back to the node's file
 	}
 	c := &Collector{parser: parser, clients: clients, node: node, tally: newTally(), seed: maphash.MakeSeed()}
+	c.suffix = []byte("." + node.ClusterDomain)
 	suffixes := func(group int32) []string {
 		conf, _ := node.ResolvConf(clients.groups[group].dns)
 		return dotted(conf.Searches)
@@ -118,25 +130,35 @@ func NewCollector(parser *querylog.Parser, clients *Clients, node resolver.Node)
 // query is a line that has been taken apart and belongs to a pod.
 type query struct {
 	hash   uint64 // of the name
+	line   uint64 // what lineOf says
 	offset uint32 // of the name in the block
 	length uint16
 	kind   uint8 // type and result
+	noData bool  // an OK that is known to have no address
 	tenure int32
 	source uint32
+	unix   uint32 // 0 where it is not known
+	// transport and source are for which resolver wrote it.
+	transport resolverhint.Transport
 }
 
 // block is a piece of a log, whole lines.
 type block struct {
+	log     int32
 	data    []byte
 	queries []query
 	parsed  chan struct{}
 	readers atomic.Int32
 }
 
-// Read counts a log, up to its end. tell, if not nil, is called now and then. The
-// error is the reader's; what was read before counts.
-func (c *Collector) Read(r io.Reader, tell func(Progress)) error {
-	c.logs++
+// Read is ReadLog for a log without a name.
+func (c *Collector) Read(r io.Reader, tell func(Progress)) error { return c.ReadLog("", r, tell) }
+
+// ReadLog counts a log, up to its end. tell, if not nil, is called now and then. The
+// error is the reader's; what was read before counts, and the log as one that breaks
+// off.
+func (c *Collector) ReadLog(name string, r io.Reader, tell func(Progress)) error {
+	log := int32(len(c.logs))
 	free := make(chan *block, 8)
 	for range cap(free) {
 		free <- &block{data: make([]byte, blockSize)}
@@ -160,23 +182,27 @@ func (c *Collector) Read(r io.Reader, tell func(Progress)) error {
 	for i := range tallies {
 		tallies[i] = newTally()
 		parsing.Go(func() {
+			l, u := lines{Collector: c, t: &tallies[i]}, querylog.Unwrapper{Parser: c.parser}
 			for b := range work {
-				c.parse(b, &tallies[i])
+				l.parse(&u, b)
 				close(b.parsed)
 			}
 		})
 	}
-	lines := int64(0)
-	err := c.split(r, func() *block { return <-free }, func(b *block) {
+	read := int64(0)
+	cut := false
+	input := &countedReader{r: r}
+	err := c.split(querylog.NewDocuments(input), &cut, func() *block { return <-free }, func(b *block) {
+		b.log = log
 		b.parsed = make(chan struct{})
 		b.readers.Store(shards)
+		read += int64(bytes.Count(b.data, []byte("\n"))) // parsing changes them
 		work <- b
 		for i := range ordered {
 			ordered[i] <- b
 		}
-		lines += int64(bytes.Count(b.data, []byte("\n")))
 		if tell != nil {
-			tell(Progress{Bytes: c.tally.bytes, Lines: c.tally.lines + lines})
+			tell(Progress{Bytes: c.tally.bytes + input.n, Lines: c.tally.lines + read})
 		}
 	})
 	close(work)
@@ -185,15 +211,34 @@ func (c *Collector) Read(r io.Reader, tell func(Progress)) error {
 		close(ordered[i])
 	}
 	counting.Wait()
+	one := newTally()
 	for i := range tallies {
-		c.tally.add(&tallies[i])
+		one.add(&tallies[i])
 	}
+	one.skipped.Malformed += c.tooLong
+	one.lines += c.tooLong
+	c.tooLong = 0
+	c.tally.bytes += input.n
+	source := one.source(name, input.n)
+	switch {
+	case err != nil:
+		source.BreaksOff = err.Error()
+	case cut:
+		source.BreaksOff = "it ends in the middle of a line"
+	}
+	c.logs = append(c.logs, source)
+	c.tally.add(&one)
 	return err
 }
 
+// Missing notes a log that could not be read at all.
+func (c *Collector) Missing(name, why string) {
+	c.logs = append(c.logs, countedLog{LogSource: LogSource{Name: name, BreaksOff: why, Missing: true}})
+}
+
 // split cuts what it reads into blocks of whole lines. A line that fits in no block
-// is skipped.
-func (c *Collector) split(r io.Reader, take func() *block, give func(*block)) error {
+// is skipped. cut tells whether it ends in the middle of a line.
+func (c *Collector) split(r io.Reader, cut *bool, take func() *block, give func(*block)) error {
 	var (
 		rest     []byte // of the block before: the beginning of a line
 		skipping bool   // in a line that is too long
@@ -202,8 +247,7 @@ func (c *Collector) split(r io.Reader, take func() *block, give func(*block)) er
 	for {
 		b.data = b.data[:cap(b.data)]
 		n := copy(b.data, rest)
-		read, err := io.ReadFull(r, b.data[n:])
-		c.tally.bytes += int64(read)
+		read, err := fill(r, b.data[n:])
 		data := b.data[:n+read]
 		ended := err != nil
 		if skipping {
@@ -216,10 +260,9 @@ func (c *Collector) split(r io.Reader, take func() *block, give func(*block)) er
 		}
 		end := len(data)
 		if !ended {
-			end = bytes.LastIndexByte(data, '\n') + 1
-			if len(data)-end > querylog.MaxLine {
-				c.tally.lines++
-				c.tally.skipped.Malformed++
+			end = querylog.WholeLines(data)
+			if len(data)-end > querylog.MaxUnit {
+				c.tooLong++
 				skipping = true
 			}
 		}
@@ -230,78 +273,56 @@ func (c *Collector) split(r io.Reader, take func() *block, give func(*block)) er
 			rest = append(rest[:0], data[end:]...)
 		}
 		b.data = b.data[:copy(b.data, data[:end])]
+		if ended {
+			*cut = c.cutOff(b.data) || skipping
+		}
 		give(b)
 		b = next
 		switch {
-		case errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
+		case errors.Is(err, io.EOF):
 			return nil
+		case errors.Is(err, io.ErrUnexpectedEOF):
+			return errors.New("it ends in the middle: was it cut off?")
 		case err != nil:
 			return fmt.Errorf("read log: %w", err)
 		}
 	}
 }
 
-// parse takes the lines of a block apart.
-func (c *Collector) parse(b *block, t *tally) {
-	b.queries = b.queries[:0]
-	var r querylog.Record
-	data := b.data
-	offset := 0
-	for offset < len(data) {
-		end := bytes.IndexByte(data[offset:], '\n')
-		if end < 0 {
-			end = len(data)
-		} else {
-			end += offset
-		}
-		line := data[offset:end]
-		lineAt := offset
-		offset = end + 1
-		if n := len(line); n > 0 && line[n-1] == '\r' {
-			line = line[:n-1]
-		}
-		if len(line) == 0 {
-			continue
-		}
-		t.lines++
-		switch c.parser.Parse(line, &r) {
-		case querylog.Other:
-			t.skipped.Other++
-			continue
-		case querylog.Malformed:
-			t.skipped.Malformed++
-			continue
-		case querylog.Query:
-		}
-		t.queries++
-		t.results[r.Result]++
-		t.types[r.Type]++
-		if r.Unix == 0 {
-			t.untimed++
-		} else {
-			if t.first == 0 || r.Unix < t.first {
-				t.first = r.Unix
-			}
-			t.last = max(t.last, r.Unix)
-		}
-		index, why := c.clients.find(r.Client, r.Unix)
-		if index < 0 {
-			t.unattributed[why]++
-			if u := t.unknown[string(r.Client)]; u != nil {
-				u.queries++
-			} else if len(t.unknown) < maxUnknown {
-				t.unknown[string(r.Client)] = &unknownClient{why, 1}
-			}
-			continue
-		}
-		b.queries = append(b.queries, query{
-			hash: maphash.Bytes(c.seed, r.Name),
-			// Both slices end where the block's array does.
-			offset: uint32(lineAt + cap(line) - cap(r.Name)),
-			length: uint16(len(r.Name)),
-			kind:   uint8(r.Type)*querylog.Results + uint8(r.Result),
-			tenure: index,
-			source: r.Source,
-		})
+// cutOff tells whether a log's end is that of a line that was cut: it has no newline,
+// and is no query of its own.
+func (c *Collector) cutOff(data []byte) bool {
+	last := bytes.Clone(data[bytes.LastIndexByte(data, '\n')+1:])
+	if len(last) == 0 {
+		return false
 	}
+	var r querylog.Record
+	if querylog.InJSON(last) {
+		return last[len(last)-1] != '}' && last[len(last)-1] != ']'
+	}
+	return c.parser.Parse(last, &r) != querylog.Query
+}
+
+// countedReader counts what is read, before documents are taken apart.
+type countedReader struct {
+	r io.Reader
+	n int64
+}
+
+func (r *countedReader) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	r.n += int64(n)
+	return n, err
+}
+
+// fill reads until the buffer is full. It differs from io.ReadFull in that a
+// reader's own io.ErrUnexpectedEOF, of a compressed file or a connection that was
+// cut, is told from the end.
+func fill(r io.Reader, buffer []byte) (n int, err error) {
+	for n < len(buffer) && err == nil {
+		var read int
+		read, err = r.Read(buffer[n:])
+		n += read
+	}
+	return n, err
 }

@@ -23,7 +23,7 @@ func webPod() *advisor.Pod {
 	p := &advisor.Pod{Metadata: advisor.Metadata{PodMetadata: policy.PodMetadata{
 		Namespace: "shop", Name: "web-0", OwnerReferences: []policy.OwnerReference{{Kind: "StatefulSet", Name: "web", Controller: true}},
 	}}}
-	p.Spec.Containers = []advisor.Container{{Image: "web:1"}}
+	p.Spec.Containers = []advisor.Container{{ContainerImage: policy.ContainerImage{Image: "web:1"}}}
 	p.Status.Phase, p.Status.PodIP = "Running", "10.0.0.1"
 	return p
 }
@@ -31,7 +31,7 @@ func webPod() *advisor.Pod {
 // read reads a log in which the only pod is web in shop.
 func read(t testing.TB, log io.Reader) (*advisor.Report, error) {
 	t.Helper()
-	clients := advisor.NewClients(nil)
+	clients := advisor.NewClients(nil, nil)
 	clients.Add(webPod())
 	collector := advisor.NewCollector(new(querylog.Parser), clients, resolver.Node{
 		ClusterDomain: "cluster.local", Host: resolver.ResolvConf{Searches: []string{}},
@@ -89,7 +89,7 @@ func TestWhatALogTells(t *testing.T) {
 		"a name with a dot at its end":                                {line(1, 1, "A", "api.example.com", "NOERROR"), "api.example.com. x1", 1},
 		"SRV of a Service in another namespace":                       {chain(1, "SRV", "_http._tcp.db.data", "_http._tcp.db.data.svc.cluster.local"), "_http._tcp.db.data x1", 4},
 		"AAAA only":                                                   {chain(1, "AAAA", "db.data", "db.data.svc.cluster.local"), "db.data x1", 2},
-		"reverse lookups":                                             {line(1, 1, "PTR", "1.0.0.10.in-addr.arpa", "NXDOMAIN"), "1.0.0.10.in-addr.arpa x1", 1},
+		"reverse lookups":                                             {line(1, 1, "PTR", "1.0.0.10.in-addr.arpa", "NXDOMAIN"), "1.0.0.10.in-addr.arpa. x1", 1},
 		"NODATA goes on": {
 			strings.ReplaceAll(both(1, "api.example.com", "api.example.com"), `api.example.com.cluster.local. udp 50 false 512" NXDOMAIN`, `api.example.com.cluster.local. udp 50 false 512" NOERROR`),
 			"api.example.com x1", 1,
@@ -98,6 +98,11 @@ func TestWhatALogTells(t *testing.T) {
 		"a chain that shares steps with shorter ones": {
 			both(1, "db.shop.svc", "db.shop.svc.cluster.local") + both(3, "db.shop", "db.shop.svc.cluster.local") + both(5, "db", "db.shop.svc.cluster.local") + both(7, "db", "db.shop.svc.cluster.local"),
 			"db x2, db.shop x1, db.shop.svc x1", 3,
+		},
+		"NODATA goes on where a shorter name shares the step": {
+			strings.ReplaceAll(chain(1, "AAAA", "db-0.db.shop.svc", "")+chain(3, "AAAA", "db-0.db", ""),
+				`db-0.db.shop.svc.cluster.local. udp 50 false 512" NXDOMAIN`, `db-0.db.shop.svc.cluster.local. udp 50 false 512" NOERROR`),
+			"db-0.db x1, db-0.db.shop.svc x1", 4,
 		},
 		"the whole name of a Service": {both(1, "db.data.svc.cluster.local", "db.data.svc.cluster.local"), "db.data.svc.cluster.local x1", 1},
 	} {
@@ -113,6 +118,34 @@ func TestWhatALogTells(t *testing.T) {
 			}
 			if diff := cmp.Diff([]any{test.names, test.ndots}, []any{names(w), w.Recommendation.Ndots}); diff != "" {
 				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestPodsForWindowsGetNoAdvice(t *testing.T) {
+	t.Parallel()
+	for name, spec := range map[string]string{
+		"by their OS":         `{"os": {"name": "windows"}}`,
+		"by a node selector":  `{"nodeSelector": {"kubernetes.io/os": "windows"}}`,
+		"by the older label":  `{"nodeSelector": {"beta.kubernetes.io/os": "windows"}}`,
+		"not: they are Linux": `{"os": {"name": "linux"}, "nodeSelector": {"beta.kubernetes.io/os": "linux"}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pod := webPod()
+			if err := json.Unmarshal([]byte(spec), &pod.Spec); err != nil {
+				t.Fatal(err)
+			}
+			clients := advisor.NewClients(nil, nil)
+			clients.Add(pod)
+			collector := advisor.NewCollector(new(querylog.Parser), clients, resolver.Node{ClusterDomain: "cluster.local"})
+			if err := collector.Read(strings.NewReader(chain(1, "A", "db.data", "db.data.svc.cluster.local")), nil); err != nil {
+				t.Fatal(err)
+			}
+			w := collector.Report(advisor.Settings{}).Workloads[0]
+			if got, want := w.Reason == advisor.ReasonWindows, !strings.HasPrefix(name, "not"); got != want {
+				t.Errorf("reason %q", w.Reason)
 			}
 		})
 	}
@@ -215,4 +248,56 @@ func FuzzCollector(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestLinesThatAreReadAgainCountOnce: a copy of a log, in one file or in two, and logs
+// that overlap, say what the log says.
+func TestLinesThatAreReadAgainCountOnce(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	for i := range 200 {
+		at := fmt.Sprintf("2026-01-02T03:%02d:%02dZ ", i/60, i%60)
+		for l := range strings.Lines(chain(1000+2*i, "A", fmt.Sprintf("api%d.example.com", i), fmt.Sprintf("api%d.example.com", i))) {
+			b.WriteString(at + l)
+		}
+	}
+	whole := b.String()
+	middle := strings.Index(whole, "2026-01-02T03:01:30Z")
+	end := strings.Index(whole, "2026-01-02T03:02:30Z")
+	report := func(logs ...string) *advisor.Report {
+		clients := advisor.NewClients(nil, nil)
+		clients.Add(webPod())
+		collector := advisor.NewCollector(new(querylog.Parser), clients, resolver.Node{
+			ClusterDomain: "cluster.local", Host: resolver.ResolvConf{Searches: []string{}},
+		})
+		for _, log := range logs {
+			if err := collector.Read(strings.NewReader(log), nil); err != nil {
+				t.Error(err)
+			}
+		}
+		return collector.Report(advisor.Settings{Names: -1})
+	}
+	once := report(whole)
+	for what, logs := range map[string][]string{
+		"a copy":                {whole, whole},
+		"three copies":          {whole, whole, whole},
+		"a copy in one file":    {whole + whole},
+		"windows that overlap":  {whole[:end], whole[middle:]},
+		"the later one first":   {whole[middle:], whole[:end]},
+		"a part that is inside": {whole, whole[middle:end]},
+	} {
+		again := report(logs...)
+		if diff := cmp.Diff(once.Workloads[0].Names, again.Workloads[0].Names); diff != "" {
+			t.Errorf("%s (-once +again):\n%s", what, diff)
+		}
+		if once.Workloads[0].Queries != again.Workloads[0].Queries {
+			t.Errorf("%s: %d queries, once %d", what, again.Workloads[0].Queries, once.Workloads[0].Queries)
+		}
+		told := slices.ContainsFunc(again.Source.Gaps, func(g advisor.Gap) bool {
+			return g.Code == advisor.GapReadTwice && g.Confidence == advisor.ConfidenceHigh
+		})
+		if !told {
+			t.Errorf("%s is not told: %v", what, again.Source.Gaps)
+		}
+	}
 }

@@ -13,6 +13,8 @@ const (
 	ReasonOwnDNS Reason = "own_dns"
 	// ReasonUnknownAddress means: no pod had the address at that time.
 	ReasonUnknownAddress Reason = "unknown_address"
+	// ReasonUnknownPod means: the record names a pod that is not in the list.
+	ReasonUnknownPod Reason = "unknown_pod"
 	// ReasonReusedAddress means: several pods had the address, and the log does not
 	// tell when.
 	ReasonReusedAddress Reason = "reused_address"
@@ -27,6 +29,12 @@ const (
 	ReasonUsersNdots Reason = "users_ndots"
 	// ReasonExcludedNamespace means: the policy never touches the namespace.
 	ReasonExcludedNamespace Reason = "excluded_namespace"
+	// ReasonDNSCapture means: a mesh answers the names of Services itself, so that the
+	// log has names from outside only.
+	ReasonDNSCapture Reason = "dns_capture"
+	// ReasonLowConfidence means: the confidence is low, or below the least that is
+	// wanted.
+	ReasonLowConfidence Reason = "low_confidence"
 	// ReasonNothingSaved means: what is in force is the best already.
 	ReasonNothingSaved Reason = "nothing_saved"
 )
@@ -42,6 +50,8 @@ func (r Reason) Sentence() string {
 		return "The pod has dnsPolicy Default or None, which Shorthop leaves alone."
 	case ReasonUnknownAddress:
 		return "No pod in the list had this address at the time of the query."
+	case ReasonUnknownPod:
+		return "The record names a pod that is not in the list: list the pods while they are there, and give every list with --pods."
 	case ReasonReusedAddress:
 		return "Several pods had this address, and the log does not say which one asked."
 	case ReasonAutopath:
@@ -52,6 +62,10 @@ func (r Reason) Sentence() string {
 		return "The pods set ndots themselves, which Shorthop never changes."
 	case ReasonExcludedNamespace:
 		return "The policy excludes the namespace."
+	case ReasonDNSCapture:
+		return "A mesh captures DNS and answers the names of Services itself: the log has names from outside only, and what else is looked up cannot be seen."
+	case ReasonLowConfidence:
+		return "The confidence is low, or below what is wanted: it is not applied."
 	case ReasonNothingSaved:
 		return "No value saves queries."
 	}

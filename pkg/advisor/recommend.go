@@ -21,12 +21,17 @@ const maxNdots = 5
 // asked for may belong to somebody else.
 //
 // A resolver that cannot have left this log (today it would ask for what nobody
-// asked for) is not the pod's. If that leaves none, ndots must stay above the dots.
+// asked for) is not the pod's. If that leaves none, ndots must stay above the dots;
+// but a name for which the search list was never asked, though it should have been,
+// had a dot at its end.
 type judge struct {
 	conf      resolver.ResolvConf
 	resolvers []resolver.Resolver // those the pod may have
 	known     bool                // whether that is known
 	memory    map[string]verdict
+	// hinted, if not nil, is enough for an ndots from hintedFrom on.
+	hinted     *judge
+	hintedFrom int
 }
 
 // verdict is about lookups that went one way, for each ndots from 1.
@@ -35,11 +40,10 @@ type verdict struct {
 	steps [maxNdots]int // queries for each type
 }
 
+// newJudge judges by the resolvers that are known, all if none is.
 func newJudge(conf resolver.ResolvConf, known []resolver.Resolver) *judge {
-	j := &judge{conf: conf, resolvers: known, known: len(known) > 0, memory: make(map[string]verdict)}
-	if !j.known {
-		j.resolvers = resolver.Resolvers()
-	}
+	j := &judge{conf: conf, memory: make(map[string]verdict)}
+	j.resolvers, j.known = resolversOf(&group{resolvers: known})
 	return j
 }
 
@@ -77,6 +81,9 @@ func (j *judge) key(l *lookup) string {
 	if l.rooted() {
 		b = append(b, '.')
 	}
+	if l.alone {
+		b = append(b, '1')
+	}
 	if !plain(l.name) {
 		b = append(b, l.name...)
 	}
@@ -106,12 +113,12 @@ func plain(name string) bool {
 }
 
 func (j *judge) evaluate(l *lookup) verdict {
-	var v verdict
+	var v, rooted verdict
+	for i := range rooted.safe {
+		rooted.safe[i], rooted.steps[i] = true, 1
+	}
 	if l.rooted() || l.name == "." {
-		for i := range v.safe {
-			v.safe[i], v.steps[i] = true, 1
-		}
-		return v
+		return rooted
 	}
 	known := make(map[string]resolver.Outcome, len(l.steps))
 	for i := range l.steps {
@@ -144,7 +151,7 @@ func (j *judge) evaluate(l *lookup) verdict {
 	possible := 0
 	for _, r := range j.resolvers {
 		today, now, inTheDark := try(r, j.conf)
-		if inTheDark || l.end >= 0 && today.Name() != l.steps[l.end].name || l.end < 0 && today.Status == resolver.Found || now == 0 {
+		if inTheDark || l.end >= 0 && today.Name() != l.steps[l.end].name || l.end < 0 && today.Status == resolver.Found || now == 0 || l.alone && now > 1 {
 			continue
 		}
 		possible++
@@ -158,14 +165,41 @@ func (j *judge) evaluate(l *lookup) verdict {
 			}
 		}
 	}
-	if possible == 0 {
+	switch {
+	case possible == 0 && l.alone:
+		return rooted
+	case possible == 0 && l.nowhere():
+		for i := range v.safe {
+			v.safe[i], v.steps[i] = true, len(l.steps)
+		}
+	case possible == 0:
 		for i := range v.safe {
 			ndots := i + 1
 			v.safe[i] = ndots > l.dots() || ndots == ndotsOf(j.conf)
 			v.steps[i] = 1
+			if v.safe[i] {
+				v.steps[i] = l.seen()
+			}
 		}
 	}
 	return v
+}
+
+// nowhere tells whether nothing that the lookup can ask for exists, so that the order
+// does not matter.
+func (l *lookup) nowhere() bool {
+	return l.end < 0 && !slices.ContainsFunc(l.steps, func(s step) bool { return s.outcome != nxDomain && s.outcome != noData })
+}
+
+// seen is how many steps of the lookup are known.
+func (l *lookup) seen() int {
+	n := 0
+	for i := range l.steps {
+		if l.steps[i].outcome != unknownStep {
+			n++
+		}
+	}
+	return max(n, 1)
 }
 
 // candidates counts the names that a lookup asks for: the copies for several
@@ -181,56 +215,71 @@ func candidates(l resolver.Lookup) int {
 	return n
 }
 
-// inCluster tells whether a name that has no answer today looks like one of a
-// Service: it may have one tomorrow.
-func (l *lookup) inCluster(namespaces map[string]bool) bool {
-	if l.end >= 0 || l.rooted() {
+// needsRoom tells whether a lookup needs more ndots than its name has dots, whatever
+// the answers of now:
+//
+//	it has no answer, and may be a Service's or its pod's that is not ready
+//	it has its answer through a search domain, and ends as names of the Internet do
+//	(api.app in namespace app): who has the name outside would answer first
+//	it has its answer outside, and is what a Service in a namespace that there is would
+//	be called: that Service may not be ready
+func (e *evidence) needsRoom(l *lookup, names *clusterNames) bool {
+	if l.rooted() || l.name == "." || l.dots() >= maxNdots {
 		return false
 	}
-	labels := strings.Split(l.name, ".")
-	last := labels[len(labels)-1]
-	switch n := len(labels); {
-	case n == 1:
-		return true
-	case last == "svc":
-		return n >= 3
-	case namespaces[last]:
-		return n == 2
+	if l.end < 0 {
+		return names.mayBe(l.name, e.group.workload.Namespace, dotted(e.conf.Searches))
 	}
-	return false
+	if l.steps[l.end].name == l.name {
+		return names.serviceToBe(l.name)
+	}
+	return l.dots() > 0 && publicSuffix(l.name[strings.LastIndexByte(l.name, '.')+1:])
 }
 
 // evidence is what the queries of a group of pods say.
 type evidence struct {
-	group   *group
-	conf    resolver.ResolvConf
-	tally   groupTally
-	lookups []lookup
+	group *group
+	id    int32 // the group's index
+	// conf is the resolv.conf in force, and ownNdots tells that its ndots is one that
+	// the pods set themselves.
+	conf     resolver.ResolvConf
+	ownNdots bool
+	tally    groupTally
+	lookups  []lookup
+	// foreign is queries of pods of other namespaces, expected and missing those of
+	// the lookups, all and those that the log does not have.
+	foreign, expected, missing int64
+	// floor is the ndots that names in the containers' settings need, and floorBy
+	// one of these names.
+	floor   int
+	floorBy string
 	// verdicts belong to the lookups.
 	verdicts []verdict
 	// safe and queries are for each ndots from 1. queries are all of the group.
 	safe    [maxNdots]bool
 	queries [maxNdots]int64
 	why     Reason
+	// contradiction is between what is known of the resolver and the queries.
+	contradiction string
 }
 
 // judgeGroup says what becomes of a group's lookups under each ndots.
-func judgeGroup(e *evidence, namespaces map[string]bool) {
-	j := newJudge(e.conf, e.group.resolvers)
+func judgeGroup(e *evidence, j *judge, names *clusterNames) {
+	e.raise(names)
 	current := ndotsOf(e.conf)
 	e.verdicts = make([]verdict, len(e.lookups))
 	for i := range e.safe {
-		e.safe[i] = i+1 >= e.tally.floor || i+1 == current
+		e.safe[i] = i+1 >= max(e.tally.floor, e.floor) || i+1 == current
 	}
 	var explained int64
 	for i := range e.lookups {
 		l := &e.lookups[i]
-		v := j.lookup(l)
-		if l.inCluster(namespaces) {
-			// What it costs and says with the search list is not known, but that
-			// it needs it is.
+		v := j.hint(j.lookup(l), l)
+		if e.needsRoom(l, names) {
+			// What it costs and says with the search list may not be known, but that
+			// it needs it is. Where it has an answer, what is in force keeps it.
 			for n := range v.safe {
-				v.safe[n] = n+1 > l.dots()
+				v.safe[n] = n+1 > l.dots() || l.end >= 0 && n+1 == current
 			}
 		}
 		e.verdicts[i] = v
@@ -252,6 +301,20 @@ func judgeGroup(e *evidence, namespaces map[string]bool) {
 	}
 }
 
+// raise keeps room for names of the cluster in the containers' settings that the log
+// does not have.
+func (e *evidence) raise(names *clusterNames) {
+	lookedUp := make(map[string]bool, len(e.lookups))
+	for i := range e.lookups {
+		lookedUp[e.lookups[i].name] = true
+	}
+	for _, host := range names.mentioned(e.group) {
+		if needs := strings.Count(host, ".") + 1; needs > e.floor && !lookedUp[host] {
+			e.floor, e.floorBy = needs, host
+		}
+	}
+}
+
 // stepsToday is how many names the lookup asked for.
 func (l *lookup) stepsToday(v verdict, current int) int {
 	if current >= 1 && current <= maxNdots {
@@ -269,13 +332,13 @@ func (l *lookup) stepsToday(v verdict, current int) int {
 	return n
 }
 
-// best picks the ndots with the fewest queries among those that are safe for all
-// groups, the lowest if several are equal. ok is false if none is.
-func best(groups []*evidence) (ndots int, queries int64, ok bool) {
+// best picks the ndots with the fewest queries among those from a floor on that are
+// safe for all groups, the lowest if several are equal. ok is false if none is.
+func best(groups []*evidence, floor int) (ndots int, queries int64, ok bool) {
 	queries = math.MaxInt64
 	for i := range maxNdots {
 		var sum int64
-		safe := true
+		safe := i+1 >= floor
 		for _, e := range groups {
 			safe = safe && e.safe[i]
 			sum += e.queries[i]

@@ -1,9 +1,12 @@
 package advisor_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -26,11 +29,30 @@ func inject(p *advisor.Pod, ndots string, fallbacks ...string) {
 		`{"dns":"NodeLocal","added":{"options":["ndots"],"nameservers":%d,"searches":3}}`, 1+len(fallbacks))}
 }
 
+// often is a log that is there for two hours, every minute, from other ports.
+func often(log string) string {
+	var b strings.Builder
+	for n := range 120 {
+		for line := range strings.Lines(log) {
+			at := strings.Index(line, "10.0.0.1:") + len("10.0.0.1:")
+			port, rest, _ := strings.Cut(line[at:], " ")
+			number, _ := strconv.Atoi(port)
+			fmt.Fprintf(&b, "2026-01-02T%02d:%02d:00Z %s%d %s", 3+n/60, n%60, line[:at], number+100*n, rest)
+		}
+	}
+	return b.String()
+}
+
 // recommend is the only workload of a log, web in shop.
 func recommend(t *testing.T, r resolver.Resolver, change func(*advisor.Pod), settings advisor.Settings, log string) *advisor.Workload {
 	t.Helper()
-	clients := advisor.NewClients(func(string) resolver.Resolver { return r })
+	clients := advisor.NewClients(func(string) resolver.Resolver { return r }, nil)
 	pod := webPod()
+	started := time.Date(2026, 1, 2, 3, 30, 0, 0, time.UTC)
+	status := `[{"restartCount": 1, "state": {"running": {"startedAt": "` + started.Format(time.RFC3339) + `"}}}]`
+	if err := json.Unmarshal([]byte(status), &pod.Status.ContainerStatuses); err != nil {
+		t.Fatal(err)
+	}
 	change(pod)
 	clients.Add(pod)
 	collector := advisor.NewCollector(new(querylog.Parser), clients, resolver.Node{
@@ -77,11 +99,12 @@ func TestReasonsNotToApply(t *testing.T) {
 		"nothing is saved":                     {func(*advisor.Pod) {}, advisor.Settings{}, line(1, 1, "A", "api.example.com", "NOERROR"), advisor.ReasonNothingSaved},
 		"the pods set ndots":                   {usersNdots, advisor.Settings{}, external, advisor.ReasonUsersNdots},
 		"the namespace is excluded":            {func(*advisor.Pod) {}, advisor.Settings{ExcludedNamespaces: []string{"shop"}}, external, advisor.ReasonExcludedNamespace},
+		"the namespace begins like excluded":   {func(*advisor.Pod) {}, advisor.Settings{ExcludedNamespaces: []string{"kube-system", "sh*"}}, external, advisor.ReasonExcludedNamespace},
 		"the namespace is excluded before all": {usersNdots, advisor.Settings{ExcludedNamespaces: []string{"shop"}}, external, advisor.ReasonExcludedNamespace},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := recommend(t, resolver.Glibc, test.change, test.settings, test.log)
+			w := recommend(t, resolver.Glibc, test.change, test.settings, often(test.log))
 			if w.Recommendation == nil || w.Reason != test.want || w.ReasonText != test.want.Sentence() || (test.want == "") != w.Recommendation.Apply {
 				t.Errorf("reason %q (%s), recommendation %+v; want %q", w.Reason, w.ReasonText, w.Recommendation, test.want)
 			}
@@ -91,10 +114,11 @@ func TestReasonsNotToApply(t *testing.T) {
 
 func TestFallbackOfMusl(t *testing.T) {
 	t.Parallel()
-	log := chain(1, "A", "api.example.com", "api.example.com") + chain(1, "AAAA", "api.example.com", "api.example.com")
+	log := chain(1, "A", "api.example.com", "api.example.com") + chain(1, "AAAA", "api.example.com", "api.example.com") +
+		line(2, 1, "A", "web.shop.svc.cluster.local", "NOERROR") + line(2, 2, "AAAA", "web.shop.svc.cluster.local", "NOERROR")
 	rest := func(drop bool, servers ...string) *advisor.Fallback {
 		n := int64(len(servers))
-		return &advisor.Fallback{Servers: servers, Queries: 8 * n, Then: 2 * n, Drop: drop}
+		return &advisor.Fallback{Servers: servers, Queries: 120 * 10 * n, Then: 120 * 4 * n, Drop: drop}
 	}
 	twoServers := func(p *advisor.Pod) { inject(p, "5", "10.0.0.10", "10.0.0.11") }
 	oneServer := func(p *advisor.Pod) { inject(p, "5", "10.0.0.10") }
@@ -118,14 +142,14 @@ func TestFallbackOfMusl(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := recommend(t, test.resolver, test.change, advisor.Settings{DropFallback: test.drop}, log)
+			w := recommend(t, test.resolver, test.change, advisor.Settings{DropFallback: test.drop}, often(log))
 			if diff := cmp.Diff(test.want, w.Recommendation.Fallback); diff != "" {
 				t.Errorf("fallback (-want +got):\n%s", diff)
 			}
 			report := advisor.Report{Workloads: []advisor.Workload{*w}}
-			rules := advisor.Rules(&report, []advisor.WorkloadKey{w.WorkloadKey}, nil)
+			rules, _ := advisor.Rules(&report, []advisor.WorkloadKey{w.WorkloadKey}, nil)
 			if len(rules) != 1 {
-				t.Fatalf("%d rules", len(rules))
+				t.Fatalf("%d rules: %s %+v", len(rules), w.Reason, w.Recommendation)
 			}
 			wantName := "advised-ndots-1"
 			if test.want != nil && test.drop {
@@ -138,7 +162,7 @@ func TestFallbackOfMusl(t *testing.T) {
 	}
 	// With the best ndots in force, the fallback alone is worth a rule.
 	w := recommend(t, resolver.Musl, func(p *advisor.Pod) { inject(p, "1", "10.0.0.10") }, advisor.Settings{DropFallback: true},
-		line(1, 1, "A", "api.example.com", "NOERROR"))
+		often(line(1, 1, "A", "api.example.com", "NOERROR")+chain(2, "A", "gone", "")+line(3, 1, "A", "web.shop.svc.cluster.local", "NOERROR")))
 	if !w.Recommendation.Apply || w.Recommendation.Saved != 0 {
 		t.Errorf("%+v", w.Recommendation)
 	}
@@ -151,8 +175,8 @@ func TestALogThatIsMostlyOfNodes(t *testing.T) {
 	var log strings.Builder
 	for i := range 2000 {
 		log.WriteString(chain(i, "A", "api.example.com", "api.example.com"))
-		for range 5 {
-			log.WriteString(strings.Replace(line(i, i, "A", "api.example.com", "NOERROR"), "10.0.0.1", "192.168.0.1", 1))
+		for k := range 5 {
+			log.WriteString(strings.Replace(line(i, 100+k, "A", "api.example.com", "NOERROR"), "10.0.0.1", "192.168.0.1", 1))
 		}
 	}
 	onNode := func(p *advisor.Pod) { p.Status.HostIP = "192.168.0.1" }

@@ -28,6 +28,8 @@ import (
 //	at a step                      what it means
 //	NXDOMAIN                       the chain goes on
 //	NOERROR, and the chain ends    that was the answer, a wildcard's too
+//	NOERROR without an address,    NODATA, if the chain goes on
+//	where the source tells
 //	NOERROR, and it goes on        NODATA, if nine tenths go on and the search domain is
 //	                               none that answers for whatever name
 //	the last step                  whatever it says
@@ -55,6 +57,11 @@ type lookup struct {
 	steps []step
 	// end is the step with the answer, -1 without one.
 	end int
+	// alone tells that the only query was for the name as it is.
+	alone bool
+	// unfinished tells that it has no end in the log: it went through the search
+	// domains, and what came then is not there.
+	unfinished bool
 	// asked is how often, by type. An application that asks for A and AAAA is in
 	// both.
 	asked [querylog.Types]int64
@@ -76,9 +83,10 @@ const (
 	failed
 )
 
-// lookups is how many lookups these are: A and AAAA together are one.
+// lookups is how many lookups these are: A, AAAA and what is asked beside them
+// together are one.
 func (l *lookup) lookups() int64 {
-	return max(l.asked[querylog.A], l.asked[querylog.AAAA]) + l.asked[querylog.OtherType]
+	return slices.Max(l.asked[:])
 }
 
 // rooted tells whether the name was written with a dot at its end.
@@ -87,79 +95,34 @@ func (l *lookup) rooted() bool { return strings.HasSuffix(l.name, ".") && l.name
 // dots is how many dots the name has.
 func (l *lookup) dots() int { return strings.Count(l.name, ".") }
 
-// observed is the queries for a name: all, and those that no lookup has claimed.
-type observed struct {
-	all, left [querylog.Types][querylog.Results]int64
-}
-
-func (o *observed) leftOf(t querylog.Type) int64 {
-	return o.left[t][querylog.OK] + o.left[t][querylog.NXDomain] + o.left[t][querylog.Failed]
-}
-
-// most is the largest count of a result over A, AAAA and others.
-func (o *observed) most(results ...querylog.Result) int64 {
-	var most int64
-	for t := range o.left {
-		var sum int64
-		for _, r := range results {
-			sum += o.left[t][r]
-		}
-		most = max(most, sum)
-	}
-	return most
-}
-
-func (o *observed) any() bool {
-	return o != nil && o.most(querylog.OK, querylog.NXDomain, querylog.Failed) > 0
-}
-
-// outcome is what a name gives, as far as all queries agree.
-func (o *observed) outcome() stepOutcome {
-	if o == nil {
-		return unknownStep
-	}
-	var sums [querylog.Results]int64
-	for t := range o.all {
-		for r, n := range o.all[t] {
-			sums[r] += n
-		}
-	}
-	switch {
-	case sums[querylog.OK] > 0 && sums[querylog.NXDomain]+sums[querylog.Failed] == 0:
-		return answered
-	case sums[querylog.OK] > 0:
-		return unknownStep
-	case sums[querylog.NXDomain] > 0:
-		return nxDomain
-	}
-	return failed
-}
-
-// take claims n queries of a type. preferred results go first; a small rest goes
-// with them.
-func (o *observed) take(t querylog.Type, n int64, preferred ...querylog.Result) {
-	claimed := n
-	for _, r := range preferred {
-		part := min(n, o.left[t][r])
-		o.left[t][r] -= part
-		n -= part
-	}
-	if rest := o.leftOf(t); rest > 0 && rest <= claimed/lossShare {
-		o.left[t] = [querylog.Results]int64{}
-	}
-}
-
-// lossShare is the share of the queries that may be left over because others of
-// the same lookups were lost.
-const lossShare = 50
-
 // reconstruction rebuilds the lookups of a group.
 type reconstruction struct {
-	ndots     int
-	suffixes  []string // search domains, each with a dot in front
-	names     map[string]*observed
-	lookups   []lookup
+	ndots    int
+	suffixes []string // search domains, each with a dot in front
+	names    map[string]*observed
+	lookups  []lookup
+	world
+	// expected is how many queries the lookups must have made, and missing how many of
+	// these the log does not have.
+	expected, missing int64
+}
+
+// world is what is known of all names beyond a group's own queries.
+type world struct {
+	// wildcards are the search domains, with a dot in front, that may answer for any
+	// name.
 	wildcards map[string]bool
+	// answers says what a name gives others: it is the same for the whole cluster.
+	// nil knows nothing.
+	answers func(name string) stepOutcome
+}
+
+// outcome is what a name gives, from a group's own queries, else from others'.
+func (r *reconstruction) outcome(name string) stepOutcome {
+	if known := r.names[name].outcome(); known != unknownStep || r.answers == nil {
+		return known
+	}
+	return r.answers(name)
 }
 
 // ndotsOf is the ndots of a resolv.conf, as all resolvers read it.
@@ -177,10 +140,9 @@ func ndotsOf(conf resolver.ResolvConf) int {
 	return ndots
 }
 
-// reconstruct rebuilds lookups from the queries for each name. wildcards are the
-// search domains, with a dot in front, that may answer for any name.
-func reconstruct(conf resolver.ResolvConf, names map[string]*observed, wildcards map[string]bool) []lookup {
-	r := reconstruction{ndots: ndotsOf(conf), suffixes: dotted(conf.Searches), names: names, wildcards: wildcards}
+// reconstruct rebuilds lookups from the queries for each name.
+func reconstruct(conf resolver.ResolvConf, names map[string]*observed, w world) *reconstruction {
+	r := &reconstruction{ndots: ndotsOf(conf), suffixes: dotted(conf.Searches), names: names, world: w}
 	for _, candidate := range r.candidates() {
 		r.chain(candidate)
 	}
@@ -188,7 +150,7 @@ func reconstruct(conf resolver.ResolvConf, names map[string]*observed, wildcards
 	slices.SortFunc(r.lookups, func(a, b lookup) int {
 		return cmp.Or(cmp.Compare(a.name, b.name), cmp.Compare(a.end, b.end), slices.Compare(a.asked[:], b.asked[:]))
 	})
-	return r.lookups
+	return r
 }
 
 // findWildcards looks for search domains outside the cluster that end chains of
@@ -263,152 +225,6 @@ func (r *reconstruction) steps(name string) []step {
 	return steps
 }
 
-// chain claims the queries of the lookups of one name that used the search list.
-func (r *reconstruction) chain(name string) {
-	absoluteFirst := strings.Count(name, ".") >= r.ndots
-	steps := r.steps(name)
-	search := steps[:len(steps)-1]
-	if absoluteFirst {
-		search = steps[1:]
-	}
-	if !r.plausible(search) || absoluteFirst && r.names[name] == nil {
-		return
-	}
-
-	// How far the chain goes. ends[i] is how many lookups have their answer at the
-	// i-th search domain.
-	var (
-		ends  = make([][querylog.Types]int64, len(search))
-		flags = make([]stepOutcome, len(search))
-		reach = 0 // number of search domains that are asked
-	)
-	for i := range search {
-		o := r.names[search[i].name]
-		reach = i + 1
-		flags[i] = nxDomain
-		if o == nil {
-			continue // lost, or never asked: decided below
-		}
-		ok, bad := o.most(querylog.OK), o.most(querylog.NXDomain, querylog.Failed)
-		if ok == 0 {
-			if o.most(querylog.NXDomain) == 0 && bad > 0 {
-				flags[i] = failed
-			}
-			continue
-		}
-		var next int64
-		if i+1 < len(steps) && (i+1 < len(search) || !absoluteFirst) {
-			next = r.goingOn(name, steps[len(steps)-1].name)
-			if i+1 < len(search) {
-				next = r.goingOn(name, search[i+1].name)
-			}
-		}
-		if goesOn := 10*(next-bad) >= 9*ok && 20*ok >= bad; goesOn && !r.wildcards[r.suffixes[i]] {
-			flags[i] = noData
-			continue
-		}
-		for t := range ends[i] {
-			ends[i][t] = o.left[t][querylog.OK]
-		}
-		flags[i] = answered
-		// On a rest that comes back with NXDOMAIN the chain goes on, if it does.
-		if bad == 0 || 2*next < bad {
-			break
-		}
-	}
-	last := reach - 1
-	for ; last > 0; last-- { // nobody asked for what comes after
-		if r.names[search[last].name].any() {
-			break
-		}
-	}
-
-	// How many lookups there are: of what only this chain can have asked, the most.
-	var asked [querylog.Types]int64
-	for t := range asked {
-		t := querylog.Type(t)
-		var before int64
-		for i := 0; i <= last; i++ {
-			if o := r.names[search[i].name]; o != nil && (i == 0 || !strings.HasSuffix(search[i].name, r.suffixes[0])) {
-				asked[t] = max(asked[t], o.leftOf(t)+before)
-			}
-			before += ends[i][t]
-		}
-	}
-	if a, aaaa := asked[querylog.A], asked[querylog.AAAA]; max(a, aaaa)-min(a, aaaa) <= max(a, aaaa)/lossShare {
-		asked[querylog.A], asked[querylog.AAAA] = max(a, aaaa), max(a, aaaa)
-	}
-
-	// Claim them, step by step.
-	going := asked
-	if absoluteFirst { // came first, and failed
-		if o := r.names[name]; o != nil {
-			for t, n := range going {
-				o.take(querylog.Type(t), n, querylog.NXDomain, querylog.Failed, querylog.OK)
-			}
-		}
-	}
-	for i := 0; i <= last; i++ {
-		o := r.names[search[i].name]
-		if o == nil {
-			continue
-		}
-		var ended [querylog.Types]int64
-		for t := range going {
-			t := querylog.Type(t)
-			if flags[i] == answered {
-				ended[t] = min(ends[i][t], going[t])
-				if lost := going[t] - o.leftOf(t); lost > 0 && o.left[t][querylog.NXDomain]+o.left[t][querylog.Failed] == 0 {
-					ended[t] = going[t] // lines of the answer that were lost
-				}
-				o.take(t, ended[t], querylog.OK)
-				o.take(t, going[t]-ended[t], querylog.NXDomain, querylog.Failed)
-			} else {
-				o.take(t, going[t], querylog.NXDomain, querylog.Failed, querylog.OK)
-			}
-			going[t] -= ended[t]
-		}
-		if flags[i] == answered && ended != ([querylog.Types]int64{}) {
-			at := i
-			if absoluteFirst {
-				at++
-			}
-			r.add(name, steps, flags, at, ended)
-		}
-	}
-	if going == ([querylog.Types]int64{}) {
-		return
-	}
-	if absoluteFirst {
-		r.add(name, steps, flags, -1, going)
-		return
-	}
-	// What the name as it is says.
-	end := -1
-	if o := r.names[name]; last == len(search)-1 && o != nil {
-		var ended [querylog.Types]int64
-		ok, bad := o.most(querylog.OK), o.most(querylog.NXDomain, querylog.Failed)
-		for t := range going {
-			t := querylog.Type(t)
-			switch {
-			case bad == 0 && ok > 0:
-				ended[t] = going[t]
-			case ok > 0:
-				ended[t] = min(going[t], o.left[t][querylog.OK])
-			}
-			o.take(t, ended[t], querylog.OK)
-			o.take(t, going[t]-ended[t], querylog.NXDomain, querylog.Failed)
-			going[t] -= ended[t]
-		}
-		if ended != ([querylog.Types]int64{}) {
-			r.add(name, steps, flags, len(steps)-1, ended)
-		}
-	}
-	if going != ([querylog.Types]int64{}) {
-		r.add(name, steps, flags, end, going)
-	}
-}
-
 // goingOn is how many queries for a step may be of this chain: those that are left,
 // less what shorter names that are looked up ask there.
 func (r *reconstruction) goingOn(name, query string) int64 {
@@ -479,57 +295,97 @@ func (r *reconstruction) add(name string, steps []step, flags []stepOutcome, end
 				}
 			case o.outcome() == failed:
 				s.outcome = failed
-			case o.outcome() == answered:
+			case o.outcome() == answered, o.outcome() == noData:
 				s.outcome = noData
 			}
 		default:
-			s.outcome = o.outcome()
+			s.outcome = r.outcome(s.name)
 		}
 	}
-	// Where no search domain has an answer, all is the same whatever the name as it
-	// is says: its line was lost.
-	if s := &l.steps[len(l.steps)-1]; end < 0 && s.name == name && s.outcome == unknownStep && lastSeen == len(l.steps)-2 {
-		s.outcome = nxDomain
+	// Without the line for the name as it is, what the lookup came to is not known,
+	// unless others have asked.
+	if last := len(l.steps) - 1; end < 0 && l.steps[last].name == name && r.names[name] == nil {
+		l.unfinished = true
+		if l.steps[last].outcome == answered {
+			l.end = last
+		}
 	}
 	r.lookups = append(r.lookups, l)
 }
 
 // remaining takes what no chain has claimed for lookups of the names as they are.
+// Types other than A and AAAA are mostly asked for without a search list
+// (res_query): what nobody searched has a dot at its end. HTTPS and the like, asked
+// beside A and AAAA, belong to the same lookup.
 func (r *reconstruction) remaining() {
+	ends := make(map[string]int)
+	for i := range r.lookups {
+		if l := &r.lookups[i]; l.end >= 0 {
+			ends[l.steps[l.end].name] = i
+		}
+	}
+	queries := make([]string, 0, len(r.names))
 	for query, o := range r.names {
-		if !o.any() {
-			continue
+		if o.any() {
+			queries = append(queries, query)
+		}
+	}
+	slices.Sort(queries)
+	for _, query := range queries {
+		o := r.names[query]
+		var addresses, others [2][querylog.Types]int64 // with an answer, and without
+		for t := range o.left {
+			into := &addresses
+			if querylog.Type(t) == querylog.OtherType {
+				into = &others
+			}
+			into[0][t] = o.left[t][querylog.OK]
+			into[1][t] = o.left[t][querylog.NXDomain] + o.left[t][querylog.Failed]
+			if o.noData {
+				into[0][t], into[1][t] = 0, into[1][t]+into[0][t]
+			}
 		}
 		name := query
 		if strings.Count(query, ".") < r.ndots && query != "." {
 			name += "."
 		}
-		steps := r.steps(name)
-		var found, not [querylog.Types]int64
-		for t := range o.left {
-			found[t] = o.left[t][querylog.OK]
-			not[t] = o.left[t][querylog.NXDomain] + o.left[t][querylog.Failed]
-		}
-		if found != ([querylog.Types]int64{}) {
-			l := lookup{name: name, steps: slices.Clone(steps), asked: found}
-			l.steps[0].outcome = answered
-			r.rest(&l, 1)
-		}
-		if not != ([querylog.Types]int64{}) {
-			l := lookup{name: name, steps: slices.Clone(steps), end: -1, asked: not}
-			l.steps[0].outcome = nxDomain
-			if o.most(querylog.NXDomain) == 0 {
-				l.steps[0].outcome = failed
+		r.asItIs(name, o, addresses)
+		none := [querylog.Types]int64{}
+		switch at, found := ends[query]; {
+		case found || addresses[0] != none || addresses[1] != none:
+			if !found {
+				at = len(r.lookups) - 1
 			}
-			r.rest(&l, 1)
+			r.lookups[at].asked[querylog.OtherType] += others[0][querylog.OtherType] + others[1][querylog.OtherType]
+		case query == ".":
+			r.asItIs(query, o, others)
+		default:
+			r.asItIs(query+".", o, others)
 		}
 	}
 }
 
-// rest fills in what is known of the steps that these lookups did not get to.
-func (r *reconstruction) rest(l *lookup, from int) {
-	for i := from; i < len(l.steps); i++ {
-		l.steps[i].outcome = r.names[l.steps[i].name].outcome()
+// asItIs adds lookups of a name that asked for nothing else, with an answer and
+// without.
+func (r *reconstruction) asItIs(name string, o *observed, asked [2][querylog.Types]int64) {
+	for i, n := range asked {
+		if n == ([querylog.Types]int64{}) {
+			continue
+		}
+		l := lookup{name: name, steps: slices.Clone(r.steps(name)), asked: n, alone: true}
+		switch {
+		case i == 0:
+			l.steps[0].outcome = answered
+		case o.noData:
+			l.end, l.steps[0].outcome = -1, noData
+		case o.most(querylog.NXDomain) > 0:
+			l.end, l.steps[0].outcome = -1, nxDomain
+		default:
+			l.end, l.steps[0].outcome = -1, failed
+		}
+		for k := 1; k < len(l.steps); k++ {
+			l.steps[k].outcome = r.outcome(l.steps[k].name)
+		}
+		r.lookups = append(r.lookups, l)
 	}
-	r.lookups = append(r.lookups, *l)
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/net/publicsuffix"
+
+	"github.com/shorthop/shorthop/pkg/policy"
 )
 
 // RiskCode names a risk. The codes are API.
@@ -120,7 +122,7 @@ func (a *assembly) workloadRisks(w *Workload) {
 			write.add(u)
 			expanded += u.Then
 		}
-		if last := u.Name[strings.LastIndexByte(u.Name, '.')+1:]; searched && dots >= 1 && !rooted && a.clients.namespaces[last] && publicSuffix(last) {
+		if last := u.Name[strings.LastIndexByte(u.Name, '.')+1:]; searched && dots >= 1 && !rooted && a.clients.names.namespaces[last] && publicSuffix(last) {
 			public.add(u)
 		}
 		total += u.Then
@@ -140,9 +142,9 @@ func (a *assembly) workloadRisks(w *Workload) {
 	if len(write.names) > 0 {
 		add(RiskWriteFQDN, &write, "%s from outside with fewer dots than ndots %d, which go through all search domains: a dot at the end saves that", amount(len(write.names), "name"), ndots)
 	}
-	if ndots < 3 {
-		add(RiskRoom, nil, "a name like service.namespace.svc%s that the log does not have would be asked of the outside first, and musl would not find it",
-			map[bool]string{true: " or service.namespace", false: ""}[ndots == 1])
+	if ndots < policy.DefaultNdots {
+		add(RiskRoom, nil, "a name like %s that the log does not have would be asked of the outside first, and musl would not find it",
+			strings.Join(policy.ShortNamesLost(ndots), " or "))
 	}
 	if 2*expanded > total && expanded >= fewLookups && w.Recommendation.Saved*4 < w.Queries {
 		add(RiskAutopath, &write, "more than half of the queries stay: names with few dots keep ndots at %d; CoreDNS's autopath cuts the search list at the server", ndots)

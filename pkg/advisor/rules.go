@@ -23,6 +23,9 @@ type AdvisedRule struct {
 	// the first that matches wins. It says all that that one says, but for what is
 	// recommended. Empty where no rule matches yet.
 	Before string `json:"-"`
+	// Confidence is the least of its workloads', and Workloads how many these are.
+	Confidence Confidence `json:"-"`
+	Workloads  int        `json:"-"`
 }
 
 // advice is what a rule says. noFallback stands for an empty list of fallback
@@ -72,6 +75,30 @@ type bundle struct {
 	advice
 	namespaces map[string]bool
 	owners     map[policy.Owner]bool
+	confidence Confidence // the least
+	workloads  int
+}
+
+func (b *bundle) trust(c Confidence) {
+	if c.below(b.confidence) {
+		b.confidence = c
+	}
+}
+
+// join adds the namespaces of another.
+func (b *bundle) join(other *bundle) {
+	maps.Copy(b.namespaces, other.namespaces)
+	b.workloads += other.workloads
+	b.trust(other.confidence)
+}
+
+// LeftOut is the workloads that get no rule though a recommendation pays.
+type LeftOut struct {
+	// NoObject has a kind and name that no object can have. They come from an owner
+	// reference, where they may be anything, a pattern for all pods too.
+	NoObject []WorkloadKey
+	// RulesDiffer is those whose pods are not all decided by one rule that is known.
+	RulesDiffer []WorkloadKey
 }
 
 // Rules makes rules of the recommendations that pay. Workloads with the same
@@ -80,11 +107,19 @@ type bundle struct {
 // workload of one namespace is named for others that have none of that name in the
 // list of pods; all says which workloads there are. existing are the rules that
 // there are: those that decide for the pods now are taken for the others' basis.
-func Rules(r *Report, all []WorkloadKey, existing []policy.Rule) []AdvisedRule {
+func Rules(r *Report, all []WorkloadKey, existing []policy.Rule) (rules []AdvisedRule, leftOut LeftOut) {
 	byNamespace := make(map[advice]map[string]*bundle)
 	for i := range r.Workloads {
 		w := &r.Workloads[i]
 		if w.Recommendation == nil || !w.Recommendation.Apply {
+			continue
+		}
+		if named := (policy.Workload{Kind: w.Kind, Name: w.Name}); !named.IsValid() {
+			leftOut.NoObject = append(leftOut.NoObject, w.WorkloadKey)
+			continue
+		}
+		if w.RulesDiffer {
+			leftOut.RulesDiffer = append(leftOut.RulesDiffer, w.WorkloadKey)
 			continue
 		}
 		fallback := w.Recommendation.Fallback
@@ -96,10 +131,12 @@ func Rules(r *Report, all []WorkloadKey, existing []policy.Rule) []AdvisedRule {
 		}
 		b := byNamespace[what][w.Namespace]
 		if b == nil {
-			b = &bundle{what, map[string]bool{w.Namespace: true}, map[policy.Owner]bool{}}
+			b = &bundle{advice: what, namespaces: map[string]bool{w.Namespace: true}, owners: map[policy.Owner]bool{}, confidence: w.Recommendation.Confidence}
 			byNamespace[what][w.Namespace] = b
 		}
 		b.owners[ownerOf(w.WorkloadKey)] = true
+		b.workloads++
+		b.trust(w.Recommendation.Confidence)
 	}
 	var bundles []*bundle
 	for _, what := range slices.SortedFunc(maps.Keys(byNamespace), advice.compare) {
@@ -108,7 +145,7 @@ func Rules(r *Report, all []WorkloadKey, existing []policy.Rule) []AdvisedRule {
 			b := byNamespace[what][namespace]
 			key := fmt.Sprint(b.sortedOwners())
 			if other := same[key]; other != nil {
-				other.namespaces[namespace] = true
+				other.join(b)
 				continue
 			}
 			same[key] = b
@@ -118,7 +155,6 @@ func Rules(r *Report, all []WorkloadKey, existing []policy.Rule) []AdvisedRule {
 	if len(bundles) > exactRules {
 		bundles = joined(bundles, all)
 	}
-	var rules []AdvisedRule
 	var names []string
 	for i := range existing {
 		names = append(names, existing[i].Name)
@@ -127,14 +163,14 @@ func Rules(r *Report, all []WorkloadKey, existing []policy.Rule) []AdvisedRule {
 		rule := b.rule(existing)
 		rule.Match = policy.Match{Namespaces: slices.Sorted(maps.Keys(b.namespaces)), Owners: b.sortedOwners()}
 		base := b.name()
-		rule.Name = base
+		rule.Name, rule.Confidence, rule.Workloads = base, b.confidence, b.workloads
 		for n := 2; slices.Contains(names, rule.Name); n++ {
 			rule.Name = fmt.Sprintf("%s-%d", base, n)
 		}
 		names = append(names, rule.Name)
 		rules = append(rules, rule)
 	}
-	return rules
+	return rules, leftOut
 }
 
 // ownerOf is how a rule names a workload. A generateName stands for all its pods.
@@ -167,7 +203,7 @@ next:
 	for _, b := range bundles {
 		for _, into := range result {
 			if into.advice == b.advice && !reaches(into, b) && !reaches(b, into) {
-				maps.Copy(into.namespaces, b.namespaces)
+				into.join(b)
 				maps.Copy(into.owners, b.owners)
 				continue next
 			}

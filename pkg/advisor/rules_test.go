@@ -76,7 +76,7 @@ func TestRulesReachTheWorkloadsThatTheyAreFor(t *testing.T) {
 			for i := range report.Workloads {
 				keys = append(keys, report.Workloads[i].WorkloadKey)
 			}
-			rules := advisor.Rules(report, keys, []policy.Rule{{Name: "advised-ndots-1"}})
+			rules, _ := advisor.Rules(report, keys, []policy.Rule{{Name: "advised-ndots-1"}})
 			t.Logf("%d workloads, %d rules", len(keys), len(rules))
 			if len(rules) > test.most {
 				t.Errorf("%d rules, want at most %d", len(rules), test.most)
@@ -92,7 +92,7 @@ func TestRulesReachTheWorkloadsThatTheyAreFor(t *testing.T) {
 				}
 			}
 			document, err := json.Marshal(map[string]any{
-				"apiVersion": policy.APIVersion, "kind": policy.Kind, "metadata": map[string]any{"name": "advised"}, "spec": map[string]any{"rules": rules},
+				"apiVersion": policy.APIVersion, "kind": policy.Kind, "metadata": map[string]any{"name": "advised"}, "spec": map[string]any{"rules": append([]advisor.AdvisedRule{}, rules...)},
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -121,21 +121,25 @@ func TestRulesGoBeforeThoseThatDecideNow(t *testing.T) {
 		},
 		{Name: "advised-ndots-3", Match: policy.Match{Namespaces: []string{"team-b"}}},
 	}
-	decided, free, unknown := workload("team-a", "app", 2), workload("shop", "app", 2), workload("data", "app", 2)
-	decided.Rules, unknown.Rules = []string{"advised-ndots-3", "team-a"}, []string{"renamed"}
-	report := &advisor.Report{Workloads: []advisor.Workload{decided, free, unknown}}
+	decided, free, several := workload("team-a", "app", 2), workload("shop", "app", 2), workload("team-b", "app", 2)
+	decided.Rules, several.Rules, several.RulesDiffer = []string{"team-a"}, []string{"advised-ndots-3", "team-a"}, true
+	report := &advisor.Report{Workloads: []advisor.Workload{decided, free, several}}
 	owners := []policy.Owner{{Kind: "Deployment", Name: "app"}}
 	want := []advisor.AdvisedRule{
-		{Rule: policy.Rule{
-			Name: "advised-ndots-2", Match: policy.Match{Namespaces: []string{"data", "shop"}, Owners: owners}, DNS: &policy.DNS{Ndots: new(int32(2))},
+		{Workloads: 1, Rule: policy.Rule{
+			Name: "advised-ndots-2", Match: policy.Match{Namespaces: []string{"shop"}, Owners: owners}, DNS: &policy.DNS{Ndots: new(int32(2))},
 		}},
-		{Before: "team-a", Rule: policy.Rule{
+		{Before: "team-a", Workloads: 1, Rule: policy.Rule{
 			Name: "advised-ndots-2-2", Mode: policy.ModeDryRun, Match: policy.Match{Namespaces: []string{"team-a"}, Owners: owners},
 			ServiceHost: &policy.ServiceHost{Enabled: &disabled}, DNS: &policy.DNS{Mode: policy.DNSModeNodeLocal, Ndots: new(int32(2))},
 		}},
 	}
-	if diff := cmp.Diff(want, advisor.Rules(report, nil, existing)); diff != "" {
+	got, leftOut := advisor.Rules(report, nil, existing)
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("rules (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(advisor.LeftOut{RulesDiffer: []advisor.WorkloadKey{several.WorkloadKey}}, leftOut); diff != "" {
+		t.Errorf("left out (-want +got):\n%s", diff)
 	}
 	if *existing[1].DNS.Ndots != 4 {
 		t.Error("an existing rule was changed")

@@ -15,9 +15,6 @@ const (
 	maxGroupNames = 1 << 16
 )
 
-// remembered is how many queries of a pod are kept in mind to tell a retry.
-const remembered = 64
-
 // slabSize is how many counters or bytes of names are allocated at once.
 const (
 	slabSize     = 4096
@@ -28,6 +25,9 @@ const (
 type counter struct {
 	group, name uint32
 	counts      [querylog.Types * querylog.Results]uint32
+	// noData tells that an OK was known to have no address, and answered that one was
+	// not known to have none.
+	noData, answered bool
 }
 
 // internedName is a name that was asked for.
@@ -48,9 +48,13 @@ type shard struct {
 	counters [][]counter
 	n        int      // counters in use
 	at       []uint32 // hash table of indexes of counters, plus one
-	seen     map[int32]*[remembered]uint32
+	// seen is by tenure; nil where nothing was asked.
+	seen     []*presence
 	groups   map[int32]*groupTally
+	hints    hints
 	suffixes func(group int32) []string
+	segments segments
+	lines    readLines
 }
 
 // groupTally is what a shard knows of a group besides its counters.
@@ -71,7 +75,6 @@ func newShard(clients *Clients, suffixes func(group int32) []string) *shard {
 		clients:  clients,
 		nameAt:   make([]uint32, 1<<10),
 		at:       make([]uint32, 1<<10),
-		seen:     make(map[int32]*[remembered]uint32),
 		groups:   make(map[int32]*groupTally),
 		suffixes: suffixes,
 	}
@@ -79,10 +82,17 @@ func newShard(clients *Clients, suffixes func(group int32) []string) *shard {
 
 // count counts the queries of a block that belong to the shard.
 func (s *shard) count(b *block, number int32) {
+	if s.seen == nil {
+		s.seen = make([]*presence, len(s.clients.tenures)) // all have been added
+	}
 	for i := range b.queries {
 		q := &b.queries[i]
 		group := s.clients.tenures[q.tenure].group
+		segment := s.segments.at(b.log, group, q.unix, number == 0)
 		if group%shards != number {
+			continue
+		}
+		if s.lines.again(q.line) {
 			continue
 		}
 		tally := s.groups[group]
@@ -90,11 +100,18 @@ func (s *shard) count(b *block, number int32) {
 			tally = &groupTally{suffixes: s.suffixes(group)}
 			s.groups[group] = tally
 		}
-		if q.source != 0 && s.retry(q) {
+		seen := s.seen[q.tenure]
+		if seen == nil {
+			seen = new(presence)
+			s.seen[q.tenure] = seen
+		}
+		seen.at(segment, q.unix)
+		if q.source != 0 && seen.retry(q) {
 			tally.retries++
 			continue
 		}
 		tally.queries++
+		s.hint(q)
 		text := b.data[q.offset : q.offset+uint32(q.length)]
 		counter := s.counter(group, tally, q.hash, text)
 		if counter == nil {
@@ -105,24 +122,11 @@ func (s *shard) count(b *block, number int32) {
 			continue
 		}
 		counter.counts[q.kind]++
+		if q.kind%querylog.Results == uint8(querylog.OK) {
+			counter.noData = counter.noData || q.noData
+			counter.answered = counter.answered || !q.noData
+		}
 	}
-}
-
-// retry tells whether the pod asked the same from the same port with the same ID a
-// short while ago: a retry, or the copy for another nameserver.
-func (s *shard) retry(q *query) bool {
-	seen := s.seen[q.tenure]
-	if seen == nil {
-		seen = new([remembered]uint32)
-		s.seen[q.tenure] = seen
-	}
-	mixed := mix(q.hash ^ uint64(q.source)<<8 ^ uint64(q.kind/querylog.Results)<<60)
-	slot := &seen[mixed%remembered]
-	if mark := uint32(mixed>>32) | 1; *slot != mark {
-		*slot = mark
-		return false
-	}
-	return true
 }
 
 // raise keeps an answer for a name that is not counted.

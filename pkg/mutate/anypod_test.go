@@ -29,12 +29,23 @@ func TestReviewOfAnyPod(t *testing.T) {
 			}
 			for _, op := range result.Operations {
 				ours := strings.HasPrefix(op.Path, "/metadata/")
-				if op.Operation != "add" && !ours {
+				// The user's entry that is ours too is where ours would be.
+				moved := op.Operation == "replace" && (op.Path == "/spec/dnsConfig/nameservers" || op.Path == "/spec/dnsConfig/searches")
+				if op.Operation != "add" && !ours && !moved {
 					x.failf("the first review has %s %s", op.Operation, op.Path)
 				}
 			}
-			if !d.ServiceHost.Injects() && !d.DNS.Injects() && len(result.Operations) > 0 {
-				x.failf("nothing is injected and there are operations: %s", patchOf(t, result))
+			if !d.ServiceHost.Injects() && !d.DNS.Injects() {
+				for _, op := range result.Operations { // what is not ours under our keys goes
+					if op.Operation != "remove" || op.Path != "/metadata/annotations/shorthop.dev~1injected" && op.Path != "/metadata/labels/shorthop.dev~1pinned" {
+						x.failf("nothing is injected and there are operations: %s", patchOf(t, result))
+					}
+				}
+				x.request.Pod = result.Request.Pod
+				bothStay := x.stays(policy.FeatureServiceHost, x.policy, d.ServiceHost.Outcome) && x.stays(policy.FeatureDNS, x.policy, d.DNS.Outcome)
+				if bothStay && len(result.Operations) > 0 {
+					x.failf("the pod is left alone and there are operations: %s", patchOf(t, result))
+				}
 			}
 			if !x.odd {
 				x.checkLimits(patched)

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,13 +19,14 @@ import (
 var update = flag.Bool("update", false, "rewrite what the case files expect")
 
 // TestCases runs every case file, and then wants every reason to have been
-// reached by one.
+// reached by one, and by one whose pod comes back with a record of ours.
 func TestCases(t *testing.T) {
 	t.Parallel()
 	var (
 		mu      sync.Mutex
 		ran     int
 		reached = map[policy.Reason]bool{}
+		back    = map[policy.Reason]bool{}
 	)
 	files := caseFiles(t)
 	t.Run("file", func(t *testing.T) {
@@ -32,13 +34,20 @@ func TestCases(t *testing.T) {
 			name := strings.TrimSuffix(filepath.Base(file), caseExtension)
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				result := runCase(t, readCase(t, file))
+				c := readCase(t, file)
+				result := runCase(t, c)
+				cameBack := c.cameBack(&result, decode(t, c.incoming(t)))
 				mu.Lock()
 				defer mu.Unlock()
 				ran++
 				reached[result.Decision.ServiceHost.Reason] = true
 				reached[result.Decision.DNS.Reason] = true
+				reached[result.Decision.Fallthrough.Reason] = true
+				reached[result.Decision.Advice.Reason] = true
 				reached[result.RecordReason] = true
+				for _, reason := range cameBack {
+					back[reason] = true
+				}
 			})
 		}
 	})
@@ -49,6 +58,9 @@ func TestCases(t *testing.T) {
 		if !reached[reason.Reason] {
 			t.Errorf("no case reaches reason %s", reason.Reason)
 		}
+		if !back[reason.Reason] {
+			t.Errorf("no case has a pod that comes back with a record under reason %s", reason.Reason)
+		}
 	}
 }
 
@@ -57,7 +69,7 @@ func runCase(t *testing.T, c *testCase) mutate.Result {
 	incoming := c.incoming(t)
 	result := c.review(t, c.compiled, incoming)
 
-	decision, patch := decisionText(t, &result), patchText(t, &result, c.compiled)
+	decision, patch := decisionText(t, c.compiled, &result), c.patchText(t, &result)
 	if *update {
 		c.setSection(sectionDecision, decision)
 		c.setSection(sectionPatch, patch)
@@ -70,6 +82,17 @@ func runCase(t *testing.T, c *testCase) mutate.Result {
 	}
 	if diff := cmp.Diff(string(c.section(sectionPatch)), patch); diff != "" {
 		t.Errorf("patch (-want +got):\n%s", diff)
+	}
+
+	besides := c.compiled.Besides(&result.Request, &result.Decision)
+	for first, behind := range map[policy.Reason][]policy.Reason{
+		result.Decision.ServiceHost.Reason: besides.ServiceHost, result.Decision.DNS.Reason: besides.DNS, result.Decision.Fallthrough.Reason: besides.Fallthrough,
+	} {
+		for k, reason := range behind {
+			if reason == first || slices.Contains(behind[:k], reason) {
+				t.Errorf("%s is found behind itself (%s %s): the condition asks no Request.heeds", reason, first, behind)
+			}
+		}
 	}
 
 	patched := apply(t, incoming, patchOf(t, result))

@@ -13,61 +13,78 @@ import (
 // says. With any other, the cluster DNS comes first.
 const dnsNone = "None"
 
-// dnsOperations turns the actual pod's DNS into what is decided for the
-// original pod, and fills in the record. It also returns the dnsConfig that
-// the pod ends up with. earlier is the record of an earlier review, if any.
-func dnsOperations(ops []jsonpatch.Operation, actual *policy.Pod, r *policy.Request, d *policy.DNSDecision, earlier, record *Record) ([]jsonpatch.Operation, *policy.DNSConfig) {
-	original := r.Pod
-	var user policy.DNSConfig
-	if original.Spec.DNSConfig != nil {
-		user = *original.Spec.DNSConfig
-	}
+// decidedDNS returns the dnsPolicy and the dnsConfig that are decided for a
+// pod, and fills in the record.
+func decidedDNS(r *policy.Request, d *policy.DNSDecision, record *Record) (dnsPolicy string, config *policy.DNSConfig) {
+	pod, added := r.Pod, &record.Added
 	record.DNS = d.Mode
-	record.Added.DNSConfig = original.Spec.DNSConfig == nil
-
-	want := user
-	dnsPolicy := original.Spec.DNSPolicy
+	added.DNSConfig = pod.Spec.DNSConfig == nil
+	dnsPolicy, config = pod.Spec.DNSPolicy, &policy.DNSConfig{}
+	if pod.Spec.DNSConfig != nil {
+		*config = *pod.Spec.DNSConfig
+	}
 	if d.Mode == policy.DNSModeNodeLocal {
-		record.Added.DNSPolicy = &original.Spec.DNSPolicy
+		added.DNSPolicy = &pod.Spec.DNSPolicy
 		dnsPolicy = dnsNone
-		want.Nameservers = concat(d.Servers, d.FallbackServers, user.Nameservers)
-		record.Added.Nameservers = len(want.Nameservers) - len(user.Nameservers)
-		want.Searches = concat(clusterSearches(r.Namespace, d.Domain), d.ExtraSearches, user.Searches)
-		record.Added.Searches = len(want.Searches) - len(user.Searches)
+		config.Nameservers, added.Nameservers, added.UserNameservers = putInFront(
+			config.Nameservers, d.Servers, d.FallbackServers)
+		config.Searches, added.Searches, added.UserSearches = putInFront(
+			config.Searches, clusterSearches(r.Namespace, d.Domain), d.ExtraSearches)
+	}
+	if d.Mode == policy.DNSModeOptions && len(d.ExtraSearches) > 0 {
+		config.Searches = slices.Concat(config.Searches, d.ExtraSearches)
+		added.ExtraSearches = d.ExtraSearches
 	}
 	for i := range d.Options {
 		option := &d.Options[i]
-		if original.HasOption(option.Name) {
+		if pod.HasOption(option.Name) {
 			continue
 		}
-		if len(record.Added.Options) == 0 {
-			want.Options = concat(user.Options) // appending must not reach into the pod
+		if len(added.Options) == 0 {
+			// Appending must not reach into the pod.
+			config.Options = append(make([]policy.DNSOption, 0, len(config.Options)+len(d.Options)), config.Options...)
 		}
-		added := policy.DNSOption{Name: option.Name}
+		value := policy.DNSOption{Name: option.Name}
 		if option.Value != "" {
-			added.Value = &option.Value
+			value.Value = &option.Value
 		}
-		want.Options = append(want.Options, added)
-		record.Added.Options = append(record.Added.Options, option.Name)
+		config.Options = append(config.Options, value)
+		added.Options = append(added.Options, option.Name)
 	}
+	return dnsPolicy, config
+}
 
+// setDNS gives the pod a dnsPolicy and a dnsConfig, which are either decided for
+// the original pod or the original pod's own.
+func (w *rewrite) setDNS(dnsPolicy string, want *policy.DNSConfig) {
 	switch dnsPolicy {
-	case actual.Spec.DNSPolicy:
+	case w.actual.Spec.DNSPolicy:
 	case "": // as the pod was before it became None
-		ops = append(ops, remove("/spec/dnsPolicy"))
+		w.ops = append(w.ops, remove("/spec/dnsPolicy"))
 	default:
 		// Adding a member that exists replaces it (RFC 6902, section 4.1), so
 		// this also works for a pod that names no policy.
-		ops = append(ops, add("/spec/dnsPolicy", dnsPolicy))
+		w.ops = append(w.ops, add("/spec/dnsPolicy", dnsPolicy))
 	}
-	have := actual.Spec.DNSConfig
-	if have == nil {
-		return append(ops, add("/spec/dnsConfig", &want)), &want
+	have := w.actual.Spec.DNSConfig
+	switch {
+	case have == nil && want == nil:
+		return
+	case have == nil:
+		w.ops = append(w.ops, add("/spec/dnsConfig", want))
+		return
+	case want == nil:
+		w.ops = append(w.ops, remove("/spec/dnsConfig"))
+		return
 	}
 	equal := func(a, b string) bool { return a == b }
-	ops = listOperations(ops, "/spec/dnsConfig/nameservers", have.Nameservers, want.Nameservers, equal)
-	ops = listOperations(ops, "/spec/dnsConfig/searches", have.Searches, want.Searches, equal)
-	return optionOperations(ops, have.Options, user.Options, want.Options, earlier), &want
+	w.ops = listOperations(w.ops, "/spec/dnsConfig/nameservers", have.Nameservers, want.Nameservers, equal)
+	w.ops = listOperations(w.ops, "/spec/dnsConfig/searches", have.Searches, want.Searches, equal)
+	var user []policy.DNSOption
+	if w.original.Spec.DNSConfig != nil {
+		user = w.original.Spec.DNSConfig.Options
+	}
+	w.ops = optionOperations(w.ops, have.Options, user, want.Options, w.earlier)
 }
 
 // optionOperations is listOperations for a list in which the user's options stay
@@ -103,16 +120,4 @@ func sameOption(a, b policy.DNSOption) bool {
 // (generateSearchesForDNSClusterFirst) and what None takes away.
 func clusterSearches(namespace, domain string) []string {
 	return []string{namespace + ".svc." + domain, "svc." + domain, domain}
-}
-
-func concat[T any](lists ...[]T) []T {
-	n := 0
-	for _, list := range lists {
-		n += len(list)
-	}
-	joined := make([]T, 0, n)
-	for _, list := range lists {
-		joined = append(joined, list...)
-	}
-	return joined
 }

@@ -9,8 +9,9 @@
 //     first, there are no test operations, lists are changed at indices that
 //     exist.
 //   - No value that the user set is changed or removed. The one exception is
-//     dnsPolicy, which becomes None in mode NodeLocal.
-//   - A second review of the patched pod has no operations.
+//     dnsPolicy, which becomes None in mode NodeLocal; nameservers and searches
+//     of the user's that are ours too may move to the front (front.go).
+//   - A second review of the patched pod has no operations, for equal facts.
 //   - Undo of the patched pod is the pod.
 //   - The same pod and policy give the same bytes.
 //

@@ -44,14 +44,13 @@ func TestReviewOfEphemeralContainers(t *testing.T) {
 			x.failf("%v", err)
 		}
 		was, is := listIn(asObject(before["spec"]), "ephemeralContainers"), listIn(asObject(after["spec"]), "ephemeralContainers")
-		ours := expectedVariables(&result.Decision.ServiceHost)
 		for i := range was {
 			w, s := asObject(was[i]), asObject(is[i])
 			existed := slices.ContainsFunc(old.Spec.EphemeralContainers, func(c corev1.EphemeralContainer) bool { return c.Name == w["name"] })
 			wasEnv := listIn(w, "env")
 			want := wasEnv
-			if len(ours) > 0 && !existed && !namesVariable(wasEnv) {
-				want = slices.Concat(ours, wasEnv)
+			if !existed {
+				want = slices.Concat(expectedVariables(&result.Decision.ServiceHost, w, s), wasEnv)
 			}
 			if got := listIn(s, "env"); len(got)+len(want) > 0 && !reflect.DeepEqual(got, want) {
 				x.failf("ephemeral container %v has %v, want %v", w["name"], got, want)

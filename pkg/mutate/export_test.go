@@ -6,7 +6,7 @@ import (
 	"github.com/shorthop/shorthop/pkg/policy"
 )
 
-// Reseal is the pod's record with the checksum that makes it trusted, as
+// Reseal is the pod's record with the checksums that make it trusted, as
 // somebody would forge it. ok is false where there is nothing to forge.
 func Reseal(pod *policy.Pod) (text string, ok bool) {
 	var r Record
@@ -18,15 +18,26 @@ func Reseal(pod *policy.Pod) (text string, ok bool) {
 		config = &policy.DNSConfig{}
 	}
 	clamp := func(n *int, most int) { *n = min(max(*n, 0), most) }
-	clamp(&r.Added.Nameservers, len(config.Nameservers))
-	clamp(&r.Added.Searches, len(config.Searches))
+	a := &r.Added
+	clamp(&a.Nameservers, min(len(config.Nameservers), maxNameservers))
+	clamp(&a.Searches, min(len(config.Searches), maxSearches))
+	if !movedWithin(a.UserNameservers, a.Nameservers, len(config.Nameservers)) {
+		a.UserNameservers = nil
+	}
+	if !movedWithin(a.UserSearches, a.Searches, len(config.Searches)) {
+		a.UserSearches = nil
+	}
 	var present []string
-	for _, name := range r.Added.Options {
-		if optionIndex(config.Options, name) >= 0 {
+	for _, name := range a.Options {
+		if optionIndex(config.Options, name) >= 0 && len(present) < maxOptions {
 			present = append(present, name)
 		}
 	}
-	r.Added.Options = present
-	r.seal(config)
+	a.Options = present
+	if r.Version == 0 {
+		a.Sum = r.firstEditionSum(config)
+	} else {
+		r.seal(config)
+	}
 	return r.text(), true
 }

@@ -46,6 +46,8 @@ func mapOperations(ops []jsonpatch.Operation, path string, have map[string]strin
 //	want is empty                the list is removed
 //	have ends want               what is missing is inserted at the front
 //	have begins want             what is missing is appended
+//	have is in want, in order    what is missing is inserted
+//	want is in have, in order    what is too much is removed, the last first
 //	otherwise                    the list is replaced
 func listOperations[T any](ops []jsonpatch.Operation, path string, have, want []T, same func(a, b T) bool) []jsonpatch.Operation {
 	missing := len(want) - len(have)
@@ -67,5 +69,30 @@ func listOperations[T any](ops []jsonpatch.Operation, path string, have, want []
 		}
 		return ops
 	}
+	if inserted, ok := notIn(want, have, same); ok {
+		for _, i := range inserted {
+			ops = append(ops, add(path+"/"+strconv.Itoa(i), want[i]))
+		}
+		return ops
+	}
+	if removed, ok := notIn(have, want, same); ok {
+		for _, i := range slices.Backward(removed) {
+			ops = append(ops, remove(path+"/"+strconv.Itoa(i)))
+		}
+		return ops
+	}
 	return append(ops, replace(path, want))
+}
+
+// notIn returns the indices in long of what is not in short. ok is false where
+// long does not have all of short, in order.
+func notIn[T any](long, short []T, same func(a, b T) bool) (indices []int, ok bool) {
+	for i, value := range long {
+		if len(short) > 0 && same(value, short[0]) {
+			short = short[1:]
+		} else {
+			indices = append(indices, i)
+		}
+	}
+	return indices, len(short) == 0
 }

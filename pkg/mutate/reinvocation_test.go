@@ -166,7 +166,7 @@ func TestReviewAroundAnotherWebhook(t *testing.T) {
 }
 
 func sameFeatures(a, b *policy.Decision) bool {
-	return a.ServiceHost.Injects() == b.ServiceHost.Injects() && a.DNS.Injects() == b.DNS.Injects()
+	return a.ServiceHost.Injects() == b.ServiceHost.Injects() && a.DNS.Injects() == b.DNS.Injects() && a.Fallthrough.Carrier == b.Fallthrough.Carrier
 }
 
 func equalJSON(a, b []byte) bool {

@@ -1,6 +1,8 @@
 package mutate
 
 import (
+	"slices"
+
 	"gomodules.xyz/jsonpatch/v2"
 
 	"github.com/shorthop/shorthop/pkg/policy"
@@ -15,67 +17,189 @@ type Result struct {
 	// Operations is empty where nothing changes. Where DryRun is true it holds
 	// what mode Enforce would do, and must not be applied.
 	Operations []jsonpatch.Operation
+	// ChangesServiceHost and ChangesResOptions report whether the operations
+	// change, or move, variables of that feature.
+	ChangesServiceHost, ChangesResOptions bool
 	// RecordReason says why the pod's record is left out; empty where it is
 	// written or where there is nothing to record.
 	RecordReason policy.Reason
+	// ServiceHostEarlier, DNSEarlier and FallthroughEarlier say what becomes of
+	// what an earlier review put on the pod; empty where there is nothing of it,
+	// or where it becomes what is decided now. Of fall-through that is
+	// RES_OPTIONS.
+	ServiceHostEarlier, DNSEarlier, FallthroughEarlier policy.Earlier
 }
 
 // DryRun reports whether the operations are only a preview.
-func (r *Result) DryRun() bool {
-	return r.Decision.ServiceHost.Action == policy.ActionDryRun || r.Decision.DNS.Action == policy.ActionDryRun
-}
+func (r *Result) DryRun() bool { return r.Decision.DryRun }
 
 // Review decides on a request and makes the operations. request.Pod is the pod
 // as the API server sent it, whatever earlier reviews did to it; the decision
 // is made on Undo of it.
 //
-//	feature now   earlier record   the pod
-//	inject        none             gets the feature
-//	inject        same values      stays
-//	inject        other values     has ours replaced: it came from another cluster or policy
-//	skip          any              stays: what we were asked to leave alone we leave alone
+//	feature now            earlier record       the pod                              its record
+//	inject                 none, or lost        gets the feature                     has it
+//	inject                 same values          keeps it                             has it, by this policy
+//	inject                 other values         has ours replaced                    has it, by this policy
+//	inject, container not  has the container    loses ours in that container         is without the container
+//	skip, stays            has it               stays                                keeps it, by the earlier policy
+//	skip, stays            none, or lost        stays                                is without it
+//	skip, stays            dnsPolicy None is    loses None, with which the API       is without it
+//	                       left without         server would refuse the pod
+//	                       nameservers
+//	skip, comes out        has it               loses ours                           is without it
+//	skip, comes out        lost                 stays: all of it counts as the       is without it
+//	                                            user's
+//	skip, comes out        none                 stays                                is without it
+//	all skip, stay         any                  stays, but for None as above         stays as it is, text and all
+//
+// The features are the service host, DNS, and RES_OPTIONS, which is injected
+// where fall-through has that carrier, and comes out where it has the other.
+// Which skips stay says policy.Reason.Earlier, and a label or mode that asks to
+// leave the pod alone always does (policy.Compiled.LeavesAlone). A record that
+// would have no feature is taken out, as is one that cannot be read. The label
+// policy.LabelPinned goes with the record: it is there where the record has DNS
+// in mode NodeLocal, whoever put it there or took it out, and nowhere else but
+// where a record may have been left out (mayLackRecord). Of ephemeral
+// containers, nothing comes out.
 func Review(compiled *policy.Compiled, request policy.Request) Result {
 	actual := request.Pod
-	request.Pod = Undo(actual)
+	earlier := ReadRecord(actual)
+	request.Pod = earlier.undo(actual)
+	if request.Operation == policy.OperationAddEphemeralContainer {
+		request.Running = actual
+	}
 	result := Result{Request: request, Decision: compiled.Decide(&request)}
 	d := &result.Decision
-	if !d.ServiceHost.Injects() && !d.DNS.Injects() {
+	injects := d.ServiceHost.Injects() || d.DNS.Injects() || d.Fallthrough.ThroughEnvironment()
+	if !injects && !hasOurKeys(actual) {
 		return result
 	}
-	earlier, _ := ReadRecord(actual)
-	record := Record{Rule: d.Rule, Policy: compiled.Hash()}
-	var ops []jsonpatch.Operation
-	if d.ServiceHost.Injects() {
-		ops = serviceHostOperations(ops, actual, &request, &d.ServiceHost, &earlier, &record)
-	} else {
-		record.keepServiceHost(&earlier)
+	serviceHost := becomes(compiled, &request, policy.FeatureServiceHost, d.ServiceHost.Outcome)
+	dns := becomes(compiled, &request, policy.FeatureDNS, d.DNS.Outcome)
+	resOptions := becomes(compiled, &request, policy.FeatureFallthrough, d.Fallthrough.Outcome)
+	if d.Fallthrough.Carrier == policy.CarrierResolvConf {
+		resOptions = policy.EarlierComesOut
 	}
+	if dns == policy.EarlierStays && earlier.leftNone(actual) && mayMend(&request, d.DNS.Reason) {
+		dns = policy.EarlierComesOut
+	}
+	if earlier.ServiceHost != "" {
+		result.ServiceHostEarlier = serviceHost
+	}
+	if earlier.DNS != "" {
+		result.DNSEarlier = dns
+	}
+	if earlier.ResOptions != "" {
+		result.FallthroughEarlier = resOptions
+	}
+	if serviceHost == policy.EarlierStays && dns == policy.EarlierStays && resOptions == policy.EarlierStays {
+		return result
+	}
+
+	w := rewrite{
+		actual: actual, original: request.Pod, earlier: &earlier.Record,
+		keptServiceHost: result.ServiceHostEarlier == policy.EarlierStays,
+		keptResOptions:  result.FallthroughEarlier == policy.EarlierStays,
+	}
+	record := &w.record
+	if w.keptServiceHost {
+		record.keepServiceHost(&earlier.Record)
+	}
+	if w.keptResOptions {
+		record.keepResOptions(&earlier.Record)
+	}
+	w.setEnvironment(compiled, &request, d)
+	result.ChangesServiceHost, result.ChangesResOptions = w.changesServiceHost, w.changesResOptions
 	if request.Operation == policy.OperationAddEphemeralContainer {
 		// Of this subresource the API server drops every other change.
-		result.Operations = ops
+		result.Operations = w.ops
 		return result
 	}
-	dnsConfig := actual.Spec.DNSConfig
-	if d.DNS.Injects() {
-		ops, dnsConfig = dnsOperations(ops, actual, &request, &d.DNS, &earlier, &record)
-		ops = mapOperations(ops, "/metadata/labels", actual.Metadata.Labels, policy.LabelPinned, pinned(&d.DNS))
-	} else {
-		record.keepDNS(&earlier)
+	dnsConfig, keptDNS := actual.Spec.DNSConfig, false
+	switch {
+	case d.DNS.Injects():
+		var dnsPolicy string
+		dnsPolicy, dnsConfig = decidedDNS(&request, &d.DNS, record)
+		w.setDNS(dnsPolicy, dnsConfig)
+	case dns == policy.EarlierComesOut:
+		w.setDNS(request.Pod.Spec.DNSPolicy, request.Pod.Spec.DNSConfig)
+	case earlier.DNS != "":
+		keptDNS = true
+		record.keepDNS(&earlier.Record)
 	}
-	record.seal(dnsConfig)
-
-	text := record.text()
-	annotation := &text
-	if !fits(actual.Metadata.Annotations, text) {
-		annotation, result.RecordReason = nil, policy.ReasonAnnotationBudget
+	var annotation *string
+	if record.ServiceHost != "" || record.DNS != "" || record.ResOptions != "" {
+		var by *Provenance
+		if injects {
+			by = &Provenance{d.Rule, compiled.Hash()}
+		}
+		if d.Advice.Injects() {
+			record.Advice = d.Advice.Reason
+		}
+		record.sign(by, &earlier.Record, w.keptServiceHost, keptDNS, w.keptResOptions)
+		record.seal(dnsConfig)
+		text := record.text()
+		annotation = &text
+		if !fits(actual.Metadata.Annotations, text) {
+			annotation, result.RecordReason = nil, policy.ReasonAnnotationBudget
+		}
 	}
-	result.Operations = mapOperations(ops, "/metadata/annotations", actual.Metadata.Annotations, policy.AnnotationInjected, annotation)
+	if record.DNS == policy.DNSModeNodeLocal || annotation != nil || !mayLackRecord(actual) {
+		w.ops = mapOperations(w.ops, "/metadata/labels", actual.Metadata.Labels, policy.LabelPinned, pinned(record))
+	}
+	result.Operations = mapOperations(w.ops, "/metadata/annotations", actual.Metadata.Annotations, policy.AnnotationInjected, annotation)
 	return result
 }
 
+// rewrite turns the pod as it is into the pod as decided.
+type rewrite struct {
+	// actual is the pod as the API server sent it, and original without what an
+	// earlier review did.
+	actual, original *policy.Pod
+	// earlier is the record of that review, and record the one that is written now.
+	earlier *Record
+	record  Record
+	ops     []jsonpatch.Operation
+	// keptServiceHost and keptResOptions stay as the earlier review left them.
+	keptServiceHost, keptResOptions bool
+	// changesServiceHost and changesResOptions are as in Result.
+	changesServiceHost, changesResOptions bool
+}
+
+// hasOurKeys reports whether the pod has a record or the pinned label, whoever
+// wrote them.
+func hasOurKeys(pod *policy.Pod) bool {
+	_, recorded := pod.Metadata.Annotations[policy.AnnotationInjected]
+	_, pinned := pod.Metadata.Labels[policy.LabelPinned]
+	return recorded || pinned
+}
+
+// becomes says what becomes of what an earlier review may have put on the pod
+// for a feature; empty where the feature is injected.
+func becomes(compiled *policy.Compiled, r *policy.Request, f policy.Feature, now policy.Outcome) policy.Earlier {
+	switch {
+	case now.Injects():
+		return ""
+	case r.Operation == policy.OperationAddEphemeralContainer, compiled.LeavesAlone(f, r):
+		return policy.EarlierStays
+	}
+	return now.Reason.Earlier()
+}
+
+// mayMend reports whether a pod that the API server would refuse because of us
+// may be patched although its DNS stays. A person who asks by a label to leave
+// the pod alone does not ask for that; a mode, a namespace and a request that
+// are never patched stay so.
+func mayMend(r *policy.Request, reason policy.Reason) bool {
+	return r.Operation == policy.OperationCreatePod && !slices.Contains(neverPatched, reason)
+}
+
+var neverPatched = []policy.Reason{policy.ReasonModeOff, policy.ReasonOperation, policy.ReasonExcludedNamespace, policy.ReasonMirrorPod}
+
 // pinned is the value of policy.LabelPinned, nil where the pod has none.
-func pinned(d *policy.DNSDecision) *string {
-	if d.Mode != policy.DNSModeNodeLocal {
+func pinned(record *Record) *string {
+	if record.DNS != policy.DNSModeNodeLocal {
 		return nil
 	}
 	value := policy.PinnedNodeLocal

@@ -1,6 +1,7 @@
 package mutate_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/shorthop/shorthop/pkg/mutate"
@@ -67,5 +68,25 @@ func TestDryRunShowsWhatEnforceWouldDo(t *testing.T) {
 		if e, d := enforce.Operations[i], dryRun.Operations[i]; e.Operation != d.Operation || e.Path != d.Path {
 			t.Errorf("operation %d: %s %s in mode Enforce, %s %s in mode DryRun", i, e.Operation, e.Path, d.Operation, d.Path)
 		}
+	}
+}
+
+// The API server refuses a pod with two containers of one name, but sees it after us: until then neither is taken for the
+// other, so both get the host and neither is recorded.
+func TestContainersOfOneNameAreNotRecorded(t *testing.T) {
+	t.Parallel()
+	compiled := compile(t, []byte("apiVersion: shorthop.dev/v1alpha1\nkind: InjectionPolicy\nspec: {serviceHost: {host: api.example.com}}\n"), "")
+	pod := []byte(`{"metadata":{},"spec":{"containers":[{"name":"app"},{"name":"app"},{"name":"other"}]}}`)
+	result := mutate.Review(compiled, policy.Request{
+		Operation: policy.OperationCreatePod, Namespace: "shop", NamespaceKnown: true, Pod: decode(t, pod), ObjectSize: len(pod),
+	})
+	patched := decode(t, apply(t, pod, patchOf(t, result)))
+	for i, container := range patched.Spec.Containers {
+		if len(container.Env) != 1 {
+			t.Errorf("container %d has the variables %v", i, container.Env)
+		}
+	}
+	if record := patched.Metadata.Annotations[policy.AnnotationInjected]; !strings.Contains(record, `"containers":["other"]`) {
+		t.Errorf("the record is %s", record)
 	}
 }

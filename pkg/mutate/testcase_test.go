@@ -22,22 +22,25 @@ import (
 // the first section says what the case is about. The sections:
 //
 //	policy.yaml           the policy
-//	namespace.yaml        labels of the pod's namespace, or "unknown: true"; left out: no labels
+//	namespace.yaml        labels and annotations of the pod's namespace, or "unknown: true"; left out: none
 //	request.yaml          what differs from the creation of a pod in namespace "shop": see caseRequest
 //	pod.yaml              the pod as the user wrote it
+//	advice.yaml           workloads of the advice in force, as in spec.workloads; left out: no advice
 //	earlier-policy.yaml   the policy of an earlier review of the pod; left out: policy.yaml
 //	between.yaml          JSON Patch that somebody else applied after that earlier review
 //	decision.yaml         expected: action and reason of each feature, warnings, reason of the record
 //	patch.json            expected: the operations
 //
 // There is an earlier review only where earlier-policy.yaml or between.yaml is
-// there. `go test ./pkg/mutate -run TestCases -update` rewrites what is
+// there. It was of the pod's creation, in a namespace without labels, with
+// nothing wrong. `go test ./pkg/mutate -run TestCases -update` rewrites what is
 // expected.
 const (
 	sectionPolicy        = "policy.yaml"
 	sectionNamespace     = "namespace.yaml"
 	sectionRequest       = "request.yaml"
 	sectionPod           = "pod.yaml"
+	sectionAdvice        = "advice.yaml"
 	sectionEarlierPolicy = "earlier-policy.yaml"
 	sectionBetween       = "between.yaml"
 	sectionDecision      = "decision.yaml"
@@ -61,16 +64,26 @@ type caseRequest struct {
 	// Closed are the health gates that are closed: host:port of a service
 	// host, namespace/name of a DaemonSet. Left out: there are no gates.
 	Closed []string `json:"closed,omitzero"`
+	// Upstream is the reason that every upstream has, where gates are known.
+	Upstream policy.Reason `json:"upstream,omitzero"`
+	// PublicNamespace as in policy.Gates.
+	PublicNamespace bool `json:"publicNamespace,omitzero"`
 	// Discovered is what the server found out. Left out: nothing.
 	Discovered *policy.Discovered `json:"discovered,omitzero"`
 }
 
 // gates has all gates of the policy open but those that are closed.
 func (r *caseRequest) gates(compiled *policy.Compiled) *policy.Gates {
-	if r.Closed == nil {
+	if r.Closed == nil && r.Upstream == "" && !r.PublicNamespace {
 		return nil
 	}
-	gates := &policy.Gates{ServiceHosts: map[policy.Endpoint]bool{}, Caches: map[policy.Cache]bool{}}
+	gates := &policy.Gates{
+		ServiceHosts: map[policy.Endpoint]bool{}, Caches: map[policy.Cache]bool{},
+		Upstreams: map[policy.Upstream]policy.Reason{}, PublicNamespace: r.PublicNamespace,
+	}
+	for _, probe := range compiled.UpstreamProbes() {
+		gates.Upstreams[probe.Upstream] = r.Upstream
+	}
 	for _, probe := range compiled.HostProbes() {
 		gates.ServiceHosts[probe.Endpoint] = !slices.Contains(r.Closed, net.JoinHostPort(probe.Host, probe.Port))
 	}
@@ -82,8 +95,9 @@ func (r *caseRequest) gates(compiled *policy.Compiled) *policy.Gates {
 
 // caseNamespace is the section namespace.yaml.
 type caseNamespace struct {
-	Labels  map[string]string `json:"labels,omitzero"`
-	Unknown bool              `json:"unknown,omitzero"`
+	Labels      map[string]string `json:"labels,omitzero"`
+	Annotations map[string]string `json:"annotations,omitzero"`
+	Unknown     bool              `json:"unknown,omitzero"`
 }
 
 // testCase is a case file whose sections are read.
@@ -96,6 +110,7 @@ type testCase struct {
 	namespace caseNamespace
 	request   caseRequest
 	pod       []byte // JSON
+	advice    *policy.Advice
 }
 
 // caseFiles lists the case files. Anything else in the directory is a mistake.
@@ -127,7 +142,7 @@ func readCase(t testing.TB, file string) *testCase {
 		t.Error("no comment says what the case is about")
 	}
 	known := []string{
-		sectionPolicy, sectionNamespace, sectionRequest, sectionPod,
+		sectionPolicy, sectionNamespace, sectionRequest, sectionPod, sectionAdvice,
 		sectionEarlierPolicy, sectionBetween, sectionDecision, sectionPatch,
 	}
 	var seen []string
@@ -161,6 +176,9 @@ func readCase(t testing.TB, file string) *testCase {
 			c.earlier = c.compiled
 		}
 	}
+	if text := c.section(sectionAdvice); text != nil {
+		c.advice = adviceOf(t, text)
+	}
 	if c.pod, err = yaml.YAMLToJSONStrict(c.section(sectionPod)); err != nil {
 		t.Fatalf("%s: %v", sectionPod, err)
 	}
@@ -168,6 +186,21 @@ func readCase(t testing.TB, file string) *testCase {
 		c.pod = apply(t, c.pod, fmt.Appendf(nil, `[{"op":"add","path":"/metadata/annotations","value":{"padding":%q}}]`, strings.Repeat("p", n)))
 	}
 	return c
+}
+
+// adviceOf is a document with these workloads.
+func adviceOf(t testing.TB, workloads []byte) *policy.Advice {
+	t.Helper()
+	text := fmt.Sprintf("apiVersion: %s\nkind: %s\nspec:\n  workloads:\n%s", policy.APIVersion, policy.KindAdvice, workloads)
+	document, err := policy.ParseAdvice([]byte(text))
+	if err != nil {
+		t.Fatalf("%s: %v", sectionAdvice, err)
+	}
+	compiled, err := policy.CompileAdvice(document)
+	if err != nil {
+		t.Fatalf("%s: %v", sectionAdvice, err)
+	}
+	return compiled
 }
 
 // section returns the text of a section, nil if it is not there.
@@ -210,15 +243,17 @@ func (c *testCase) review(t testing.TB, compiled *policy.Compiled, pod []byte) m
 		size = len(pod)
 	}
 	return mutate.Review(compiled, policy.Request{
-		Operation:       c.request.Operation,
-		Namespace:       c.request.Namespace,
-		NamespaceLabels: c.namespace.Labels,
-		NamespaceKnown:  !c.namespace.Unknown,
-		Pod:             decode(t, pod),
-		OldPod:          c.request.OldPod,
-		ObjectSize:      size,
-		Gates:           c.request.gates(compiled),
-		Discovered:      c.request.Discovered,
+		Operation:            c.request.Operation,
+		Namespace:            c.request.Namespace,
+		NamespaceLabels:      c.namespace.Labels,
+		NamespaceAnnotations: policy.NamespaceAnnotations(c.namespace.Annotations),
+		NamespaceKnown:       !c.namespace.Unknown,
+		Pod:                  decode(t, pod),
+		OldPod:               c.request.OldPod,
+		ObjectSize:           size,
+		Gates:                c.request.gates(compiled),
+		Advice:               c.advice,
+		Discovered:           c.request.Discovered,
 	})
 }
 
@@ -230,7 +265,10 @@ func (c *testCase) incoming(t testing.TB) []byte {
 	if c.earlier == nil {
 		return pod
 	}
-	earlier := c.review(t, c.earlier, pod)
+	earlier := mutate.Review(c.earlier, policy.Request{
+		Operation: policy.OperationCreatePod, Namespace: c.request.Namespace, NamespaceKnown: true,
+		Pod: decode(t, pod), ObjectSize: len(pod), Discovered: c.request.Discovered, Advice: c.advice,
+	})
 	if len(earlier.Operations) == 0 {
 		t.Error("the earlier review does nothing")
 	}
@@ -239,6 +277,32 @@ func (c *testCase) incoming(t testing.TB) []byte {
 		pod = apply(t, pod, c.between)
 	}
 	return pod
+}
+
+// cameBack lists the reasons for which the case's pod comes back with a record
+// of the feature that they are about.
+func (c *testCase) cameBack(r *mutate.Result, incoming *policy.Pod) []policy.Reason {
+	reading := mutate.ReadRecord(incoming)
+	if c.earlier == nil || !reading.Found {
+		return nil
+	}
+	var reasons []policy.Reason
+	if reading.ServiceHost != "" || reading.LostServiceHost {
+		reasons = append(reasons, r.Decision.ServiceHost.Reason)
+		for target := range r.Request.ServiceHostTargets(&r.Decision.ServiceHost) {
+			reasons = append(reasons, target.Reason)
+		}
+	}
+	if reading.DNS != "" || reading.LostDNS {
+		reasons = append(reasons, r.Decision.DNS.Reason)
+	}
+	if reading.ResOptions != "" || reading.LostResOptions {
+		reasons = append(reasons, r.Decision.Fallthrough.Reason)
+	}
+	if reading.Advice != "" || reading.DNS != "" {
+		reasons = append(reasons, r.Decision.Advice.Reason)
+	}
+	return append(reasons, r.RecordReason)
 }
 
 // caseDecision is the section decision.yaml.
@@ -251,12 +315,25 @@ type caseDecision struct {
 	LeftAlone map[string]policy.Reason `json:"leftAlone,omitzero"`
 	// DNS is action, reason and mode.
 	DNS string `json:"dns"`
+	// Fallthrough is action, reason, ndots and carrier. Left out in policies without
+	// spec.resolvers.
+	Fallthrough string `json:"fallthrough,omitzero"`
+	// Advice is action, reason and numbers. Left out where there is no advice.
+	Advice string `json:"advice,omitzero"`
+	// WithoutResOptions has the containers that do not get RES_OPTIONS though
+	// others do, and why.
+	WithoutResOptions map[string]policy.Reason `json:"withoutResOptions,omitzero"`
+	// Earlier says what becomes of what an earlier review did for features that
+	// are skipped now.
+	Earlier map[policy.Feature]policy.Earlier `json:"earlier,omitzero"`
+	// DryRun is true where the operations are not applied.
+	DryRun bool `json:"dryRun,omitzero"`
 	// Record is why the record is left out.
 	Record   policy.Reason `json:"record,omitzero"`
 	Warnings []string      `json:"warnings,omitzero"`
 }
 
-func decisionText(t testing.TB, r *mutate.Result) string {
+func decisionText(t testing.TB, compiled *policy.Compiled, r *mutate.Result) string {
 	t.Helper()
 	d := &r.Decision
 	text := caseDecision{
@@ -265,12 +342,21 @@ func decisionText(t testing.TB, r *mutate.Result) string {
 		DNS:         fmt.Sprintf("%s, %s", d.DNS.Action, d.DNS.Reason),
 		Record:      r.RecordReason,
 		Warnings:    d.Warnings,
+		DryRun:      r.DryRun(),
+	}
+	for f, earlier := range map[policy.Feature]policy.Earlier{policy.FeatureServiceHost: r.ServiceHostEarlier, policy.FeatureDNS: r.DNSEarlier, policy.FeatureFallthrough: r.FallthroughEarlier} {
+		if earlier != "" {
+			if text.Earlier == nil {
+				text.Earlier = map[policy.Feature]policy.Earlier{}
+			}
+			text.Earlier[f] = earlier
+		}
 	}
 	if d.DNS.Injects() {
 		text.DNS += ", " + string(d.DNS.Mode)
 	}
 	if d.ServiceHost.Injects() {
-		for target := range r.Request.ServiceHostTargets() {
+		for target := range r.Request.ServiceHostTargets(&r.Decision.ServiceHost) {
 			if target.Reason == "" {
 				continue
 			}
@@ -280,6 +366,10 @@ func decisionText(t testing.TB, r *mutate.Result) string {
 			text.LeftAlone[target.Container.Name] = target.Reason
 		}
 	}
+	describeFallthrough(&text, compiled, r)
+	if a := &r.Decision.Advice; r.Request.Advice != nil {
+		text.Advice = fmt.Sprintf("%s, %s, ndots %d, fallthrough %d", a.Action, a.Reason, a.Ndots, a.Fallthrough)
+	}
 	out, err := yaml.Marshal(text)
 	if err != nil {
 		t.Fatal(err)
@@ -287,13 +377,42 @@ func decisionText(t testing.TB, r *mutate.Result) string {
 	return string(out)
 }
 
-// patchText is the patch as case files have it: indented, and with a word for
-// the policy's hash, which would change in all of them with every new default.
-func patchText(t testing.TB, r *mutate.Result, compiled *policy.Compiled) string {
+func describeFallthrough(text *caseDecision, compiled *policy.Compiled, r *mutate.Result) {
+	if len(compiled.Document().Spec.Resolvers) == 0 {
+		return
+	}
+	d := &r.Decision.Fallthrough
+	text.Fallthrough = fmt.Sprintf("%s, %s", d.Action, d.Reason)
+	if d.Injects() {
+		text.Fallthrough += fmt.Sprintf(", ndots %d by %s", d.Ndots, d.Carrier)
+	}
+	if !d.ThroughEnvironment() {
+		return
+	}
+	for target := range r.Request.ServiceHostTargets(&r.Decision.ServiceHost) {
+		reason := compiled.ResOptionsReason(target.Container)
+		if reason == "" {
+			continue
+		}
+		if text.WithoutResOptions == nil {
+			text.WithoutResOptions = map[string]policy.Reason{}
+		}
+		text.WithoutResOptions[target.Container.Name] = reason
+	}
+}
+
+// patchText is the patch as case files have it: indented, and with words for
+// the hashes of policies, which would change in all of them with every new
+// default.
+func (c *testCase) patchText(t testing.TB, r *mutate.Result) string {
 	t.Helper()
 	var text bytes.Buffer
 	if err := json.Indent(&text, patchOf(t, *r), "", "  "); err != nil {
 		t.Fatal(err)
 	}
-	return strings.ReplaceAll(text.String(), compiled.Hash(), "POLICY-HASH") + "\n"
+	out := strings.ReplaceAll(text.String(), c.compiled.Hash(), "POLICY-HASH")
+	if c.earlier != nil {
+		out = strings.ReplaceAll(out, c.earlier.Hash(), "EARLIER-HASH")
+	}
+	return out + "\n"
 }

@@ -39,14 +39,13 @@ func userPartUnchanged(beforeJSON, afterJSON []byte, d *policy.Decision, namespa
 	beforeSpec, _ := before["spec"].(object)
 	afterSpec, _ := after["spec"].(object)
 
-	ours := expectedVariables(&d.ServiceHost)
 	for _, list := range []string{"initContainers", "containers"} {
 		beforeList, _ := beforeSpec[list].([]any)
 		afterList, _ := afterSpec[list].([]any)
 		for i := range min(len(beforeList), len(afterList)) {
 			was, is := asObject(beforeList[i]), asObject(afterList[i])
 			wasEnv, isEnv := listIn(was, "env"), listIn(is, "env")
-			if len(ours) > 0 && !namesVariable(wasEnv) {
+			if ours := append(expectedVariables(&d.ServiceHost, was, is), expectedResOptions(d, was)...); len(ours) > 0 {
 				if len(isEnv) < len(ours) || !reflect.DeepEqual(isEnv[:len(ours)], ours) {
 					return fmt.Errorf("%s[%d].env does not begin with %v: %v", list, i, ours, isEnv)
 				}
@@ -82,8 +81,11 @@ func withoutMetadataKeys(pod object) {
 func withoutDNS(before, after object, d *policy.DNSDecision, namespace string) error {
 	was, had := before["dnsConfig"].(object)
 	is, has := after["dnsConfig"].(object)
-	var servers, searches, options []any
+	var servers, searches, extra, options []any
 	if d.Injects() {
+		if d.Mode == policy.DNSModeOptions {
+			extra = toList(d.ExtraSearches)
+		}
 		set := listIn(was, "options")
 		for _, option := range d.Options {
 			if slices.ContainsFunc(set, func(o any) bool { return setsOption(asObject(o), option.Name) }) {
@@ -115,8 +117,8 @@ func withoutDNS(before, after object, d *policy.DNSDecision, namespace string) e
 	for _, list := range []struct {
 		name        string
 		front, back []any
-	}{{"nameservers", servers, nil}, {"searches", searches, nil}, {"options", nil, options}} {
-		want := slices.Concat(list.front, listIn(was, list.name), list.back)
+	}{{"nameservers", servers, nil}, {"searches", searches, extra}, {"options", nil, options}} {
+		want := slices.Concat(once(list.front, listIn(was, list.name)), list.back)
 		if got := listIn(is, list.name); len(got) != len(want) || len(got) > 0 && !reflect.DeepEqual(got, want) {
 			return fmt.Errorf("dnsConfig.%s is %v, want %v", list.name, got, want)
 		}
@@ -131,8 +133,29 @@ func withoutDNS(before, after object, d *policy.DNSDecision, namespace string) e
 	return nil
 }
 
-func expectedVariables(d *policy.ServiceHostDecision) []any {
-	if !d.Injects() {
+// once is the list that begins with front and goes on with the user's entries.
+// Of each entry of front there is one, which may be the user's.
+func once(front, user []any) []any {
+	user = slices.Clone(user)
+	var list []any
+	for _, value := range front {
+		if slices.Contains(list, value) {
+			continue
+		}
+		list = append(list, value)
+		if i := slices.Index(user, value); i >= 0 {
+			user = slices.Delete(user, i, i+1)
+		}
+	}
+	return append(list, user...)
+}
+
+// expectedVariables is what a container gets of the service host. Whether one that names a proxy gets
+// anything depends on what the proxy's exceptions are, which the patch shows:
+// without it there is RES_OPTIONS at most.
+func expectedVariables(d *policy.ServiceHostDecision, was, is object) []any {
+	env := listIn(was, "env")
+	if !d.Injects() || namesVariable(env) || namesProxy(env) && len(listIn(is, "env"))-len(env) < 2 && !namesVariable(listIn(is, "env")) {
 		return nil
 	}
 	host := object{"name": "KUBERNETES_SERVICE_HOST", "value": d.Host}
@@ -142,16 +165,47 @@ func expectedVariables(d *policy.ServiceHostDecision) []any {
 			"valueFrom": object{"fieldRef": object{"apiVersion": "v1", "fieldPath": "status.hostIP"}},
 		}
 	}
-	if d.Port == "" {
+	port := d.Port
+	if port == "" && len(listIn(was, "envFrom")) > 0 {
+		port = "443"
+	}
+	if port == "" {
 		return []any{host}
 	}
-	return []any{host, object{"name": "KUBERNETES_SERVICE_PORT", "value": d.Port}}
+	return []any{
+		host,
+		object{"name": "KUBERNETES_SERVICE_PORT", "value": port},
+		object{"name": "KUBERNETES_SERVICE_PORT_HTTPS", "value": port},
+	}
+}
+
+// expectedResOptions is what a container gets under the property policies.
+func expectedResOptions(d *policy.Decision, was object) []any {
+	known := was["image"] == "example.com/team/app:v1.2.3"
+	set := slices.ContainsFunc(listIn(was, "env"), func(v any) bool {
+		name := asObject(v)["name"]
+		return name == "RES_OPTIONS" || name == "LOCALDOMAIN"
+	})
+	if d.Fallthrough.Carrier != policy.CarrierEnvironment || !known || set || len(listIn(was, "envFrom")) > 0 {
+		return nil
+	}
+	return []any{object{"name": "RES_OPTIONS", "value": fmt.Sprintf("ndots:%d", d.Fallthrough.Ndots)}}
+}
+
+func namesProxy(env []any) bool {
+	return slices.ContainsFunc(env, func(v any) bool {
+		switch asObject(v)["name"] {
+		case "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy":
+			return true
+		}
+		return false
+	})
 }
 
 func namesVariable(env []any) bool {
 	return slices.ContainsFunc(env, func(v any) bool {
 		name := asObject(v)["name"]
-		return name == "KUBERNETES_SERVICE_HOST" || name == "KUBERNETES_SERVICE_PORT"
+		return name == "KUBERNETES_SERVICE_HOST" || name == "KUBERNETES_SERVICE_PORT" || name == "KUBERNETES_SERVICE_PORT_HTTPS"
 	})
 }
 

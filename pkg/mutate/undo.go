@@ -8,13 +8,20 @@ import (
 )
 
 // Undo returns the pod without what an earlier review added, as far as the
-// pod's record can be trusted: a record that is missing, damaged or does not
-// describe the pod takes nothing out but itself. The pod is not changed; what
-// the result does not need to change it shares with it.
+// pod's record can be believed (ReadRecord): a record that is missing or
+// damaged takes nothing out but itself, and a feature that does not describe
+// the pod stays on it. The pod is not changed; what the result does not need to
+// change it shares with it.
 //
 // The keys policy.AnnotationInjected and policy.LabelPinned are ours. A value
 // that somebody else gave them does not come back.
 func Undo(pod *policy.Pod) *policy.Pod {
+	reading := ReadRecord(pod)
+	return reading.undo(pod)
+}
+
+// undo is Undo of a pod with this record.
+func (r *Record) undo(pod *policy.Pod) *policy.Pod {
 	_, annotated := pod.Metadata.Annotations[policy.AnnotationInjected]
 	_, pinned := pod.Metadata.Labels[policy.LabelPinned]
 	if !annotated && !pinned {
@@ -23,18 +30,14 @@ func Undo(pod *policy.Pod) *policy.Pod {
 	original := *pod
 	original.Metadata.Annotations = without(pod.Metadata.Annotations, policy.AnnotationInjected)
 	original.Metadata.Labels = without(pod.Metadata.Labels, policy.LabelPinned)
-	record, ok := ReadRecord(pod)
-	if !ok {
-		return &original
+	if r.ServiceHost != "" || r.ResOptions != "" {
+		original.Spec.InitContainers = r.undoContainers(pod.Spec.InitContainers)
+		original.Spec.Containers = r.undoContainers(pod.Spec.Containers)
 	}
-	if record.ServiceHost != "" {
-		original.Spec.InitContainers = record.undoContainers(pod.Spec.InitContainers)
-		original.Spec.Containers = record.undoContainers(pod.Spec.Containers)
-	}
-	if record.DNS != "" {
-		original.Spec.DNSConfig = record.undoDNSConfig(pod.Spec.DNSConfig)
-		if record.Added.DNSPolicy != nil {
-			original.Spec.DNSPolicy = *record.Added.DNSPolicy
+	if r.DNS != "" {
+		original.Spec.DNSConfig = r.undoDNSConfig(pod.Spec.DNSConfig)
+		if r.Added.DNSPolicy != nil {
+			original.Spec.DNSPolicy = *r.Added.DNSPolicy
 		}
 	}
 	return &original
@@ -57,30 +60,17 @@ func without(m map[string]string, key string) map[string]string {
 func (r *Record) undoContainers(containers []policy.Container) []policy.Container {
 	undone := slices.Clone(containers)
 	for i := range undone {
-		if !slices.Contains(r.Added.Containers, undone[i].Name) || !r.isOurs(undone[i].Env) {
+		at := r.oursIn(&undone[i], true, true)
+		if len(at) == 0 {
 			continue
 		}
-		env := slices.Clone(undone[i].Env[r.variables():])
-		if len(env) == 0 {
-			env = nil
+		env := slices.Clone(undone[i].Env)
+		for _, j := range slices.Backward(at) {
+			env = slices.Delete(env, j, j+1)
 		}
-		undone[i].Env = env
+		undone[i].Env = nilIfEmpty(env)
 	}
 	return undone
-}
-
-// variables is how many variables a container got.
-func (r *Record) variables() int {
-	if r.Added.Port != "" {
-		return 2
-	}
-	return 1
-}
-
-// isOurs reports whether a container's env begins with what we put there.
-func (r *Record) isOurs(env []policy.EnvVar) bool {
-	want := variablesFor(r.ServiceHost, r.Added.Port)
-	return len(env) >= len(want) && slices.Equal(env[:len(want)], want)
 }
 
 func (r *Record) undoDNSConfig(config *policy.DNSConfig) *policy.DNSConfig {
@@ -89,8 +79,13 @@ func (r *Record) undoDNSConfig(config *policy.DNSConfig) *policy.DNSConfig {
 	}
 	a := &r.Added
 	undone := policy.DNSConfig{
-		Nameservers: nilIfEmpty(config.Nameservers[a.Nameservers:]),
-		Searches:    nilIfEmpty(config.Searches[a.Searches:]),
+		Nameservers: takeFromFront(config.Nameservers, a.Nameservers, a.UserNameservers),
+		Searches:    takeFromFront(config.Searches, a.Searches, a.UserSearches),
+	}
+	for _, search := range a.ExtraSearches {
+		if i := slices.Index(undone.Searches, search); i >= 0 {
+			undone.Searches = nilIfEmpty(slices.Delete(undone.Searches, i, i+1))
+		}
 	}
 	options := slices.Clone(config.Options)
 	for _, name := range a.Options {

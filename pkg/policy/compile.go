@@ -6,8 +6,10 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,31 +17,37 @@ import (
 )
 
 // Compiled is a policy that is ready to decide: selectors and patterns are
-// parsed and every rule is merged with the policy's own fields. It is
+// parsed and every rule is merged with the policy's own fields (Effective). It is
 // immutable and safe for concurrent use.
 type Compiled struct {
-	name    string
-	hash    string
-	mode    Mode
-	onError OnError
-	final   bool
-	// clusterDomain is empty where the policy leaves it to discovery.
-	clusterDomain string
-	excluded      map[string]struct{}
-	ownNamespace  string
-	aliases       []alias
-	virtualNodes  virtualNodeHints
-	overrides     overrides
-	base          settings
-	rules         ruleIndex
-	resolvers     []imageResolver
-	document      *InjectionPolicy
+	name         string
+	hash         string
+	mode         Mode
+	onError      OnError
+	final        bool
+	cluster      *Cluster
+	excluded     *Excluded
+	ownNamespace string
+	aliases      []alias
+	virtualNodes virtualNodeHints
+	overrides    overrides
+	base         settings
+	rules        []rule
+	resolvers    imageResolvers
+	advice       adviceUse
+	document     *InjectionPolicy
 }
 
 type alias struct {
 	label       string
 	feature     Feature
 	disableOnly bool
+}
+
+// adviceUse is a compiled AdviceSettings.
+type adviceUse struct {
+	match AdviceMatch
+	floor int32
 }
 
 type overrides struct {
@@ -66,23 +74,34 @@ type serviceHostSettings struct {
 	host       string
 	fromNodeIP bool
 	port       string // empty: not injected
-	// endpoint is what pods get, and has a gate; empty with fromNodeIP.
-	endpoint         Endpoint
+	isName     bool   // host has to be looked up
+	// endpoint is what pods get; empty with fromNodeIP.
+	endpoint Endpoint
+	// gated is false where nobody probes the endpoint.
+	gated            bool
 	interval         time.Duration
 	failureThreshold int
 }
 
 type dnsSettings struct {
 	featureSettings
-	mode      DNSMode
-	options   []Option // ndots first
-	searches  []string
-	servers   []string
-	fallbacks []string
-	// defaultFallbacks is true where fallbacks are the policy's default, to
-	// which discovery may know better.
-	defaultFallbacks bool
-	cache            Cache // without a DaemonSet: no gate
+	mode    DNSMode
+	options []Option // ndots first
+	// variants are the options with the other values of ndots that pods may get;
+	// nil where annotations changed them.
+	variants [][]Option
+	// ndotsNamed is true where the rule or an annotation names ndots, and
+	// ndotsOnly where therefore no resolver gets another one.
+	ndotsNamed, ndotsOnly bool
+	through               fallthroughSettings
+	advice                adviceSettings
+	searches              []string
+	// leaveOwnConfig leaves pods alone that bring a dnsConfig.
+	leaveOwnConfig bool
+	nodeLocal      NodeLocal
+	local          Upstream // nodeLocal.servers
+	cluster        *Cluster
+	cache          Cache // without a DaemonSet: no gate
 }
 
 type featureSettings struct {
@@ -110,28 +129,22 @@ func Compile(p *InjectionPolicy, ownNamespace string) (*Compiled, error) {
 	sum := sha256.Sum256(canonical)
 	s := &p.Spec
 	c := &Compiled{
-		name:          p.Metadata.Name,
-		hash:          hex.EncodeToString(sum[:])[:hashLength],
-		mode:          s.Mode,
-		onError:       s.OnError,
-		final:         s.NamespaceOptOut == NamespaceOptOutFinal,
-		clusterDomain: s.Cluster.Domain,
-		excluded:      make(map[string]struct{}, len(s.ExcludedNamespaces)+1),
-		ownNamespace:  ownNamespace,
+		name:         p.Metadata.Name,
+		hash:         hex.EncodeToString(sum[:])[:hashLength],
+		mode:         s.Mode,
+		onError:      s.OnError,
+		final:        s.NamespaceOptOut == NamespaceOptOutFinal,
+		cluster:      &s.Cluster,
+		excluded:     NewExcluded(s.ExcludedNamespaces),
+		ownNamespace: ownNamespace,
 		overrides: overrides{
-			ndots:    slices.Contains(s.PodOverrides.Allowed, OverrideNdots),
-			mode:     slices.Contains(s.PodOverrides.Allowed, OverrideMode),
-			options:  slices.Contains(s.PodOverrides.Allowed, OverrideOptions),
+			ndots:    s.Allows(OverrideNdots),
+			mode:     s.Allows(OverrideMode),
+			options:  s.Allows(OverrideOptions),
 			minNdots: *s.PodOverrides.Ndots.Min,
 			maxNdots: *s.PodOverrides.Ndots.Max,
 		},
 		document: p,
-	}
-	for _, namespace := range s.ExcludedNamespaces {
-		c.excluded[namespace] = struct{}{}
-	}
-	if ownNamespace != "" {
-		c.excluded[ownNamespace] = struct{}{}
 	}
 	for _, a := range s.LabelAliases {
 		feature := FeatureDNS
@@ -144,143 +157,120 @@ func Compile(p *InjectionPolicy, ownNamespace string) (*Compiled, error) {
 		return nil, fmt.Errorf("compile spec.virtualNodes: %w", err)
 	}
 	c.resolvers = compileResolvers(s.Resolvers)
-	c.base = merge(s, &Rule{Name: DefaultRule})
-	rules, matches := make([]rule, len(s.Rules)), make([]*Match, len(s.Rules))
-	for i := range s.Rules {
-		rules[i].settings, matches[i] = merge(s, &s.Rules[i]), &s.Rules[i].Match
-		if rules[i].matcher, err = compileMatch(matches[i]); err != nil {
-			return nil, fmt.Errorf("compile rule %s: %w", s.Rules[i].Name, err)
+	c.advice = adviceUse{s.Advice.Match, *s.Advice.Floor}
+	c.rules = make([]rule, len(s.Rules))
+	for e := range s.Effective() {
+		if e.Rule == nil {
+			c.base = newSettings(s, e)
+			continue
+		}
+		r := &c.rules[e.Index]
+		r.settings = newSettings(s, e)
+		if r.matcher, err = compileMatch(&e.Rule.Match); err != nil {
+			return nil, fmt.Errorf("compile rule %s: %w", e.Rule.Name, err)
 		}
 	}
-	c.rules = newRuleIndex(rules, matches)
 	return c, nil
 }
 
-// merge lays a rule over the policy's own fields. Only what the rule names
-// changes.
-func merge(s *Spec, r *Rule) settings {
-	merged := settings{
-		rule:        r.Name,
-		mode:        stricter(s.Mode, r.Mode),
-		serviceHost: mergeServiceHost(orEmpty(s.ServiceHost), orEmpty(r.ServiceHost)),
-		dns:         mergeDNS(s, r.DNS),
-		percent:     *s.Rollout.Percent,
+// newSettings compiles what applies to the pods of a rule.
+func newSettings(s *Spec, e *Effective) settings {
+	compiled := settings{
+		rule: e.Name(), mode: e.Mode, percent: e.Percent,
+		serviceHost: newServiceHostSettings(e.ServiceHost), dns: newDNSSettings(&s.Cluster, e.DNS),
 	}
-	if r.Rollout.Percent != nil {
-		merged.percent = *r.Rollout.Percent
-	}
-	merged.serviceHost.disabled = slices.Contains(s.DisabledFeatures, FeatureNameServiceHost)
-	merged.dns.disabled = slices.Contains(s.DisabledFeatures, FeatureNameDNS)
-	return merged
+	compiled.serviceHost.disabled = slices.Contains(s.DisabledFeatures, FeatureNameServiceHost)
+	compiled.dns.disabled = slices.Contains(s.DisabledFeatures, FeatureNameDNS)
+	return compiled
 }
 
-// stricter is the mode that does less, so that no rule weakens the policy's
-// word. A rule's is empty where it names none.
-func stricter(policy, rule Mode) Mode {
-	for _, mode := range []Mode{ModeOff, ModeDryRun} {
-		if policy == mode || rule == mode {
-			return mode
-		}
+func newServiceHostSettings(h *EffectiveServiceHost) serviceHostSettings {
+	if h == nil {
+		return serviceHostSettings{}
 	}
-	return ModeEnforce
+	compiled := serviceHostSettings{
+		featureSettings: featureSettings{configured: h.configured(), enabled: *h.Enabled, fromRule: h.EnabledBy == ByRule},
+		host:            h.Host, fromNodeIP: h.HostFrom == HostFromNodeIP,
+		interval: h.Probe.Interval.Duration, failureThreshold: int(*h.Probe.FailureThreshold),
+	}
+	if h.Port != nil {
+		compiled.port = strconv.Itoa(int(*h.Port))
+	}
+	if h.Host != "" {
+		compiled.endpoint = Endpoint{h.Host, cmp.Or(compiled.port, defaultPort)}
+		compiled.gated = *h.Probe.Enabled
+		_, err := netip.ParseAddr(h.Host)
+		compiled.isName = err != nil
+	}
+	return compiled
 }
 
-func mergeServiceHost(base, over *ServiceHost) serviceHostSettings {
-	host, from, port := base.Host, base.HostFrom, base.Port
-	if over.Host != "" || over.HostFrom != "" {
-		host, from = over.Host, over.HostFrom
-	}
-	if over.Port != nil {
-		port = over.Port
-	}
-	merged := serviceHostSettings{host: host, fromNodeIP: from == HostFromNodeIP}
-	if port != nil {
-		merged.port = strconv.Itoa(int(*port))
-	}
-	merged.configured = host != "" || from != ""
-	if host != "" {
-		merged.endpoint = Endpoint{host, cmp.Or(merged.port, defaultPort)}
-	}
-	var probe Probe
-	for _, block := range []*Probe{orEmpty(base.Probe), orEmpty(over.Probe)} {
-		overridePointer(&probe.Interval, block.Interval)
-		overridePointer(&probe.FailureThreshold, block.FailureThreshold)
-	}
-	setDefaultProbe(&probe)
-	merged.interval, merged.failureThreshold = probe.Interval.Duration, int(*probe.FailureThreshold)
-	merged.enabled = true
-	merged.fromRule = base.Host == "" && base.HostFrom == ""
-	merged.applyEnabled(base.Enabled, over.Enabled)
-	return merged
-}
-
-func mergeDNS(s *Spec, over *DNS) dnsSettings {
-	if s.DNS == nil && over == nil {
+func newDNSSettings(cluster *Cluster, d *EffectiveDNS) dnsSettings {
+	if d == nil {
 		return dnsSettings{}
 	}
-	base := orEmpty(s.DNS)
-	var merged dnsSettings
-	merged.configured, merged.enabled = true, true
-	merged.fromRule = s.DNS == nil
-	merged.applyEnabled(base.Enabled, orEmpty(over).Enabled)
+	compiled := dnsSettings{
+		featureSettings: featureSettings{configured: true, enabled: *d.Enabled, fromRule: d.EnabledBy == ByRule},
+		mode:            d.Mode,
+		options:         append([]Option{ndotsOption(*d.Ndots)}, d.Options...),
+		ndotsNamed:      d.NamesNdots(),
+		ndotsOnly:       !d.FallsThrough(),
+		through:         newFallthroughSettings(d.Fallthrough),
+		advice: adviceSettings{
+			apply: d.Advice == AdviceApply, high: d.MinConfidence == ConfidenceHigh, throughNamed: d.FallthroughNdotsBy == ByRule,
+		},
+		searches:       d.ExtraSearches,
+		leaveOwnConfig: d.OwnConfig == OwnConfigLeave,
+		nodeLocal:      d.NodeLocal,
+		local:          Upstream(strings.Join(d.NodeLocal.Servers, ",")),
+		cluster:        cluster,
+	}
+	compiled.cache, _ = d.NodeLocal.Cache()
+	for _, ndots := range []int32{kubeletNdots, compiled.through.ndots, max(compiled.through.ndots, publicSuffixNdots)} {
+		compiled.variants = append(compiled.variants, withNdots(compiled.options, ndots))
+	}
+	for ndots := int32(1); ndots <= maxAdvised && compiled.advice.apply && !compiled.ndotsNamed; ndots++ {
+		compiled.variants = append(compiled.variants, withNdots(compiled.options, ndots))
+	}
+	return compiled
+}
 
-	ndots := int32(DefaultNdots)
-	merged.mode = DNSModeOptions
-	var options []Option
-	var local NodeLocal
-	for _, block := range []*DNS{base, orEmpty(over)} {
-		if block.Mode != "" {
-			merged.mode = block.Mode
+func withNdots(options []Option, ndots int32) []Option {
+	options = slices.Clone(options)
+	options[0] = ndotsOption(ndots)
+	return options
+}
+
+// ndots is what resolv.conf gets.
+func (d *dnsSettings) ndots() int32 {
+	n, _ := smallNumber(d.options[0].Value)
+	return n
+}
+
+// optionsWith are the options with another ndots.
+func (d *dnsSettings) optionsWith(ndots int32) []Option {
+	value := ndotsOption(ndots).Value
+	for _, options := range d.variants {
+		if options[0].Value == value {
+			return options
 		}
-		if block.Ndots != nil {
-			ndots = *block.Ndots
-		}
-		overrideList(&options, block.Options)
-		overrideList(&merged.searches, block.ExtraSearches)
-		overrideList(&local.Servers, block.NodeLocal.Servers)
-		overrideList(&local.FallbackServers, block.NodeLocal.FallbackServers)
-		overridePointer(&local.DaemonSet, block.NodeLocal.DaemonSet)
-		overridePointer(&local.MaxUnavailable, block.NodeLocal.MaxUnavailable)
 	}
-	setDefaultNodeLocal(&local, merged.mode == DNSModeNodeLocal)
-	if daemonSet := *orEmpty(local.DaemonSet); daemonSet != "" && len(local.Servers) > 0 {
-		merged.cache = Cache{daemonSet, *local.MaxUnavailable}
-	}
-	merged.defaultFallbacks = local.FallbackServers == nil
-	setDefaultList(&local.FallbackServers, s.Cluster.DNSServers...)
-	merged.servers, merged.fallbacks = local.Servers, local.FallbackServers
-	merged.options = append([]Option{ndotsOption(ndots)}, options...)
-	return merged
-}
-
-func (f *featureSettings) applyEnabled(base, over *bool) {
-	if base != nil {
-		f.enabled, f.fromRule = *base, false
-	}
-	if over != nil {
-		f.enabled, f.fromRule = *over, true
-	}
-}
-
-// overrideList replaces a list that the overriding block names, even if by an
-// empty one.
-func overrideList[T any](list *[]T, over []T) {
-	if over != nil {
-		*list = over
-	}
-}
-
-// overridePointer does the same for a value.
-func overridePointer[T any](value **T, over *T) {
-	if over != nil {
-		*value = over
-	}
+	return withNdots(d.options, ndots)
 }
 
 func compileMatch(m *Match) (matcher, error) {
 	compiled := matcher{
 		namespaces:      compilePatterns(m.Namespaces),
 		serviceAccounts: compilePatterns(m.ServiceAccounts),
+		podAnnotations:  compileKeys(m.PodAnnotations),
+		nodeSelector:    compileKeys(m.NodeSelector),
+		runtimeClasses:  compilePatterns(m.RuntimeClasses),
+		priorityClasses: compilePatterns(m.PriorityClasses),
+		dnsPolicies:     m.DNSPolicies,
+		hostNetwork:     m.HostNetwork,
+	}
+	for _, key := range m.Tolerations {
+		compiled.tolerations = append(compiled.tolerations, compilePattern(unslashed(key)))
 	}
 	for _, owner := range m.Owners {
 		compiled.owners = append(compiled.owners, ownerPattern{
@@ -310,17 +300,23 @@ func compileVirtualNodes(v *VirtualNodes) (virtualNodeHints, error) {
 		runtimeClasses: compilePatterns(v.RuntimeClasses),
 		schedulerNames: compilePatterns(v.SchedulerNames),
 	}
-	for _, lists := range []struct {
-		texts    []string
-		compiled *[]labels.Selector
-	}{{v.PodLabels, &hints.podLabels}, {v.NodeSelectors, &hints.nodeSelectors}} {
-		for _, text := range lists.texts {
-			selector, err := labels.Parse(text)
-			if err != nil {
-				return virtualNodeHints{}, err
-			}
-			*lists.compiled = append(*lists.compiled, selector)
+	for _, text := range v.PodAnnotations {
+		key, value, named := strings.Cut(text, "=")
+		hints.podAnnotations = append(hints.podAnnotations, annotationHint{key, value, !named})
+	}
+	for _, text := range v.PodLabels {
+		selector, err := labels.Parse(text)
+		if err != nil {
+			return virtualNodeHints{}, err
 		}
+		hints.podLabels = append(hints.podLabels, selector)
+	}
+	for _, text := range v.NodeSelectors {
+		selector, err := labels.Parse(text)
+		if err != nil {
+			return virtualNodeHints{}, err
+		}
+		hints.nodeSelectors = append(hints.nodeSelectors, newNodeHint(selector))
 	}
 	return hints, nil
 }
@@ -341,6 +337,5 @@ func (c *Compiled) Document() *InjectionPolicy { return c.document }
 // Excludes reports whether a namespace is never touched: excluded by the
 // policy, or Shorthop's own.
 func (c *Compiled) Excludes(namespace string) bool {
-	_, excluded := c.excluded[namespace]
-	return excluded
+	return c.excluded.Has(namespace) || c.ownNamespace != "" && namespace == c.ownNamespace
 }

@@ -12,27 +12,39 @@ import (
 // samples has, for every field that a rule can name, a value that is not the
 // base policy's. A field without one fails the test.
 var samples = map[string]any{
-	"ServiceHost.Enabled":           new(false),
-	"ServiceHost.Host":              "other.example.com",
-	"ServiceHost.HostFrom":          HostFromNodeIP,
-	"ServiceHost.Port":              new(int32(6443)),
-	"ServiceHost.Probe":             &Probe{Interval: &metav1.Duration{Duration: time.Second}},
-	"DNS.Enabled":                   new(false),
-	"DNS.Mode":                      DNSModeNodeLocal,
-	"DNS.Ndots":                     new(int32(1)),
-	"DNS.Options":                   []Option{{Name: "rotate"}},
-	"DNS.ExtraSearches":             []string{"corp.example.com"},
-	"DNS.NodeLocal.Servers":         []string{"169.254.1.1"},
-	"DNS.NodeLocal.FallbackServers": []string{},
-	"DNS.NodeLocal.DaemonSet":       new("dns/cache"),
-	"DNS.NodeLocal.MaxUnavailable":  new(intstr.FromInt32(1)),
-	"Rollout.Percent":               new(int32(1)),
-	"Rule.Mode":                     ModeDryRun,
-	"Match.Namespaces":              []string{"other"},
-	"Match.NamespaceSelector":       &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}},
-	"Match.PodSelector":             &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}},
-	"Match.Owners":                  []Owner{{Kind: "Job"}},
-	"Match.ServiceAccounts":         []string{"other"},
+	"ServiceHost.Enabled":             new(false),
+	"ServiceHost.Host":                "other.example.com",
+	"ServiceHost.HostFrom":            HostFromNodeIP,
+	"ServiceHost.Port":                new(int32(6443)),
+	"ServiceHost.Probe":               &Probe{Interval: &metav1.Duration{Duration: time.Second}},
+	"DNS.OwnConfig":                   OwnConfigLeave,
+	"DNS.Enabled":                     new(false),
+	"DNS.Mode":                        DNSModeNodeLocal,
+	"DNS.Ndots":                       new(int32(1)),
+	"DNS.Advice":                      AdviceApply,
+	"DNS.MinConfidence":               ConfidenceMedium,
+	"DNS.Fallthrough":                 &Fallthrough{Ndots: new(int32(3))},
+	"DNS.Options":                     []Option{{Name: "rotate"}},
+	"DNS.ExtraSearches":               []string{"corp.example.com"},
+	"DNS.NodeLocal.Servers":           []string{"169.254.1.1"},
+	"DNS.NodeLocal.FallbackServers":   []string{},
+	"DNS.NodeLocal.DaemonSet":         new("dns/cache"),
+	"DNS.NodeLocal.DaemonSetSelector": &DaemonSetSelector{Namespace: "dns", MatchLabels: map[string]string{"a": "b"}},
+	"DNS.NodeLocal.MaxUnavailable":    new(intstr.FromInt32(1)),
+	"Rollout.Percent":                 new(int32(1)),
+	"Rule.Mode":                       ModeDryRun,
+	"Match.Namespaces":                []string{"other"},
+	"Match.NamespaceSelector":         &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}},
+	"Match.PodSelector":               &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}},
+	"Match.Owners":                    []Owner{{Kind: "Job"}},
+	"Match.ServiceAccounts":           []string{"other"},
+	"Match.PodAnnotations":            map[string]string{"a": "*"},
+	"Match.NodeSelector":              map[string]string{"a": "*"},
+	"Match.Tolerations":               []string{"*"},
+	"Match.RuntimeClasses":            []string{"*"},
+	"Match.PriorityClasses":           []string{"*"},
+	"Match.HostNetwork":               new(true),
+	"Match.DNSPolicies":               []string{"None"},
 }
 
 // setFields calls visit with the path and the settable value of every leaf
@@ -67,6 +79,12 @@ func baseSpec() *InjectionPolicy {
 	return p
 }
 
+func settingsOf(p *InjectionPolicy, r *Rule) settings {
+	s := p.Spec
+	s.Rules = []Rule{*r}
+	return newSettings(&p.Spec, s.effective(0))
+}
+
 // A field that a rule can name and that merge forgets would be silently
 // without effect.
 func TestEveryFieldOfARuleOverridesThePolicy(t *testing.T) {
@@ -79,7 +97,7 @@ func TestEveryFieldOfARuleOverridesThePolicy(t *testing.T) {
 				return
 			}
 			r := rule(field, value)
-			if reflect.DeepEqual(merge(&base.Spec, r), merge(&base.Spec, &Rule{Name: r.Name})) {
+			if reflect.DeepEqual(settingsOf(base, r), settingsOf(base, &Rule{Name: r.Name})) {
 				t.Errorf("%s: a rule that names it changes nothing", path)
 			}
 			field.SetZero()
@@ -127,13 +145,16 @@ func TestEveryConditionOfAMatchCanKeepAPodOut(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", path, err)
 		}
-		if compiled.match(request) {
+		if compiled.match(request, []Workload{request.Pod.Workload()}) {
 			t.Errorf("%s: a plain pod matches", path)
+		}
+		if match.matchesAll() {
+			t.Errorf("%s: lint takes the rule for one that matches every pod", path)
 		}
 		field.SetZero()
 	})
 	compiled, err := compileMatch(&Match{})
-	if err != nil || !compiled.match(request) {
+	if err != nil || !compiled.match(request, []Workload{request.Pod.Workload()}) {
 		t.Errorf("an empty match must hold for every pod (error %v)", err)
 	}
 }

@@ -24,6 +24,9 @@ type Request struct {
 	// NamespaceLabels are the labels of that namespace. They mean nothing
 	// unless NamespaceKnown is true.
 	NamespaceLabels map[string]string
+	// NamespaceAnnotations are those of the namespace's annotations that tune
+	// DNS (NamespaceAnnotations), as far as they are known.
+	NamespaceAnnotations map[string]string
 	// NamespaceKnown is false where the namespace could not be read.
 	NamespaceKnown bool
 	// Pod is the pod as the user wrote it: what an earlier review by Shorthop
@@ -31,6 +34,9 @@ type Request struct {
 	Pod *Pod
 	// OldPod is the pod before an update, nil on creation.
 	OldPod *Pod
+	// Running is the pod as it runs, for a new ephemeral container: with what
+	// earlier reviews added. nil: Pod.
+	Running *Pod
 	// ObjectSize is the size of the pod in bytes of JSON, 0 if not known.
 	ObjectSize int
 	// Gates are the health gates; nil where nothing is probed, as offline: all
@@ -39,15 +45,33 @@ type Request struct {
 	// Discovered is what is known of the cluster's DNS besides the policy; nil
 	// where nothing is.
 	Discovered *Discovered
+	// Advice is what query logs have shown; nil where there is none.
+	Advice *Advice
+
+	// waived are reasons that do not count: see Besides.
+	waived []Reason
+}
+
+// Namespace is what decisions read of a pod's namespace.
+type Namespace struct {
+	Labels map[string]string
+	// Annotations are those that tune DNS: see NamespaceAnnotations.
+	Annotations map[string]string
 }
 
 // Decision is what is done to a pod, and why.
 type Decision struct {
 	// Rule is the name of the rule that matched, or DefaultRule. Empty where
-	// the pod was skipped before rules were asked.
+	// the pod was skipped before rules were evaluated.
 	Rule        string              `json:"rule,omitzero"`
 	ServiceHost ServiceHostDecision `json:"serviceHost"`
 	DNS         DNSDecision         `json:"dns"`
+	// Fallthrough adds to DNS, and Advice tunes both.
+	Fallthrough FallthroughDecision `json:"fallthrough"`
+	Advice      AdviceDecision      `json:"advice"`
+	// DryRun is true where the mode of the policy, or of the rule that matched,
+	// is DryRun: nothing is applied to the pod, whatever the outcomes.
+	DryRun bool `json:"dryRun,omitzero"`
 	// Warnings are for the person who creates the pod.
 	Warnings []string `json:"warnings,omitzero"`
 }
@@ -69,7 +93,8 @@ type ServiceHostDecision struct {
 	Host string `json:"host,omitzero"`
 	// FromNodeIP takes the value from status.hostIP.
 	FromNodeIP bool `json:"fromNodeIP,omitzero"`
-	// Port is the value of KUBERNETES_SERVICE_PORT; empty: not injected.
+	// Port is the value of KUBERNETES_SERVICE_PORT and of
+	// KUBERNETES_SERVICE_PORT_HTTPS; empty: neither is injected.
 	Port string `json:"port,omitzero"`
 }
 
@@ -80,6 +105,9 @@ type DNSDecision struct {
 	Mode DNSMode `json:"mode,omitzero"`
 	// Options, ndots among them, are added unless the pod sets them itself.
 	Options []Option `json:"options,omitzero"`
+	// ExtraSearches come after the pod's own in mode Options, and before them in
+	// mode NodeLocal. The pod has none of them itself.
+	ExtraSearches []string `json:"extraSearches,omitzero"`
 	// The rest is set in mode NodeLocal only.
 
 	// Servers and FallbackServers come before the pod's own nameservers.
@@ -87,14 +115,12 @@ type DNSDecision struct {
 	FallbackServers []string `json:"fallbackServers,omitzero"`
 	// Domain is the cluster domain of the three searches that come first.
 	Domain string `json:"domain,omitzero"`
-	// ExtraSearches come next, before the pod's own.
-	ExtraSearches []string `json:"extraSearches,omitzero"`
 }
 
 // Decide says what is done to a pod. The order of the questions:
 //
 //  1. skip rules that cover the whole pod     skip.go
-//  2. the first rule that matches, its mode   match.go, ruleindex.go
+//  2. the first rule that matches, its mode   match.go
 //     then for each feature, unless the policy disables it
 //  3. labels of pod and namespace, enabled    optout.go
 //  4. is the feature configured at all
@@ -104,31 +130,44 @@ type DNSDecision struct {
 //  7. annotations of the developer            override.go
 //  8. what the pod says itself, API limits    below
 //  9. the health gate of what it would get    gate.go
+//  10. what is known of its names             advice.go
+//  11. whether its resolvers fall through     fallthrough.go
 //
 // It never fails and, where no warning is due and no annotation tunes the pod,
 // does not allocate.
 func (c *Compiled) Decide(r *Request) Decision {
 	if reason := c.skipPod(r); reason != "" {
 		skipped := Outcome{ActionSkip, reason}
-		return Decision{
+		d := Decision{
 			ServiceHost: ServiceHostDecision{Outcome: skipped},
 			DNS:         DNSDecision{Outcome: skipped},
+			Fallthrough: FallthroughDecision{Outcome: skipped},
+			Advice:      AdviceDecision{Outcome: skipped},
+			DryRun:      c.mode == ModeDryRun,
 		}
+		if reason.Earlier() == EarlierComesOut { // the mode of the pod's rule counts for that too
+			d.DryRun = c.settingsFor(r).mode == ModeDryRun
+		}
+		return d
 	}
 	s := c.settingsFor(r)
-	d := Decision{Rule: s.rule}
-	if s.mode == ModeOff {
+	d := Decision{Rule: s.rule, DryRun: s.mode == ModeDryRun}
+	if s.mode == ModeOff && r.heeds(ReasonModeOff) {
 		d.ServiceHost.Outcome = Outcome{ActionSkip, ReasonModeOff}
 		d.DNS.Outcome = Outcome{ActionSkip, ReasonModeOff}
+		d.Fallthrough.Outcome = Outcome{ActionSkip, ReasonModeOff}
+		d.Advice.Outcome = Outcome{ActionSkip, ReasonModeOff}
 		return d
 	}
 	d.Warnings = c.labelWarnings(d.Warnings, "pod", r.Pod.Metadata.Labels)
 	d.Warnings = c.labelWarnings(d.Warnings, "namespace", r.NamespaceLabels)
 	d.ServiceHost = c.decideServiceHost(r, s)
-	d.DNS, d.Warnings = c.decideDNS(r, s, d.Warnings)
-	if s.mode == ModeDryRun {
+	c.decideDNS(r, s, &d)
+	if d.DryRun {
 		d.ServiceHost.dryRun()
 		d.DNS.dryRun()
+		d.Fallthrough.dryRun()
+		d.Advice.dryRun()
 	}
 	return d
 }
@@ -139,25 +178,52 @@ func (o *Outcome) dryRun() {
 	}
 }
 
+// settingsFor evaluates the rules one after the other. That is fast enough to need
+// no index: a thousand of them take a few microseconds (BenchmarkDecide), of a
+// review's few hundred.
 func (c *Compiled) settingsFor(r *Request) *settings {
-	if s := c.rules.first(r); s != nil {
-		return s
+	if len(c.rules) == 0 {
+		return &c.base
+	}
+	workloads, n := r.Pod.workloads()
+	for i := range c.rules {
+		if c.rules[i].match(r, workloads[:n]) {
+			return &c.rules[i].settings
+		}
 	}
 	return &c.base
 }
 
+// RuleOf returns the name of the rule that decides for a pod that is not
+// skipped, DefaultRule where none matches. known is false where that depends on
+// labels of the namespace, and these are not known.
+func (c *Compiled) RuleOf(r *Request) (name string, known bool) {
+	workloads, n := r.Pod.workloads()
+	for i := range c.rules {
+		m := c.rules[i].matcher
+		unknown := m.namespaceSelector != nil && !r.NamespaceKnown
+		if unknown {
+			m.namespaceSelector = nil
+		}
+		if m.match(r, workloads[:n]) {
+			return c.rules[i].rule, !unknown
+		}
+	}
+	return DefaultRule, true
+}
+
 // decideFeature answers questions 3 to 5 of Decide.
 func (c *Compiled) decideFeature(f Feature, r *Request, s *settings, own featureSettings) Outcome {
-	if own.disabled {
+	if own.disabled && r.heeds(ReasonFeatureDisabled) {
 		return Outcome{ActionSkip, ReasonFeatureDisabled}
 	}
-	on, reason := c.enablement(f, r.Pod.Metadata.Labels, r.NamespaceLabels, own.enabled, own.fromRule)
+	on, reason := c.enablement(f, r, own.enabled, own.fromRule)
 	switch {
 	case !on && (reason != ReasonDisabledByPolicy || own.configured):
 		return Outcome{ActionSkip, reason}
 	case !own.configured:
 		return Outcome{ActionSkip, ReasonNotConfigured}
-	case (reason == ReasonEnabledByPolicy || reason == ReasonEnabledByRule) && !rolledOut(r, s.percent):
+	case (reason == ReasonEnabledByPolicy || reason == ReasonEnabledByRule) && !rolledOut(r, s.percent) && r.heeds(ReasonRollout):
 		return Outcome{ActionSkip, ReasonRollout}
 	}
 	return Outcome{ActionInject, reason}
@@ -165,7 +231,8 @@ func (c *Compiled) decideFeature(f Feature, r *Request, s *settings, own feature
 
 // rolledOut reports whether the pod's workload is within the first percent of
 // 100 buckets. The hash is of namespace, kind and name of the workload, so all
-// its pods agree, and a higher percentage only adds workloads.
+// its pods agree, and a higher percentage only adds workloads. It is not of the
+// group, which it was not of in the first edition: a workload keeps its bucket.
 func rolledOut(r *Request, percent int32) bool {
 	if percent >= 100 {
 		return true
@@ -183,62 +250,115 @@ func rolledOut(r *Request, percent int32) bool {
 
 func (c *Compiled) decideServiceHost(r *Request, s *settings) ServiceHostDecision {
 	outcome := c.decideFeature(FeatureServiceHost, r, s, s.serviceHost.featureSettings)
-	if outcome.Action == ActionSkip {
-		return ServiceHostDecision{Outcome: outcome}
-	}
-	if s.serviceHost.fromNodeIP {
-		if reason := c.skipNode(r.Pod); reason != "" {
-			return ServiceHostDecision{Outcome: Outcome{ActionSkip, reason}}
-		}
-	}
-	if reason := r.noServiceHostTarget(); reason != "" {
+	skip := func(reason Reason) ServiceHostDecision {
 		return ServiceHostDecision{Outcome: Outcome{ActionSkip, reason}}
 	}
-	if !s.serviceHost.fromNodeIP && !r.Gates.opensServiceHost(s.serviceHost.endpoint) {
-		return ServiceHostDecision{Outcome: Outcome{ActionSkip, ReasonServiceHostUnhealthy}}
+	if outcome.Action == ActionSkip {
+		return skip(outcome.Reason)
 	}
-	return ServiceHostDecision{
+	if s.serviceHost.fromNodeIP {
+		if reason := c.skipNode(r); reason != "" {
+			return skip(reason)
+		}
+	}
+	if s.serviceHost.isName {
+		if reason := c.skipName(r, outcome.Reason == ReasonEnabledByPodLabel); reason != "" {
+			return skip(reason)
+		}
+	}
+	d := ServiceHostDecision{
 		Outcome:    outcome,
 		Host:       s.serviceHost.host,
 		FromNodeIP: s.serviceHost.fromNodeIP,
 		Port:       s.serviceHost.port,
 	}
+	if reason := r.noServiceHostTarget(&d); reason != "" {
+		return skip(reason)
+	}
+	if s.serviceHost.gated && !r.Gates.opensServiceHost(s.serviceHost.endpoint) && r.heeds(ReasonServiceHostUnhealthy) {
+		return skip(ReasonServiceHostUnhealthy)
+	}
+	return d
 }
 
-func (c *Compiled) decideDNS(r *Request, s *settings, warnings []string) (DNSDecision, []string) {
-	skip := func(reason Reason) (DNSDecision, []string) {
-		return DNSDecision{Outcome: Outcome{ActionSkip, reason}}, warnings
+// decideDNS answers for DNS, and for fall-through and advice, which add to it.
+func (c *Compiled) decideDNS(r *Request, s *settings, decided *Decision) {
+	skip := func(reason Reason) {
+		skipped := Outcome{ActionSkip, reason}
+		decided.DNS.Outcome, decided.Fallthrough.Outcome, decided.Advice.Outcome = skipped, skipped, skipped
 	}
 	outcome := c.decideFeature(FeatureDNS, r, s, s.dns.featureSettings)
 	if outcome.Action == ActionSkip {
-		return skip(outcome.Reason)
+		skip(outcome.Reason)
+		return
 	}
+	reason := c.skipDNS(r, s)
 	if r.Operation == OperationAddEphemeralContainer {
-		return skip(ReasonEphemeralContainer)
+		skip(ReasonEphemeralContainer)
+		if reason != "" {
+			decided.Fallthrough.Reason = reason
+			return
+		}
+		dns, _ := c.applyOverrides(s.dns, r, nil) // warned of when the pod was created
+		decided.Fallthrough = c.decideFallthrough(r, &dns, outcome, dns.mode)
+		return
 	}
-	if reason := c.skipNode(r.Pod); reason != "" {
-		return skip(reason)
-	}
-	if reason := skipDNSPolicy(r.Pod); reason != "" {
-		return skip(reason)
+	if reason != "" {
+		skip(reason)
+		return
 	}
 	var dns dnsSettings
-	dns, warnings = c.applyOverrides(s.dns, r.Pod, warnings)
-	d := DNSDecision{Outcome: outcome, Mode: dns.mode, Options: dns.options}
+	dns, decided.Warnings = c.applyOverrides(s.dns, r, decided.Warnings)
+	decided.Advice = c.advise(r, &dns)
+	d := DNSDecision{Outcome: outcome, Mode: dns.mode}
 	if d.Mode == DNSModeNodeLocal {
 		reason := c.fitNodeLocal(&d, r, &dns)
-		if reason == "" && dns.cache.DaemonSet != "" && !r.Gates.opensCache(dns.cache) {
+		if reason == "" && dns.cache.DaemonSet != "" && !r.Gates.opensCache(dns.cache) && r.heeds(ReasonNodeLocalUnhealthy) {
 			reason = ReasonNodeLocalUnhealthy
 		}
-		if reason == "" {
-			return d, warnings
+		if reason != "" {
+			d = DNSDecision{Outcome: Outcome{ActionInject, reason}, Mode: DNSModeOptions}
 		}
-		d = DNSDecision{Outcome: Outcome{ActionInject, reason}, Mode: DNSModeOptions, Options: dns.options}
 	}
-	if setsEvery(r.Pod, d.Options) {
-		return skip(ReasonDNSOptionsSet)
+	decided.Fallthrough = c.decideFallthrough(r, &dns, outcome, d.Mode)
+	decided.Advice.afterFallthrough(&decided.Fallthrough)
+	d.Options = dns.options
+	ownSearches := r.Pod.hasSearches() && !dns.ndotsNamed && !r.Pod.HasOption("ndots") && r.heeds(ReasonOwnSearches)
+	switch {
+	case decided.Fallthrough.Carrier == CarrierResolvConf:
+		d.Options = dns.optionsWith(decided.Fallthrough.Ndots)
+	case ownSearches && d.Mode == DNSModeNodeLocal: // where kubelet writes none
+		d.Options = dns.optionsWith(kubeletNdots)
+	case ownSearches:
+		d.Options = dns.options[1:]
 	}
-	return d, warnings
+	if ownSearches && d.Reason == outcome.Reason {
+		d.Reason = ReasonOwnSearches
+	}
+	if d.Mode == DNSModeOptions {
+		d.ExtraSearches = c.fitSearches(r, &dns)
+		if len(d.ExtraSearches) == 0 && setsEvery(r.Pod, d.Options) && r.heeds(ReasonDNSOptionsSet) {
+			d = DNSDecision{Outcome: Outcome{ActionSkip, ReasonDNSOptionsSet}}
+			if ownSearches {
+				d.Reason = ReasonOwnSearches
+			}
+		}
+	}
+	decided.DNS = d
+}
+
+// skipDNS is the part of the table of skips (skip.go) that is about DNS alone.
+func (c *Compiled) skipDNS(r *Request, s *settings) Reason {
+	if reason := c.skipNode(r); reason != "" {
+		return reason
+	}
+	if reason := skipDNSPolicy(r.Pod); reason != "" && r.heeds(reason) {
+		return reason
+	}
+	if s.dns.leaveOwnConfig && r.Pod.Spec.DNSConfig.saysAnything() && r.heeds(ReasonOwnConfig) {
+		return ReasonOwnConfig
+	}
+	return ""
 }
 
 func setsEvery(pod *Pod, options []Option) bool {
@@ -248,54 +368,4 @@ func setsEvery(pod *Pod, options []Option) bool {
 		}
 	}
 	return true
-}
-
-// Limits of the API server for a pod's dnsConfig (validatePodDNSConfig). The
-// characters are counted with one space between two searches.
-const (
-	maxSearches      = 32
-	maxSearchesChars = 2048
-)
-
-// fitNodeLocal fills in what NodeLocal writes, within the API's limits: the
-// local servers and the three cluster searches always, then as many fallback
-// servers and extra searches as there is room for. It returns the reason why
-// the pod gets mode Options instead, or "".
-func (c *Compiled) fitNodeLocal(d *DNSDecision, r *Request, dns *dnsSettings) Reason {
-	domain := c.domain(r)
-	if domain == "" {
-		return ReasonClusterDomainUnknown
-	}
-	var userServers, userSearches []string
-	if config := r.Pod.Spec.DNSConfig; config != nil {
-		userServers, userSearches = config.Nameservers, config.Searches
-	}
-	room := maxNameservers - len(dns.servers) - len(userServers)
-	if room < 0 {
-		return ReasonLimits
-	}
-	count := 3 + len(userSearches)
-	chars := 3*len(domain) + len(r.Namespace) + len(".svc.") + len("svc.") + 2
-	for _, search := range userSearches {
-		chars += 1 + len(search)
-	}
-	if count > maxSearches || chars > maxSearchesChars {
-		return ReasonLimits
-	}
-	extra := 0
-	for _, search := range dns.searches {
-		if count++; count > maxSearches {
-			break
-		}
-		if chars += 1 + len(search); chars > maxSearchesChars {
-			break
-		}
-		extra++
-	}
-	d.Servers = dns.servers
-	fallbacks := dns.fallbackServers(r)
-	d.FallbackServers = fallbacks[:min(room, len(fallbacks))]
-	d.Domain = domain
-	d.ExtraSearches = dns.searches[:extra]
-	return ""
 }

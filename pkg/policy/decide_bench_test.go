@@ -21,7 +21,8 @@ func ordinaryRequest() *policy.Request {
 		ObjectSize:      4400,
 		Gates: &policy.Gates{
 			ServiceHosts: map[policy.Endpoint]bool{{Host: "api.example.com", Port: "443"}: true},
-			Caches:       map[policy.Cache]bool{{DaemonSet: "kube-system/node-local-dns", MaxUnavailable: intstr.FromString("10%")}: true},
+			Upstreams:    map[policy.Upstream]policy.Reason{policy.UpstreamCluster: "", "169.254.20.10": ""},
+			Caches:       map[policy.Cache]bool{{DaemonSet: "kube-system/node-local-dns", MaxUnavailable: intstr.FromString("10%"), Servers: "169.254.20.10"}: true},
 		},
 		Discovered: &policy.Discovered{Domain: "cluster.local", DNSServers: []string{"10.0.0.10"}, UpstreamServers: []string{"10.0.0.11"}},
 		Pod: &policy.Pod{
@@ -35,8 +36,8 @@ func ordinaryRequest() *policy.Request {
 			},
 			Spec: policy.PodSpec{
 				Containers: []policy.Container{
-					{Name: "app", Env: []policy.EnvVar{{Name: "LEVEL", Value: "info"}}},
-					{Name: "proxy"},
+					{Name: "app", Image: "registry.example.com/web:1", Env: []policy.EnvVar{{Name: "LEVEL", Value: "info"}}},
+					{Name: "proxy", Image: "registry.example.com/proxy:1"},
 				},
 				DNSPolicy:          "ClusterFirst",
 				Tolerations:        []policy.Toleration{{Key: "node.kubernetes.io/not-ready"}, {Key: "node.kubernetes.io/unreachable"}},
@@ -70,6 +71,26 @@ func manyRules(n int) string {
 	return b.String()
 }
 
+// manyImages is a list of full references, as tools write it, with the ordinary
+// pod's at its end.
+func manyImages(n int) string {
+	var b strings.Builder
+	b.WriteString("  resolvers:\n  - {resolver: musl, images: [\"*/alpine:*\"]}\n  - resolver: glibc\n    images:\n")
+	for i := range n {
+		fmt.Fprintf(&b, "    - registry.example.com/team/service-%d:v1.%d\n", i, i)
+	}
+	b.WriteString("    - registry.example.com/web:1\n")
+	return b.String()
+}
+
+func BenchmarkDecideByImages(b *testing.B) {
+	compiled, request := compile(b, header+"  cluster: {dnsServers: [10.0.0.10]}\n  dns: {}\n"+manyImages(5000)), ordinaryRequest()
+	b.ReportAllocs()
+	for b.Loop() {
+		compiled.Decide(request)
+	}
+}
+
 func BenchmarkDecide(b *testing.B) {
 	for _, n := range []int{1, 10, 100, 1000, 10000} {
 		b.Run(fmt.Sprintf("rules=%d", n), func(b *testing.B) {
@@ -94,10 +115,15 @@ func TestDecideDoesNotAllocate(t *testing.T) {
 		"what is discovered":  header + "  dns: {mode: NodeLocal}\n",
 		"rollout":             header + "  serviceHost: {hostFrom: NodeIP}\n  dns: {}\n  rollout: {percent: 50}\n",
 		"a thousand rules":    manyRules(1000),
+		"fall-through":        header + "  cluster: {dnsServers: [10.0.0.10]}\n  dns: {}\n" + manyImages(5000),
+		"fall-through of Go":  header + "  dns: {mode: NodeLocal}\n  cluster: {domain: cluster.local}\n  resolvers: [{images: [\"registry.example.com/*:1\"], resolver: go}]\n",
 		"nothing is injected": header + "  dns: {enabled: false}\n",
 	}
 	for name, document := range documents {
 		compiled, request := compile(t, document), ordinaryRequest()
+		if d := compiled.Decide(request); strings.HasPrefix(name, "fall-through") && !d.Fallthrough.Injects() {
+			t.Errorf("%s: %+v", name, d.Fallthrough)
+		}
 		if n := testing.AllocsPerRun(100, func() { compiled.Decide(request) }); n != 0 {
 			t.Errorf("%s: %v allocations", name, n)
 		}

@@ -16,7 +16,11 @@
 //	optout.go    precedence of labels: the table of who wins
 //	skip.go      pods that are left alone whatever the labels say
 //	match.go     which rule a pod gets
+//	effective.go what a rule makes of the policy's own fields
 //	override.go  what a developer may tune with annotations
+//	cluster.go   the cluster's domain and servers, as far as they are known
+//	gate.go      health gates, and what a closed one means
+//	advice.go    what query logs have shown, in the place of the policy's numbers
 //	decide.go    the order in which all of the above is asked
 //
 // The package is pure: no I/O, no clock, no logger, no package state that

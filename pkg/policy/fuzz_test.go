@@ -1,8 +1,11 @@
 package policy_test
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"golang.org/x/tools/txtar"
@@ -53,7 +56,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("accepted and cannot be compiled: %v", err)
 		}
 		compiled.Decide(ordinaryRequest())
-		policy.Lint(parsed)
+		policy.Lint(document)
 
 		written, err := yaml.Marshal(parsed)
 		if err != nil {
@@ -71,4 +74,34 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("written out it has another hash:\n%s", written)
 		}
 	})
+}
+
+// What is accepted as a number is the number that is written, whatever else the
+// YAML library takes for one.
+func TestNumbersAreWhatIsWritten(t *testing.T) {
+	t.Parallel()
+	const seed = 1
+	random := rand.New(rand.NewPCG(seed, seed))
+	const signs = "0123456789_+-.exXobEBOinfaNIF"
+	accepted := 0
+	for range 4000 {
+		text := make([]byte, 1+random.IntN(5))
+		for i := range text {
+			text[i] = signs[random.IntN(len(signs))]
+			if random.IntN(2) == 0 {
+				text[i] = signs[random.IntN(10)]
+			}
+		}
+		parsed, err := policy.Parse(fmt.Appendf(nil, "%sspec: {rollout: {percent: %s}}\n", documentHead, text))
+		if err != nil {
+			continue
+		}
+		accepted++
+		if got := strconv.Itoa(int(*parsed.Spec.Rollout.Percent)); got != string(text) && string(text) != "-0" {
+			t.Errorf("%s is read as %s", text, got)
+		}
+	}
+	if accepted == 0 {
+		t.Error("nothing was accepted")
+	}
 }

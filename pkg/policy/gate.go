@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
@@ -17,9 +18,15 @@ import (
 //	               has been answered yet             service_host_unhealthy
 //	node-local     too many of the DaemonSet's pods  gets mode Options,
 //	               are unavailable, it wants none,   node_local_unhealthy
-//	               is missing or not known yet
+//	               is missing or not known yet;
+//	               or nobody owns the cache's address
+//	upstream       the servers that pods ask do not   gets no lower ndots because
+//	               say of names that nobody has that  its resolver falls through:
+//	               there is no such name, or not      upstream_slow, upstream_fails,
+//	               themselves (requireLocal)          upstream_invents_answers,
+//	                                                  svc_not_local
 //
-// hostFrom NodeIP and an empty daemonSet have no gate. What a gate finds out
+// hostFrom NodeIP, probe.enabled false and an empty daemonSet have no gate. What a gate finds out
 // enters a decision as Request.Gates.
 
 // defaultPort is the port of the Service kubernetes, which pods use where
@@ -43,24 +50,56 @@ type HostProbe struct {
 
 // Cache is a node-local cache with a gate.
 type Cache struct {
-	// DaemonSet is "namespace/name".
+	// DaemonSet is "namespace/name", or "namespace/label=value,label=value" for a
+	// selector. No name has an equals sign.
 	DaemonSet string `json:"daemonSet"`
 	// MaxUnavailable is a number of nodes or a percentage.
 	MaxUnavailable intstr.IntOrString `json:"maxUnavailable"`
+	// Servers are the addresses that pods are pointed at, with spaces between them.
+	Servers string `json:"servers"`
+}
+
+// Find says how to find the DaemonSets: by the name of one, or else by a selector
+// of labels.
+func (c Cache) Find() (namespace, name, selector string) {
+	namespace, name, _ = strings.Cut(c.DaemonSet, "/")
+	if strings.Contains(name, "=") {
+		return namespace, "", name
+	}
+	return namespace, name, ""
+}
+
+// Cache is the cache whose status is the gate. ok is false where there is no
+// address of a cache, or no gate.
+func (n *NodeLocal) Cache() (cache Cache, ok bool) {
+	daemonSet := *orEmpty(n.DaemonSet)
+	if s := n.DaemonSetSelector; s != nil {
+		daemonSet = s.Namespace + "/" + labels.Set(s.MatchLabels).String()
+	}
+	if len(n.Servers) == 0 || daemonSet == "" {
+		return Cache{}, false
+	}
+	return Cache{daemonSet, *orEmpty(n.MaxUnavailable), strings.Join(n.Servers, " ")}, true
 }
 
 // Open reports whether a DaemonSet that wants to run on desired nodes, and is
-// available on some of them, is rolled out. A percentage is rounded up, as the
-// DaemonSet controller does for its own maxUnavailable: otherwise 10% of five
-// nodes would close the gate at every update. A DaemonSet that wants no node
-// is not a cache that pods could use.
+// available on some of them, is rolled out. A DaemonSet that wants no node is
+// not a cache that pods could use.
 func (c Cache) Open(desired, available int) bool {
-	if desired <= 0 {
-		return false
-	}
+	return desired > 0 && desired-available <= c.Allowed(desired)
+}
+
+// Allowed is on how many of the desired nodes the cache may be unavailable
+// before the gate closes. A percentage is rounded up, as the DaemonSet
+// controller does for its own maxUnavailable: otherwise 10% of five nodes would
+// close the gate at every update.
+func (c Cache) Allowed(desired int) int {
 	// Validate has accepted the value.
 	limit, err := intstr.GetScaledValueFromIntOrPercent(&c.MaxUnavailable, desired, true)
-	return err == nil && desired-available <= limit
+	if err != nil {
+		return -1
+	}
+	return limit
 }
 
 // Gates are the health gates at one moment. A gate that is not in a map is
@@ -68,6 +107,28 @@ func (c Cache) Open(desired, available int) bool {
 type Gates struct {
 	ServiceHosts map[Endpoint]bool
 	Caches       map[Cache]bool
+	// Upstreams has the reason why a gate is closed, or why it is not fully open
+	// (svc_not_local); empty while the servers answer themselves.
+	Upstreams map[Upstream]Reason
+	// PublicNamespace is true while a namespace of the cluster with a headless
+	// Service is a name that the outside knows.
+	PublicNamespace bool
+}
+
+// upstream returns the reason that an upstream has, "" for none. Nobody asks it
+// while no image is known to fall through: behind that it says nothing.
+func (r *Request) upstream(u Upstream) Reason {
+	if r.Gates == nil {
+		return ""
+	}
+	reason, known := r.Gates.Upstreams[u]
+	switch {
+	case known:
+		return reason
+	case len(r.waived) > 0:
+		return ""
+	}
+	return ReasonUpstreamFails
 }
 
 // opensServiceHost and opensCache hold for everything where there are no
@@ -76,49 +137,6 @@ func (g *Gates) opensServiceHost(e Endpoint) bool { return g == nil || g.Service
 
 func (g *Gates) opensCache(c Cache) bool { return g == nil || g.Caches[c] }
 
-// Discovered is what was found out about the cluster's DNS. The zero value
-// knows nothing. spec.cluster wins over it.
-type Discovered struct {
-	// Domain is the cluster domain.
-	Domain string `json:"domain,omitzero"`
-	// DNSServers are the addresses of the cluster DNS Service.
-	DNSServers []string `json:"dnsServers,omitzero"`
-	// UpstreamServers are the addresses of the Service through which the
-	// node-local cache itself reaches the cluster DNS. On the nodes they lead
-	// past the cache, unlike those of the cluster DNS Service, so they are the
-	// better fallback.
-	UpstreamServers []string `json:"upstreamServers,omitzero"`
-}
-
-// domain returns the cluster domain, empty where it is not known.
-func (c *Compiled) domain(r *Request) string {
-	if c.clusterDomain == "" && r.Discovered != nil {
-		return r.Discovered.Domain
-	}
-	return c.clusterDomain
-}
-
-// fallbackServers returns the servers behind the cache: what
-// nodeLocal.fallbackServers names, else the first that is known of the cache's
-// upstream, cluster.dnsServers and the discovered cluster DNS.
-func (d *dnsSettings) fallbackServers(r *Request) []string {
-	found := d.fallbacks
-	if d.defaultFallbacks && r.Discovered != nil {
-		switch {
-		case len(r.Discovered.UpstreamServers) > 0:
-			found = r.Discovered.UpstreamServers
-		case len(found) == 0:
-			found = r.Discovered.DNSServers
-		}
-	}
-	// A cache may listen on the address of the cluster DNS itself.
-	local := func(server string) bool { return slices.Contains(d.servers, server) }
-	if slices.ContainsFunc(found, local) {
-		return slices.DeleteFunc(slices.Clone(found), local)
-	}
-	return found
-}
-
 // HostProbes lists the endpoints that pods can get, each once. Those of a
 // disabled feature and of a rule that is Off are among them: their gates are
 // open when they are switched on again.
@@ -126,7 +144,7 @@ func (c *Compiled) HostProbes() []HostProbe {
 	found := map[Endpoint]HostProbe{}
 	for s := range c.allSettings {
 		h := &s.serviceHost
-		if h.endpoint.Host == "" {
+		if !h.gated {
 			continue
 		}
 		probe, seen := found[h.endpoint]
@@ -148,12 +166,13 @@ func (c *Compiled) Caches() []Cache {
 	found := map[Cache]bool{}
 	for s := range c.allSettings {
 		d := &s.dns
-		if d.cache.DaemonSet != "" && len(d.servers) > 0 && (d.mode == DNSModeNodeLocal || c.overrides.mode) {
+		if d.cache.DaemonSet != "" && (d.mode == DNSModeNodeLocal || c.overrides.mode) {
 			found[d.cache] = true
 		}
 	}
 	return slices.SortedFunc(maps.Keys(found), func(a, b Cache) int {
-		return cmp.Or(strings.Compare(a.DaemonSet, b.DaemonSet), strings.Compare(a.MaxUnavailable.String(), b.MaxUnavailable.String()))
+		return cmp.Or(strings.Compare(a.DaemonSet, b.DaemonSet), strings.Compare(a.MaxUnavailable.String(), b.MaxUnavailable.String()),
+			strings.Compare(a.Servers, b.Servers))
 	})
 }
 
@@ -163,8 +182,8 @@ func (c *Compiled) allSettings(yield func(*settings) bool) {
 	if !yield(&c.base) {
 		return
 	}
-	for i := range c.rules.rules {
-		if !yield(&c.rules.rules[i].settings) {
+	for i := range c.rules {
+		if !yield(&c.rules[i].settings) {
 			return
 		}
 	}

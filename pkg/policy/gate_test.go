@@ -50,6 +50,7 @@ func TestEveryEndpointHasOneProbe(t *testing.T) {
   - {name: another-host, match: {namespaces: [c]}, serviceHost: {host: "fd00::1", probe: {failureThreshold: 1}}}
   - {name: the-node, match: {namespaces: [d]}, serviceHost: {hostFrom: NodeIP}}
   - {name: none, match: {namespaces: [e]}, dns: {}}
+  - {name: patient, match: {namespaces: [f]}, serviceHost: {probe: {failureThreshold: 9}}}
 `)
 	want := []policy.HostProbe{
 		{Endpoint: policy.Endpoint{Host: "api.example.com", Port: "443"}, Interval: 5 * time.Second, FailureThreshold: 4},
@@ -64,7 +65,7 @@ func TestEveryEndpointHasOneProbe(t *testing.T) {
 func TestEveryCacheThatPodsCanGetHasAGate(t *testing.T) {
 	t.Parallel()
 	cache := func(daemonSet, maxUnavailable string) policy.Cache {
-		return policy.Cache{DaemonSet: daemonSet, MaxUnavailable: intstr.Parse(maxUnavailable)}
+		return policy.Cache{DaemonSet: daemonSet, MaxUnavailable: intstr.Parse(maxUnavailable), Servers: "169.254.20.10"}
 	}
 	for name, test := range map[string]struct {
 		spec string
@@ -77,6 +78,10 @@ func TestEveryCacheThatPodsCanGetHasAGate(t *testing.T) {
 		"no gate":                             {"  dns: {mode: NodeLocal, nodeLocal: {daemonSet: \"\"}}\n", nil},
 		"a rule without a gate":               {"  dns: {mode: NodeLocal}\n  rules: [{name: a, dns: {nodeLocal: {daemonSet: \"\"}}}]\n", []policy.Cache{cache("kube-system/node-local-dns", "10%")}},
 		"a rule that only configures another": {"  rules: [{name: a, dns: {mode: NodeLocal, nodeLocal: {daemonSet: kube-system/cache, maxUnavailable: 2}}}]\n", []policy.Cache{cache("kube-system/cache", "2")}},
+		"a selector":                          {"  dns: {mode: NodeLocal, nodeLocal: {daemonSetSelector: {namespace: dns, matchLabels: {b: c, a: b}}}}\n", []policy.Cache{cache("dns/a=b,b=c", "10%")}},
+		"a rule with a selector instead":      {"  dns: {nodeLocal: {servers: [169.254.20.10]}}\n  podOverrides: {allowed: []}\n  rules: [{name: a, dns: {mode: NodeLocal, nodeLocal: {daemonSetSelector: {namespace: dns, matchLabels: {a: b}}}}}]\n", []policy.Cache{cache("dns/a=b", "10%")}},
+		"a rule with a name instead":          {"  dns: {nodeLocal: {servers: [169.254.20.10], daemonSetSelector: {namespace: dns, matchLabels: {a: b}}}}\n  podOverrides: {allowed: []}\n  rules: [{name: a, dns: {mode: NodeLocal, nodeLocal: {daemonSet: dns/c}}}]\n", []policy.Cache{cache("dns/c", "10%")}},
+		"a rule with no gate instead":         {"  dns: {nodeLocal: {servers: [169.254.20.10], daemonSetSelector: {namespace: dns, matchLabels: {a: b}}}}\n  podOverrides: {allowed: []}\n  rules: [{name: a, dns: {mode: NodeLocal, nodeLocal: {daemonSet: \"\"}}}]\n", nil},
 		"a rule with a limit of its own": {
 			"  dns: {mode: NodeLocal}\n  rules: [{name: a, dns: {nodeLocal: {maxUnavailable: 0}}}]\n",
 			[]policy.Cache{cache("kube-system/node-local-dns", "0"), cache("kube-system/node-local-dns", "10%")},

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -37,8 +38,8 @@ func TestTheFirstImagePatternThatMatchesWins(t *testing.T) {
 		"registry.example.com/team/app":                              {},
 		"":                                                           {},
 	} {
-		resolver, pattern := compiled.ResolverOf(image)
-		if got := (hint{resolver, pattern}); got != want {
+		found, pattern := compiled.ResolverOf(image)
+		if got := (hint{orEmpty(found).Resolver, pattern}); got != want {
 			t.Errorf("%q: %+v, want %+v", image, got, want)
 		}
 	}
@@ -77,7 +78,9 @@ func TestCovers(t *testing.T) {
 			for k := range images {
 				want = want && (matches[i][k] || !matches[j][k])
 			}
-			if got := covers(pattern, other); got != want {
+			var x imageIndex
+			x.add(pattern, "")
+			if got := x.covering(other) != nil; got != want {
 				t.Errorf("%s covers %s: %t, want %t", pattern, other, got, want)
 			}
 			if want {
@@ -88,4 +91,19 @@ func TestCovers(t *testing.T) {
 	if covered <= len(patterns) {
 		t.Error("no pattern covers another one")
 	}
+}
+
+// Patterns that are alike in what they are filed under, and long to compare, do
+// not take longer than the bound: this test does not end without it.
+func TestCoveringPatternsEnd(t *testing.T) {
+	t.Parallel()
+	var images []string
+	for i := range 1500 {
+		images = append(images, fmt.Sprintf(`"%s%d*"`, strings.Repeat("*a", 150)+strings.Repeat("?", 150), i))
+	}
+	document := "apiVersion: shorthop.dev/v1alpha1\nkind: InjectionPolicy\nspec: {dns: {ndots: 5}, resolvers: [{resolver: musl, images: [" + strings.Join(images, ", ") + "]}]}\n"
+	if _, err := Parse([]byte(document)); err != nil {
+		t.Fatal(err)
+	}
+	Lint([]byte(document))
 }

@@ -13,6 +13,13 @@ const (
 	LabelDNS = "shorthop.dev/dns"
 )
 
+// LabelWorkload is on pods whose controller makes an object with a new name for
+// every run or revision (Tekton, Argo Workflows, Knative). Its value names the
+// workload that they count to in spec.rollout, in advice and in reports, as kind
+// Workload. Rules match their controller as well. Default: what the controller
+// says, see Pod.Workload.
+const LabelWorkload = "shorthop.dev/workload"
+
 // Annotations with which developers tune their own pods, within what
 // spec.podOverrides allows. A value that is invalid or not allowed is ignored
 // with an admission warning; it never blocks the pod.

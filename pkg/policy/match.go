@@ -1,7 +1,10 @@
 package policy
 
 import (
+	"cmp"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/labels"
@@ -18,6 +21,7 @@ type patternShape int8
 const (
 	patternExact patternShape = iota
 	patternPrefix
+	patternSuffix
 	patternGlob
 )
 
@@ -29,9 +33,15 @@ func compilePattern(text string) pattern {
 		return pattern{text, patternExact}
 	case wildcard == len(text)-1 && text[wildcard] == '*':
 		return pattern{text[:wildcard], patternPrefix}
+	case text[0] == '*' && !strings.ContainsAny(text[1:], "*?"):
+		return pattern{text[1:], patternSuffix}
 	}
 	return pattern{text, patternGlob}
 }
+
+// unslashed takes the slashes out of a name, or of a pattern for names: a
+// pattern's * stops at them, and of a name with slashes it must not.
+func unslashed(name string) string { return strings.ReplaceAll(name, "/", "\n") }
 
 func compilePatterns(texts []string) []pattern {
 	if len(texts) == 0 {
@@ -50,6 +60,8 @@ func (p pattern) match(name string) bool {
 		return name == p.text
 	case patternPrefix:
 		return strings.HasPrefix(name, p.text)
+	case patternSuffix:
+		return strings.HasSuffix(name, p.text)
 	case patternGlob:
 	}
 	// Names hold no slash, so path.Match's * is any sequence of characters.
@@ -73,6 +85,39 @@ type matcher struct {
 	owners            []ownerPattern
 	podSelector       labels.Selector
 	namespaceSelector labels.Selector
+	podAnnotations    []keyPattern
+	nodeSelector      []keyPattern
+	tolerations       []pattern
+	runtimeClasses    []pattern
+	priorityClasses   []pattern
+	dnsPolicies       []string
+	hostNetwork       *bool
+}
+
+// keyPattern is a condition on the value of one key. Values may hold slashes:
+// see unslashed.
+type keyPattern struct {
+	key string
+	pattern
+}
+
+func (p *keyPattern) matchValue(value string) bool {
+	if p.shape != patternExact {
+		value = unslashed(value)
+	}
+	return p.match(value)
+}
+
+func compileKeys(patterns map[string]string) []keyPattern {
+	var compiled []keyPattern
+	for _, key := range slices.Sorted(maps.Keys(patterns)) {
+		p := compilePattern(patterns[key])
+		if p.shape != patternExact {
+			p.text = unslashed(p.text)
+		}
+		compiled = append(compiled, keyPattern{key, p})
+	}
+	return compiled
 }
 
 type ownerPattern struct {
@@ -85,30 +130,63 @@ func (o *ownerPattern) match(w Workload) bool {
 	return (o.kind == "" || o.kind == w.Kind) && (o.any || o.name.match(w.Name))
 }
 
-// match reports whether all named conditions hold, the cheapest first.
-func (m *matcher) match(r *Request) bool {
+// match reports whether all named conditions hold, the cheapest first. workloads
+// are those of the request's pod, which are the same for all rules.
+func (m *matcher) match(r *Request, workloads []Workload) bool {
 	if m.namespaces != nil && !matchAny(m.namespaces, r.Namespace) {
 		return false
 	}
 	if m.serviceAccounts != nil && !matchAny(m.serviceAccounts, serviceAccount(r.Pod)) {
 		return false
 	}
-	if m.owners != nil && !m.matchOwner(r.Pod) {
+	if m.owners != nil && !m.matchOwner(workloads) {
 		return false
 	}
 	if m.podSelector != nil && !m.podSelector.Matches(labels.Set(r.Pod.Metadata.Labels)) {
 		return false
 	}
-	return m.namespaceSelector == nil || m.namespaceSelector.Matches(labels.Set(r.NamespaceLabels))
+	if m.namespaceSelector != nil && !m.namespaceSelector.Matches(labels.Set(r.NamespaceLabels)) {
+		return false
+	}
+	return m.matchSpec(r.Pod)
 }
 
-// matchOwner asks about the direct controller and the workload behind it.
-func (m *matcher) matchOwner(pod *Pod) bool {
-	workload := pod.Workload()
-	owner, owned := pod.Owner()
+// matchSpec evaluates the conditions on annotations and on the pod's spec.
+func (m *matcher) matchSpec(pod *Pod) bool {
+	spec := &pod.Spec
+	switch {
+	case m.hostNetwork != nil && *m.hostNetwork != spec.HostNetwork,
+		m.dnsPolicies != nil && !slices.Contains(m.dnsPolicies, cmp.Or(spec.DNSPolicy, "ClusterFirst")),
+		m.runtimeClasses != nil && (spec.RuntimeClassName == "" || !matchAny(m.runtimeClasses, spec.RuntimeClassName)),
+		m.priorityClasses != nil && (spec.PriorityClassName == "" || !matchAny(m.priorityClasses, spec.PriorityClassName)),
+		m.tolerations != nil && !slices.ContainsFunc(spec.Tolerations, m.tolerates):
+		return false
+	}
+	for i := range m.podAnnotations {
+		if value, ok := pod.Metadata.Annotations[m.podAnnotations[i].key]; !ok || !m.podAnnotations[i].matchValue(value) {
+			return false
+		}
+	}
+	for i := range m.nodeSelector {
+		if !spec.requiresNode(m.nodeSelector[i].key, m.nodeSelector[i].matchValue) {
+			return false
+		}
+	}
+	return true
+}
+
+func (m *matcher) tolerates(t Toleration) bool {
+	return t.Key != "" && slices.ContainsFunc(m.tolerations, func(p pattern) bool { return p.match(unslashed(t.Key)) })
+}
+
+// matchOwner tries the patterns on the direct controller, the workload behind it
+// and the one that a label names.
+func (m *matcher) matchOwner(workloads []Workload) bool {
 	for i := range m.owners {
-		if m.owners[i].match(workload) || owned && m.owners[i].match(owner) {
-			return true
+		for _, workload := range workloads {
+			if m.owners[i].match(workload) {
+				return true
+			}
 		}
 	}
 	return false
@@ -126,20 +204,37 @@ func serviceAccount(pod *Pod) string {
 // virtualNodeHints is a compiled VirtualNodes.
 type virtualNodeHints struct {
 	podLabels      []labels.Selector
-	nodeSelectors  []labels.Selector
+	podAnnotations []annotationHint
+	nodeSelectors  []nodeHint
 	tolerationKeys []string
 	runtimeClasses []pattern
 	schedulerNames []pattern
 }
 
+// annotationHint is the key of an annotation, and its value where any is true.
+type annotationHint struct {
+	key, value string
+	any        bool
+}
+
 // match reports whether one hint says that the pod is meant for a virtual
 // node.
 func (v *virtualNodeHints) match(pod *Pod) bool {
-	if len(pod.Metadata.Labels) > 0 && selectAny(v.podLabels, pod.Metadata.Labels) {
+	if selectAny(v.podLabels, pod.Metadata.Labels) {
 		return true
 	}
-	if len(pod.Spec.NodeSelector) > 0 && selectAny(v.nodeSelectors, pod.Spec.NodeSelector) {
-		return true
+	if annotations := pod.Metadata.Annotations; len(annotations) > 0 {
+		for i := range v.podAnnotations {
+			hint := &v.podAnnotations[i]
+			if value, ok := annotations[hint.key]; ok && (hint.any || value == hint.value) {
+				return true
+			}
+		}
+	}
+	for i := range v.nodeSelectors {
+		if v.nodeSelectors[i].match(&pod.Spec) {
+			return true
+		}
 	}
 	for i := range pod.Spec.Tolerations {
 		for _, key := range v.tolerationKeys {

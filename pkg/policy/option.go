@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +19,12 @@ var optionRanges = map[string][2]int{
 var flagOptions = []string{
 	"debug", "edns0", "no-aaaa", "no-check-names", "no-reload", "no-tld-query",
 	"rotate", "single-request", "single-request-reopen", "trust-ad", "use-vc",
+}
+
+// OptionNames are the options that a policy may set, those that take a number
+// first. ndots is none of them.
+func OptionNames() []string {
+	return append(slices.Sorted(maps.Keys(optionRanges)), flagOptions...)
 }
 
 // problem says what is wrong with an option, or "".
@@ -37,7 +44,7 @@ func (o Option) problem() string {
 		return ""
 	}
 	if !slices.Contains(flagOptions, o.Name) {
-		return "must be one of attempts, timeout, " + strings.Join(flagOptions, ", ")
+		return "must be one of " + strings.Join(OptionNames(), ", ")
 	}
 	if o.Value != "" {
 		return o.Name + " takes no value"

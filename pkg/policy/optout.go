@@ -11,14 +11,41 @@ const (
 	disabled
 )
 
+// labelValues are all spellings that count.
+var labelValues = [...]struct {
+	text  string
+	means labelValue
+}{
+	{"enabled", enabled}, {"enable", enabled}, {"true", enabled},
+	{"disabled", disabled}, {"disable", disabled}, {"false", disabled},
+}
+
+// EnablingValues are the values of a label that enable.
+func EnablingValues() []string { return spellings(enabled) }
+
+// DisablingValues are the values of a label that disable.
+func DisablingValues() []string { return spellings(disabled) }
+
+func spellings(of labelValue) []string {
+	var texts []string
+	for i := range labelValues {
+		if labelValues[i].means == of {
+			texts = append(texts, labelValues[i].text)
+		}
+	}
+	return texts
+}
+
 // parseLabelValue reads the value of an opt-out label. known is false for a
 // value that is none of the allowed ones and so counts as unset.
 func parseLabelValue(value string) (v labelValue, known bool) {
-	switch value {
-	case "enabled", "enable", "true":
-		return enabled, true
-	case "disabled", "disable", "false":
-		return disabled, true
+	if value == "" {
+		return unset, false
+	}
+	for i := range labelValues {
+		if labelValues[i].text == value {
+			return labelValues[i].means, true
+		}
 	}
 	return unset, false
 }
@@ -76,47 +103,58 @@ func (c *Compiled) featureValue(f Feature, labels map[string]string) labelValue 
 //
 // So a pod beats its namespace in both directions, and a closed namespace
 // beats the namespace's own feature labels.
-func (c *Compiled) enablement(f Feature, podLabels, namespaceLabels map[string]string, byDefault, fromRule bool) (on bool, reason Reason) {
+func (c *Compiled) enablement(f Feature, r *Request, byDefault, fromRule bool) (on bool, reason Reason) {
+	podLabels, namespaceLabels := r.Pod.Metadata.Labels, r.NamespaceLabels
 	namespaceInject, _ := parseLabelValue(namespaceLabels[LabelInject])
-	if c.final && namespaceInject == disabled {
+	closed := namespaceInject == disabled && r.heeds(ReasonNamespaceClosed)
+	if c.final && closed {
 		return false, ReasonNamespaceClosed
 	}
-	switch c.featureValue(f, podLabels) {
-	case enabled:
-		return true, ReasonEnabledByPodLabel
-	case disabled:
-		return false, ReasonDisabledByPodLabel
-	case unset:
+	podInject, _ := parseLabelValue(podLabels[LabelInject])
+	for _, v := range [...]labelValue{c.featureValue(f, podLabels), podInject} {
+		switch {
+		case v == enabled:
+			return true, ReasonEnabledByPodLabel
+		case v == disabled && r.heeds(ReasonDisabledByPodLabel):
+			return false, ReasonDisabledByPodLabel
+		}
 	}
-	switch v, _ := parseLabelValue(podLabels[LabelInject]); v {
-	case enabled:
-		return true, ReasonEnabledByPodLabel
-	case disabled:
-		return false, ReasonDisabledByPodLabel
-	case unset:
-	}
-	if namespaceInject == disabled {
+	if closed {
 		return false, ReasonNamespaceClosed
 	}
-	switch c.featureValue(f, namespaceLabels) {
-	case enabled:
+	switch v := c.featureValue(f, namespaceLabels); {
+	case v == enabled:
 		return true, ReasonEnabledByNamespaceLabel
-	case disabled:
+	case v == disabled && r.heeds(ReasonDisabledByNamespaceLabel):
 		return false, ReasonDisabledByNamespaceLabel
-	case unset:
-	}
-	if namespaceInject == enabled {
+	case namespaceInject == enabled:
 		return true, ReasonEnabledByNamespaceLabel
 	}
 	switch {
-	case fromRule && byDefault:
+	case fromRule && (byDefault || !r.heeds(ReasonDisabledByRule)):
 		return true, ReasonEnabledByRule
 	case fromRule:
 		return false, ReasonDisabledByRule
-	case byDefault:
+	case byDefault || !r.heeds(ReasonDisabledByPolicy):
 		return true, ReasonEnabledByPolicy
 	}
 	return false, ReasonDisabledByPolicy
+}
+
+// LeavesAlone reports whether somebody asked for a feature of the pod to be left
+// alone, or whether that cannot be ruled out, even where Decide gives a reason
+// that comes before the labels: a pod that serves DNS, a disabled feature.
+// What an earlier review put there then stays, as for a pod that the API
+// server did not send at all.
+func (c *Compiled) LeavesAlone(f Feature, r *Request) bool {
+	if f == FeatureFallthrough { // which has no label of its own
+		f = FeatureDNS
+	}
+	if !r.NamespaceKnown || c.settingsFor(r).mode == ModeOff {
+		return true
+	}
+	_, reason := c.enablement(f, r, true, false)
+	return reason.Earlier() == EarlierStays
 }
 
 // labelWarnings names the opt-out labels whose value counts as unset. where is

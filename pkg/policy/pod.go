@@ -1,6 +1,11 @@
 package policy
 
-import "strings"
+import (
+	"bytes"
+	"slices"
+	"strings"
+	"unicode"
+)
 
 // Pod is the part of a Kubernetes Pod that decisions read and patches touch.
 // Everything else of the object is never decoded, so a field that a newer API
@@ -21,8 +26,10 @@ type PodMetadata struct {
 	OwnerReferences []OwnerReference  `json:"ownerReferences,omitzero"`
 }
 
-// OwnerReference is the part of an owner reference that is read.
+// OwnerReference is the part of an owner reference that is read. The API server
+// checks that apiVersion, kind and name are there, and not what they are.
 type OwnerReference struct {
+	APIVersion string `json:"apiVersion,omitzero"`
 	Kind       string `json:"kind"`
 	Name       string `json:"name"`
 	Controller bool   `json:"controller,omitzero"`
@@ -41,17 +48,58 @@ type PodSpec struct {
 	RuntimeClassName    string            `json:"runtimeClassName,omitzero"`
 	SchedulerName       string            `json:"schedulerName,omitzero"`
 	ServiceAccountName  string            `json:"serviceAccountName,omitzero"`
+	PriorityClassName   string            `json:"priorityClassName,omitzero"`
 	OS                  PodOS             `json:"os,omitzero"`
+	Affinity            Affinity          `json:"affinity,omitzero"`
+	SecurityContext     SecurityContext   `json:"securityContext,omitzero"`
 }
 
 // Container is the part of a container that is read.
 type Container struct {
-	Name string   `json:"name"`
-	Env  []EnvVar `json:"env,omitzero"`
+	Name string `json:"name"`
+	// Image as the pod names it, from which its resolver may be known.
+	Image string `json:"image,omitzero"`
+	// Command and Args tell a container of a workload from another build's.
+	Command Digest   `json:"command,omitzero"`
+	Args    Digest   `json:"args,omitzero"`
+	Env     []EnvVar `json:"env,omitzero"`
+	// EnvFrom tells that more variables come from ConfigMaps or Secrets, whose
+	// names and values are not seen.
+	EnvFrom         Named           `json:"envFrom,omitzero"`
+	SecurityContext SecurityContext `json:"securityContext,omitzero"`
+}
+
+// Named tells of a field only whether it says something: false where it is left
+// out, null, or empty.
+type Named bool
+
+// UnmarshalJSON looks for a quote: an object or list that says something has a
+// name in it.
+func (n *Named) UnmarshalJSON(data []byte) error {
+	*n = bytes.IndexByte(data, '"') >= 0
+	return nil
+}
+
+// SecurityContext is the part of a pod's or container's security context that
+// is read.
+type SecurityContext struct {
+	WindowsOptions Named `json:"windowsOptions,omitzero"`
+}
+
+// AllContainers are the containers in the order in which they start.
+func (s *PodSpec) AllContainers() []Container {
+	return slices.Concat(s.InitContainers, s.Containers, s.EphemeralContainers)
+}
+
+// ContainerImage is a container and its image.
+type ContainerImage struct {
+	Name  string `json:"name,omitzero"`
+	Image string `json:"image,omitzero"`
 }
 
 // EnvVar is one environment variable. Of valueFrom only the path of a
-// fieldRef is kept: it tells our own entry from others.
+// fieldRef is kept, which tells our own entry from others, and of all else that
+// it is there.
 type EnvVar struct {
 	Name      string       `json:"name"`
 	Value     string       `json:"value,omitzero"`
@@ -60,7 +108,11 @@ type EnvVar struct {
 
 // EnvVarSource is the part of valueFrom that is read.
 type EnvVarSource struct {
-	FieldRef FieldRef `json:"fieldRef,omitzero"`
+	FieldRef         FieldRef `json:"fieldRef,omitzero"`
+	ConfigMapKeyRef  Named    `json:"configMapKeyRef,omitzero"`
+	SecretKeyRef     Named    `json:"secretKeyRef,omitzero"`
+	ResourceFieldRef Named    `json:"resourceFieldRef,omitzero"`
+	FileKeyRef       Named    `json:"fileKeyRef,omitzero"`
 }
 
 // FieldRef is a reference to a field of the pod, through the downward API.
@@ -73,6 +125,11 @@ type DNSConfig struct {
 	Nameservers []string    `json:"nameservers,omitzero"`
 	Searches    []string    `json:"searches,omitzero"`
 	Options     []DNSOption `json:"options,omitzero"`
+}
+
+// saysAnything is false where there is no dnsConfig, or an empty one.
+func (c *DNSConfig) saysAnything() bool {
+	return c != nil && len(c.Nameservers)+len(c.Searches)+len(c.Options) > 0
 }
 
 // DNSOption is an option of a pod's dnsConfig. Value is nil where the pod says
@@ -88,25 +145,93 @@ type Toleration struct {
 	Key string `json:"key,omitzero"`
 }
 
+// Affinity is the part of a pod's affinity that is read: on which nodes it can
+// run.
+type Affinity struct {
+	NodeAffinity NodeAffinity `json:"nodeAffinity,omitzero"`
+}
+
+// NodeAffinity is the part of a node affinity that is read.
+type NodeAffinity struct {
+	Required NodeSelector `json:"requiredDuringSchedulingIgnoredDuringExecution,omitzero"`
+}
+
+// NodeSelector holds for a node if one of its terms does.
+type NodeSelector struct {
+	NodeSelectorTerms []NodeSelectorTerm `json:"nodeSelectorTerms,omitzero"`
+}
+
+// NodeSelectorTerm holds if all of its expressions do.
+type NodeSelectorTerm struct {
+	MatchExpressions []NodeSelectorRequirement `json:"matchExpressions,omitzero"`
+}
+
+// NodeSelectorRequirement is one expression about a label of a node.
+type NodeSelectorRequirement struct {
+	Key      string   `json:"key"`
+	Operator string   `json:"operator"`
+	Values   []string `json:"values,omitzero"`
+}
+
 // PodOS is a pod's declared operating system.
 type PodOS struct {
 	Name string `json:"name,omitzero"`
 }
 
+// IsWindows reports whether the pod is for Windows, by what it says of its
+// system, of its node, or of what only Windows has. kubelet writes no resolv.conf
+// there.
+func (p *Pod) IsWindows() bool {
+	const windows = "windows"
+	spec := &p.Spec
+	if spec.OS.Name != "" {
+		return spec.OS.Name == windows
+	}
+	is := func(value string) bool { return value == windows }
+	if spec.requiresNode("kubernetes.io/os", is) || spec.requiresNode("beta.kubernetes.io/os", is) ||
+		bool(spec.SecurityContext.WindowsOptions) {
+		return true
+	}
+	for _, containers := range [...][]Container{spec.InitContainers, spec.Containers} {
+		for i := range containers {
+			if containers[i].SecurityContext.WindowsOptions {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // HasOption reports whether the pod's own dnsConfig sets the option, with
 // whatever value. The API server accepts any text as a name, "ndots:2" or
 // "timeout:1 attempts:3" for example, and kubelet writes it into resolv.conf as
-// it is, where it counts: so of every word what stands before the colon is
-// compared.
+// it is, followed by a colon and the value, which may be any text as well. There
+// every word counts: of each what stands before its colon is compared.
 func (p *Pod) HasOption(name string) bool {
 	if p.Spec.DNSConfig == nil {
 		return false
 	}
 	for i := range p.Spec.DNSConfig.Options {
-		for word := range strings.FieldsSeq(p.Spec.DNSConfig.Options[i].Name) {
-			if set, _, _ := strings.Cut(word, ":"); set == name {
-				return true
-			}
+		option := &p.Spec.DNSConfig.Options[i]
+		if hasWord(option.Name, name) {
+			return true
+		}
+		if option.Value == nil {
+			continue
+		}
+		// Up to white space the value goes on with the last word of the name.
+		if at := strings.IndexFunc(*option.Value, unicode.IsSpace); at >= 0 && hasWord((*option.Value)[at:], name) {
+			return true
+		}
+	}
+	return false
+}
+
+// hasWord reports whether a word of resolv.conf's options sets the option.
+func hasWord(words, option string) bool {
+	for word := range strings.FieldsSeq(words) {
+		if set, _, _ := strings.Cut(word, ":"); set == option {
+			return true
 		}
 	}
 	return false

@@ -30,7 +30,22 @@ func rolloutWorkloads() [][2]*policy.Request {
 	var all [][2]*policy.Request
 	for i := range 10_000 {
 		namespace := fmt.Sprintf("team-%d", i%200)
-		switch name := fmt.Sprintf("%s-%d", []string{"web", "worker", "api", "billing-sync"}[i%4], i/200); i % 5 {
+		switch name := fmt.Sprintf("%s-%d", []string{"web", "worker", "api", "billing-sync"}[i%4], i/200); i % 8 {
+		case 4: // of Argo Rollouts
+			all = append(all, [2]*policy.Request{
+				ownedPod(namespace, "ReplicaSet", name+"-6f8d9c7b4", map[string]string{"rollouts-pod-template-hash": "6f8d9c7b4"}),
+				ownedPod(namespace, "ReplicaSet", name+"-7c6d9f8b5", map[string]string{"rollouts-pod-template-hash": "7c6d9f8b5"}),
+			})
+		case 5: // of OpenShift
+			labels := map[string]string{"deploymentconfig": name}
+			all = append(all, [2]*policy.Request{
+				ownedPod(namespace, "ReplicationController", name+"-9", labels), ownedPod(namespace, "ReplicationController", name+"-10", labels),
+			})
+		case 6: // a revision of Knative
+			labels := map[string]string{policy.LabelWorkload: name}
+			all = append(all, [2]*policy.Request{
+				ownedPod(namespace, "ReplicaSet", name+"-00001-deployment-5d4f8c7b9", labels), ownedPod(namespace, "ReplicaSet", name+"-00002-deployment-7c6d9f8b5", labels),
+			})
 		case 0, 1, 2:
 			all = append(all, [2]*policy.Request{
 				deploymentPod(namespace, name, "5d4f8c7b9"), deploymentPod(namespace, name, "7c6d9f8b5"),
@@ -93,6 +108,30 @@ func TestRollout(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The share that a workload is first in at does not change from release to
+// release: raising the edition must not roll anything out or back.
+func TestRolloutKeepsBuckets(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		request *policy.Request
+		first   int
+	}{
+		"a Deployment":  {deploymentPod("shop", "web", "5d4f8c7b9"), 52},
+		"a StatefulSet": {ownedPod("shop", "StatefulSet", "db", nil), 74},
+		"a DaemonSet":   {ownedPod("monitoring", "DaemonSet", "agent", nil), 38},
+		"a CronJob":     {ownedPod("shop", "Job", "fetch-29384650", nil), 23},
+		"a Job":         {ownedPod("shop", "Job", "import", nil), 89},
+	} {
+		for percent := range 101 {
+			compiled := compile(t, header+fmt.Sprintf("  rollout: {percent: %d}\n  dns: {}\n", percent))
+			if got, want := compiled.Decide(test.request).DNS.Injects(), percent >= test.first; got != want {
+				t.Errorf("%s is in at %d percent: %t, want %t", name, percent, got, want)
+				break
+			}
+		}
 	}
 }
 

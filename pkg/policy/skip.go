@@ -1,5 +1,10 @@
 package policy
 
+import (
+	"net/netip"
+	"slices"
+)
+
 // Skip rules: pods that are left alone whatever labels and rules say. The
 // first that applies wins.
 //
@@ -15,14 +20,24 @@ package policy
 //	ephemeral container                                       skip   ephemeral_container
 //	Windows                                    NodeIP: skip   skip   windows_pod
 //	virtual node                               NodeIP: skip   skip   virtual_node
+//	network or DNS may stand on it, and no     name: skip            dns_bootstrap
+//	  label of the pod asks for the host
+//	dnsPolicy None, nameservers of others      name: skip            dns_policy_none
 //	dnsPolicy None                                            skip   dns_policy_none
 //	dnsPolicy Default                                         skip   dns_policy_default
 //	dnsPolicy unknown                                         skip   dns_policy_unknown
 //	hostNetwork with dnsPolicy ClusterFirst                   skip   host_network
+//	dnsConfig, under ownConfig Leave                          skip   own_config
+//	(containers one by one: see servicehost.go)
+//
+// NodeIP is serviceHost.hostFrom, and name a serviceHost.host that has to be
+// looked up.
 //
 // An environment variable works on Windows and on a virtual node as it does
 // elsewhere, so the service host is injected there; only hostFrom NodeIP needs
-// something that runs on the node. A pod that serves DNS is spared both: it
+// something that runs on the node. With dnsPolicy Default, and on the host's
+// network, a pod asks the node's DNS, which usually knows the API server's name:
+// the host is injected. A pod that serves DNS is spared both: it
 // must not need DNS to find the API server it gets its data from.
 
 // maxObjectSize bounds, in bytes of JSON, the pods that are patched. etcd
@@ -31,10 +46,10 @@ package policy
 const maxObjectSize = 1 << 20
 
 // growthPerContainer and growthOfPod bound, in bytes of JSON, what a patch
-// adds: for a container two variables and its name in the record, for the pod
+// adds: for a container four variables and its name in the record, three times; for the pod
 // dnsConfig, the record and the pinned label.
 const (
-	growthPerContainer = 512
+	growthPerContainer = 768
 	growthOfPod        = 8 << 10
 )
 
@@ -43,17 +58,17 @@ const (
 func (c *Compiled) skipPod(r *Request) Reason {
 	pod := r.Pod
 	switch {
-	case c.mode == ModeOff:
+	case c.mode == ModeOff && r.heeds(ReasonModeOff):
 		return ReasonModeOff
 	case r.Operation != OperationCreatePod && r.Operation != OperationAddEphemeralContainer:
 		return ReasonOperation
-	case c.Excludes(r.Namespace):
+	case c.Excludes(r.Namespace) && r.heeds(ReasonExcludedNamespace):
 		return ReasonExcludedNamespace
-	case isMirrorPod(pod):
+	case isMirrorPod(pod) && r.heeds(ReasonMirrorPod):
 		return ReasonMirrorPod
-	case isDNSPod(pod):
+	case isDNSPod(pod) && r.heeds(ReasonDNSPod):
 		return ReasonDNSPod
-	case exceedsObjectSize(r):
+	case exceedsObjectSize(r) && r.heeds(ReasonObjectSize):
 		return ReasonObjectSize
 	case !r.NamespaceKnown:
 		return ReasonNamespaceUnknown
@@ -63,14 +78,82 @@ func (c *Compiled) skipPod(r *Request) Reason {
 
 // skipNode is the part of the table that depends on the node a pod is meant
 // for.
-func (c *Compiled) skipNode(pod *Pod) Reason {
+func (c *Compiled) skipNode(r *Request) Reason {
 	switch {
-	case isWindowsPod(pod):
+	case r.Pod.IsWindows() && r.heeds(ReasonWindowsPod):
 		return ReasonWindowsPod
-	case c.virtualNodes.match(pod):
+	case c.virtualNodes.match(r.Pod) && r.heeds(ReasonVirtualNode):
 		return ReasonVirtualNode
 	}
 	return ""
+}
+
+// skipName is the part of the table for a service host that is a DNS name.
+// asked is true where a label of the pod asks for the host.
+func (c *Compiled) skipName(r *Request, asked bool) Reason {
+	spec := &r.Pod.Spec
+	none := spec.DNSPolicy == "None"
+	cluster := none && c.asksTheCluster(r)
+	switch {
+	case !asked && isDNSBootstrap(spec, cluster) && r.heeds(ReasonDNSBootstrap):
+		return ReasonDNSBootstrap
+	case none && !cluster && r.heeds(ReasonDNSPolicyNone):
+		return ReasonDNSPolicyNone
+	}
+	return ""
+}
+
+// isDNSBootstrap recognises what the cluster's network or DNS may stand on: a
+// CNI's agent that looks up the API server in the cluster DNS waits for a DNS
+// that waits for it, after a power cut for ever (projectcalico/calico#10683).
+// asksCluster is true where dnsPolicy None comes to the cluster DNS as well.
+func isDNSBootstrap(spec *PodSpec, asksCluster bool) bool {
+	return spec.HostNetwork && (asksCluster || spec.DNSPolicy == "ClusterFirstWithHostNet") ||
+		spec.PriorityClassName == "system-node-critical"
+}
+
+// NeededByDNS returns why the cluster's network or DNS may stand on a pod,
+// ReasonDNSPod or ReasonDNSBootstrap, wherever it is and whoever asked for what
+// it has; "" where nothing says so.
+func (c *Compiled) NeededByDNS(pod *Pod, d *Discovered) Reason {
+	switch {
+	case isDNSPod(pod):
+		return ReasonDNSPod
+	case isDNSBootstrap(&pod.Spec, pod.Spec.DNSPolicy == "None" && c.asksTheCluster(&Request{Pod: pod, Discovered: d})):
+		return ReasonDNSBootstrap
+	}
+	return ""
+}
+
+// asksTheCluster reports whether all nameservers that the pod names are the
+// cluster's or the cache's, as far as the policy and discovery know them.
+func (c *Compiled) asksTheCluster(r *Request) bool {
+	config := r.Pod.Spec.DNSConfig
+	if config == nil {
+		return false
+	}
+	for _, server := range config.Nameservers {
+		known := hasAddress(c.cluster.DNSServers, server)
+		if d := r.Discovered; d != nil {
+			known = known || hasAddress(d.DNSServers, server) || hasAddress(d.UpstreamServers, server)
+		}
+		for s := range c.allSettings {
+			known = known || hasAddress(s.dns.nodeLocal.Servers, server) || hasAddress(s.dns.nodeLocal.FallbackServers, server)
+		}
+		if !known {
+			return false
+		}
+	}
+	return len(config.Nameservers) > 0
+}
+
+// hasAddress compares addresses, of which IPv6 has several spellings.
+func hasAddress(addresses []string, address string) bool {
+	parsed, err := netip.ParseAddr(address)
+	return err == nil && slices.ContainsFunc(addresses, func(a string) bool {
+		known, err := netip.ParseAddr(a)
+		return err == nil && known == parsed
+	})
 }
 
 // skipDNSPolicy is the part of the table that says whether kubelet would use
@@ -94,34 +177,12 @@ func skipDNSPolicy(pod *Pod) Reason {
 	return ReasonDNSPolicyUnknown
 }
 
+// AsksClusterDNS reports whether kubelet would point the pod at the cluster DNS.
+func (p *Pod) AsksClusterDNS() bool { return skipDNSPolicy(p) == "" }
+
 func isMirrorPod(pod *Pod) bool {
 	_, mirror := pod.Metadata.Annotations[annotationMirror]
 	return mirror
-}
-
-// isDNSPod recognises the cluster DNS and the node-local cache by the labels
-// that their manifests carry: kubeadm, kOps, kubespray, RKE2 and OpenShift.
-func isDNSPod(pod *Pod) bool {
-	labels := pod.Metadata.Labels
-	if len(labels) == 0 {
-		return false
-	}
-	switch labels["k8s-app"] {
-	case "kube-dns", "coredns", "node-local-dns", "nodelocaldns":
-		return true
-	}
-	switch labels["app.kubernetes.io/name"] {
-	case "coredns", "rke2-coredns", "node-local-dns":
-		return true
-	}
-	_, openShift := labels["dns.operator.openshift.io/daemonset-dns"]
-	return openShift
-}
-
-func isWindowsPod(pod *Pod) bool {
-	return pod.Spec.OS.Name == "windows" ||
-		pod.Spec.NodeSelector["kubernetes.io/os"] == "windows" ||
-		pod.Spec.NodeSelector["beta.kubernetes.io/os"] == "windows"
 }
 
 func exceedsObjectSize(r *Request) bool {

@@ -3,14 +3,11 @@ package policy
 import (
 	"fmt"
 	"net/netip"
-	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -41,31 +38,28 @@ func Validate(p *InjectionPolicy) field.ErrorList {
 	errs = append(errs, oneOf(at.Child("onError"), s.OnError, OnErrorAllow, OnErrorDeny)...)
 	errs = append(errs, oneOf(at.Child("namespaceOptOut"), s.NamespaceOptOut, NamespaceOptOutOverridable, NamespaceOptOutFinal)...)
 	errs = append(errs, validateCluster(&s.Cluster, at.Child("cluster"))...)
-	for i, namespace := range s.ExcludedNamespaces {
-		for _, message := range validation.IsDNS1123Label(namespace) {
-			errs = append(errs, field.Invalid(at.Child("excludedNamespaces").Index(i), namespace, message))
-		}
-	}
+	errs = append(errs, validateExcludedNamespaces(s.ExcludedNamespaces, at.Child("excludedNamespaces"))...)
 	errs = append(errs, validateAliases(s.LabelAliases, at.Child("labelAliases"))...)
 	errs = append(errs, validateVirtualNodes(&s.VirtualNodes, at.Child("virtualNodes"))...)
-	errs = append(errs, validateServiceHost(s.ServiceHost, nil, at.Child("serviceHost"))...)
-	errs = append(errs, validateDNS(s.DNS, nil, at.Child("dns"))...)
+	own := s.effective(-1)
+	errs = append(errs, validateServiceHost(s.ServiceHost, own.ServiceHost, at.Child("serviceHost"))...)
+	errs = append(errs, validateDNS(s.DNS, own.DNS, at.Child("dns"))...)
+	errs = append(errs, oneOf(at.Child("advice", "match"), s.Advice.Match, AdviceMatchReference, AdviceMatchRepository)...)
+	errs = append(errs, validateRange(int(*s.Advice.Floor), 1, maxAdvised, at.Child("advice", "floor"))...)
 	errs = append(errs, validatePodOverrides(&s.PodOverrides, at.Child("podOverrides"))...)
 	errs = append(errs, validateResolvers(s.Resolvers, at.Child("resolvers"))...)
 	errs = append(errs, validatePercent(s.Rollout.Percent, at.Child("rollout", "percent"))...)
 	errs = append(errs, validateRules(s, at.Child("rules"))...)
-	return errs
+	// Of what is empty the libraries say the same in several ways.
+	return slices.CompactFunc(errs, func(a, b *field.Error) bool { return a.Field == b.Field && b.BadValue == "" })
 }
 
 func validateDisabledFeatures(disabled []FeatureName, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for i, feature := range disabled {
 		errs = append(errs, oneOf(at.Index(i), feature, FeatureNameServiceHost, FeatureNameDNS)...)
-		if slices.Contains(disabled[:i], feature) {
-			errs = append(errs, field.Duplicate(at.Index(i), feature))
-		}
 	}
-	return errs
+	return append(errs, validateUnique(disabled, at)...)
 }
 
 func validateCluster(c *Cluster, at *field.Path) field.ErrorList {
@@ -111,6 +105,12 @@ func validateVirtualNodes(v *VirtualNodes, at *field.Path) field.ErrorList {
 			}
 		}
 	}
+	for i, hint := range v.PodAnnotations {
+		key, _, _ := strings.Cut(hint, "=")
+		for _, message := range validation.IsQualifiedName(strings.ToLower(key)) {
+			errs = append(errs, field.Invalid(at.Child("podAnnotations").Index(i), hint, message))
+		}
+	}
 	selectors(at.Child("podLabels"), v.PodLabels)
 	selectors(at.Child("nodeSelectors"), v.NodeSelectors)
 	for i, key := range v.TolerationKeys {
@@ -122,9 +122,9 @@ func validateVirtualNodes(v *VirtualNodes, at *field.Path) field.ErrorList {
 	return append(errs, validatePatterns(v.SchedulerNames, at.Child("schedulerNames"))...)
 }
 
-// validateServiceHost checks one block. base is the policy's own block where h
-// is a rule's, which may leave the host to it.
-func validateServiceHost(h, base *ServiceHost, at *field.Path) field.ErrorList {
+// validateServiceHost checks one block, with what is in effect where it stands:
+// a rule may leave the host to the policy.
+func validateServiceHost(h *ServiceHost, effective *EffectiveServiceHost, at *field.Path) field.ErrorList {
 	if h == nil {
 		return nil
 	}
@@ -138,8 +138,7 @@ func validateServiceHost(h, base *ServiceHost, at *field.Path) field.ErrorList {
 	if h.Host != "" && h.HostFrom != "" {
 		errs = append(errs, field.Forbidden(at.Child("hostFrom"), "host is set: only one of host and hostFrom is allowed"))
 	}
-	inherited := base != nil && (base.Host != "" || base.HostFrom != "")
-	if h.Enabled != nil && *h.Enabled && h.Host == "" && h.HostFrom == "" && !inherited {
+	if h.Enabled != nil && *h.Enabled && !effective.configured() {
 		errs = append(errs, field.Required(at.Child("host"), "host or hostFrom is needed where enabled is true"))
 	}
 	if h.Port != nil {
@@ -156,9 +155,8 @@ func validateServiceHost(h, base *ServiceHost, at *field.Path) field.ErrorList {
 	return errs
 }
 
-// validateDNS checks one block. base is the policy's own block where d is a
-// rule's.
-func validateDNS(d, base *DNS, at *field.Path) field.ErrorList {
+// validateDNS checks one block, with what is in effect where it stands.
+func validateDNS(d *DNS, effective *EffectiveDNS, at *field.Path) field.ErrorList {
 	if d == nil {
 		return nil
 	}
@@ -168,6 +166,15 @@ func validateDNS(d, base *DNS, at *field.Path) field.ErrorList {
 	}
 	if d.Ndots != nil {
 		errs = append(errs, validateRange(int(*d.Ndots), 1, maxNdots, at.Child("ndots"))...)
+	}
+	if d.Advice != "" {
+		errs = append(errs, oneOf(at.Child("advice"), d.Advice, AdviceIgnore, AdviceApply)...)
+	}
+	if d.MinConfidence != "" {
+		errs = append(errs, oneOf(at.Child("minConfidence"), d.MinConfidence, ConfidenceMedium, ConfidenceHigh)...)
+	}
+	if d.OwnConfig != "" {
+		errs = append(errs, oneOf(at.Child("ownConfig"), d.OwnConfig, OwnConfigMerge, OwnConfigLeave)...)
 	}
 	seen := map[string]bool{}
 	for i, option := range d.Options {
@@ -189,36 +196,27 @@ func validateDNS(d, base *DNS, at *field.Path) field.ErrorList {
 		}
 		seen[search] = true
 	}
-	return append(errs, validateNodeLocal(d, base, at.Child("nodeLocal"))...)
+	errs = append(errs, validateFallthrough(d.Fallthrough, effective.Fallthrough, at.Child("fallthrough"))...)
+	return append(errs, validateNodeLocal(&d.NodeLocal, effective, at.Child("nodeLocal"))...)
 }
 
-func validateNodeLocal(d, base *DNS, at *field.Path) field.ErrorList {
+func validateNodeLocal(n *NodeLocal, effective *EffectiveDNS, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	n := &d.NodeLocal
 	errs = append(errs, validateAddresses(n.Servers, at.Child("servers"))...)
 	errs = append(errs, validateAddresses(n.FallbackServers, at.Child("fallbackServers"))...)
-	mode, servers, fallback := d.Mode, n.Servers, n.FallbackServers
-	if base != nil {
-		if mode == "" {
-			mode = base.Mode
-		}
-		if servers == nil {
-			servers = base.NodeLocal.Servers
-		}
-		if fallback == nil {
-			fallback = base.NodeLocal.FallbackServers
-		}
-	}
+	servers, fallback := effective.NodeLocal.Servers, effective.NodeLocal.FallbackServers
 	if total := len(servers) + len(fallback); total > maxNameservers {
-		errs = append(errs, field.Invalid(at.Child("servers"), strings.Join(slices.Concat(servers, fallback), " "),
+		shown := slices.Concat(servers[:min(len(servers), maxNameservers)], fallback[:min(len(fallback), maxNameservers)])
+		errs = append(errs, field.Invalid(at.Child("servers"), strings.Join(shown, " "),
 			fmt.Sprintf("%d servers with the fallbackServers, a pod can have at most %d nameservers", total, maxNameservers)))
-	}
-	for i, server := range fallback {
-		if slices.Contains(servers, server) && len(n.FallbackServers) > 0 {
-			errs = append(errs, field.Duplicate(at.Child("fallbackServers").Index(i), server))
+	} else {
+		for i, server := range fallback {
+			if slices.ContainsFunc(servers, func(s string) bool { return canonical(s) == canonical(server) }) && len(n.FallbackServers) > 0 {
+				errs = append(errs, field.Duplicate(at.Child("fallbackServers").Index(i), server))
+			}
 		}
 	}
-	if mode == DNSModeNodeLocal && servers != nil && len(servers) == 0 {
+	if effective.Mode == DNSModeNodeLocal && len(servers) == 0 {
 		errs = append(errs, field.Required(at.Child("servers"), "mode NodeLocal needs at least one"))
 	}
 	if n.DaemonSet != nil && *n.DaemonSet != "" {
@@ -227,10 +225,27 @@ func validateNodeLocal(d, base *DNS, at *field.Path) field.ErrorList {
 			errs = append(errs, field.Invalid(at.Child("daemonSet"), *n.DaemonSet, `must be "namespace/name", or "" for no gate`))
 		}
 	}
+	if n.DaemonSetSelector != nil {
+		errs = append(errs, validateDaemonSetSelector(n, at.Child("daemonSetSelector"))...)
+	}
 	if n.MaxUnavailable != nil {
 		errs = append(errs, validateMaxUnavailable(n.MaxUnavailable, at.Child("maxUnavailable"))...)
 	}
 	return errs
+}
+
+func validateDaemonSetSelector(n *NodeLocal, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if n.DaemonSet != nil {
+		errs = append(errs, field.Forbidden(at, "daemonSet is set: only one of daemonSet and daemonSetSelector is allowed"))
+	}
+	for _, message := range validation.IsDNS1123Label(n.DaemonSetSelector.Namespace) {
+		errs = append(errs, field.Invalid(at.Child("namespace"), n.DaemonSetSelector.Namespace, message))
+	}
+	if len(n.DaemonSetSelector.MatchLabels) == 0 {
+		return append(errs, field.Required(at.Child("matchLabels"), "without one it would select every DaemonSet of the namespace"))
+	}
+	return append(errs, metav1validation.ValidateLabels(n.DaemonSetSelector.MatchLabels, at.Child("matchLabels"))...)
 }
 
 func validateMaxUnavailable(v *intstr.IntOrString, at *field.Path) field.ErrorList {
@@ -270,8 +285,12 @@ func validatePodOverrides(o *PodOverrides, at *field.Path) field.ErrorList {
 func validateRules(s *Spec, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	seen := map[string]bool{}
-	for i := range s.Rules {
-		rule, at := &s.Rules[i], at.Index(i)
+	excluded := NewExcluded(s.ExcludedNamespaces)
+	for e := range s.Effective() {
+		if e.Rule == nil {
+			continue
+		}
+		rule, at := e.Rule, at.Index(e.Index)
 		switch {
 		case rule.Name == "":
 			errs = append(errs, field.Required(at.Child("name"), "a rule is known by its name"))
@@ -288,64 +307,12 @@ func validateRules(s *Spec, at *field.Path) field.ErrorList {
 		if rule.Mode != "" {
 			errs = append(errs, oneOf(at.Child("mode"), rule.Mode, ModeEnforce, ModeDryRun, ModeOff)...)
 		}
-		errs = append(errs, validateMatch(&rule.Match, s.ExcludedNamespaces, at.Child("match"))...)
-		errs = append(errs, validateServiceHost(rule.ServiceHost, orEmpty(s.ServiceHost), at.Child("serviceHost"))...)
-		errs = append(errs, validateDNS(rule.DNS, orEmpty(s.DNS), at.Child("dns"))...)
+		errs = append(errs, validateMatch(&rule.Match, excluded, at.Child("match"))...)
+		errs = append(errs, validateServiceHost(rule.ServiceHost, e.ServiceHost, at.Child("serviceHost"))...)
+		errs = append(errs, validateDNS(rule.DNS, e.DNS, at.Child("dns"))...)
 		errs = append(errs, validatePercent(rule.Rollout.Percent, at.Child("rollout", "percent"))...)
 	}
 	return errs
-}
-
-func validateMatch(m *Match, excluded []string, at *field.Path) field.ErrorList {
-	errs := validatePatterns(m.Namespaces, at.Child("namespaces"))
-	for i, namespace := range m.Namespaces {
-		if slices.Contains(excluded, namespace) {
-			errs = append(errs, field.Invalid(at.Child("namespaces").Index(i), namespace, "the namespace is in spec.excludedNamespaces, so the rule could never apply to it"))
-		}
-	}
-	errs = append(errs, validateSelector(m.NamespaceSelector, at.Child("namespaceSelector"))...)
-	errs = append(errs, validateSelector(m.PodSelector, at.Child("podSelector"))...)
-	for i, owner := range m.Owners {
-		at := at.Child("owners").Index(i)
-		if owner.Kind == "" && owner.Name == "" {
-			errs = append(errs, field.Required(at, "kind, name or both"))
-		}
-		if owner.Kind != "" && !kindSyntax.MatchString(owner.Kind) {
-			errs = append(errs, field.Invalid(at.Child("kind"), owner.Kind, `must be a kind such as "Deployment"; patterns are for names only`))
-		}
-		if owner.Name != "" {
-			errs = append(errs, validatePattern(owner.Name, at.Child("name"))...)
-		}
-	}
-	return append(errs, validatePatterns(m.ServiceAccounts, at.Child("serviceAccounts"))...)
-}
-
-var kindSyntax = regexp.MustCompile(`^[A-Z][A-Za-z0-9]*$`)
-
-// patternSyntax is a name in which * and ? may stand anywhere. It has none of
-// the other characters that are special to path.Match.
-var patternSyntax = regexp.MustCompile(`^[a-z0-9*?]([-a-z0-9.*?:]*[a-z0-9*?])?$`)
-
-func validatePatterns(patterns []string, at *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	for i, pattern := range patterns {
-		errs = append(errs, validatePattern(pattern, at.Index(i))...)
-	}
-	return errs
-}
-
-func validatePattern(pattern string, at *field.Path) field.ErrorList {
-	if _, err := path.Match(pattern, ""); err != nil || !patternSyntax.MatchString(pattern) {
-		return field.ErrorList{field.Invalid(at, pattern, "must be a name in lower case, in which * stands for any characters and ? for one")}
-	}
-	return nil
-}
-
-func validateSelector(selector *metav1.LabelSelector, at *field.Path) field.ErrorList {
-	if selector == nil {
-		return nil
-	}
-	return metav1validation.ValidateLabelSelector(selector, metav1validation.LabelSelectorValidationOptions{}, at)
 }
 
 func validatePercent(percent *int32, at *field.Path) field.ErrorList {
@@ -388,9 +355,34 @@ func validateAddresses(addresses []string, at *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	for i, address := range addresses {
 		errs = append(errs, validateAddress(address, at.Index(i))...)
-		if slices.Contains(addresses[:i], address) {
+	}
+	seen := make(map[string]bool, len(addresses))
+	for i, address := range addresses {
+		if seen[canonical(address)] {
 			errs = append(errs, field.Duplicate(at.Index(i), address))
 		}
+		seen[canonical(address)] = true
+	}
+	return errs
+}
+
+// canonical is an address in its shortest form: an IPv6 address has several.
+func canonical(address string) string {
+	if parsed, err := netip.ParseAddr(address); err == nil {
+		return parsed.String()
+	}
+	return address
+}
+
+// validateUnique finds what a list has twice.
+func validateUnique[T comparable](list []T, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	seen := make(map[T]bool, len(list))
+	for i, item := range list {
+		if seen[item] {
+			errs = append(errs, field.Duplicate(at.Index(i), item))
+		}
+		seen[item] = true
 	}
 	return errs
 }
@@ -400,7 +392,7 @@ func validateAddress(address string, at *field.Path) field.ErrorList {
 	switch {
 	case err != nil || parsed.Zone() != "" || parsed.Is4In6():
 		return field.ErrorList{field.Invalid(at, address, "must be an IPv4 or IPv6 address, without port, brackets or zone")}
-	case parsed.IsUnspecified() || parsed.IsMulticast():
+	case parsed.IsUnspecified() || parsed.IsMulticast() || parsed == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return field.ErrorList{field.Invalid(at, address, "must be the address of a host")}
 	}
 	return nil
@@ -427,8 +419,7 @@ func oneOf[T ~string](at *field.Path, value T, allowed ...T) field.ErrorList {
 	return field.ErrorList{field.NotSupported(at, value, allowed)}
 }
 
-// orEmpty returns the policy's own block, or an empty one, so that a rule's
-// block is told from the policy's.
+// orEmpty returns what a pointer points to, or something empty for nil.
 func orEmpty[T any](block *T) *T {
 	if block == nil {
 		return new(T)

@@ -93,35 +93,48 @@ func newCAres(c Client, zone Zone) *cares {
 		}
 		switch keyword {
 		case "search":
-			for _, domain := range strings.FieldsFunc(rest, func(r rune) bool { return r == ' ' || r == ',' }) {
-				if !slices.ContainsFunc(a.search, func(other string) bool { return strings.EqualFold(other, domain) }) {
-					a.search = append(a.search, domain)
-				}
-			}
+			a.addSearches(rest)
 		case "options":
-			for _, word := range strings.FieldsFunc(rest, isBlank) {
-				name, value, _ := strings.Cut(word, ":")
-				number, _ := leadingNumber(value)
-				if digits, ok := strings.CutPrefix(value, "-"); ok { // wraps around
-					if n, _ := leadingNumber(digits); n > 0 {
-						number = math.MaxInt
-					}
-				}
-				switch {
-				case name == "ndots":
-					a.ndots = number
-				case name == "attempts" && number > 0, name == "retry" && number > 0:
-					a.attempts = min(number, modelAttempts)
-				}
-			}
+			a.setOptions(rest)
 		}
 	}
+	if c.LocalDomain != "" {
+		a.search = nil
+		a.addSearches(c.LocalDomain)
+	}
+	a.setOptions(c.ResOptions)
 	if len(a.search) == 0 {
 		if domain, ok := domainOf(c.Hostname); ok {
 			a.search = []string{domain}
 		}
 	}
 	return a
+}
+
+func (a *cares) addSearches(text string) {
+	for _, domain := range strings.FieldsFunc(text, func(r rune) bool { return r == ' ' || r == ',' }) {
+		if !slices.ContainsFunc(a.search, func(other string) bool { return strings.EqualFold(other, domain) }) {
+			a.search = append(a.search, domain)
+		}
+	}
+}
+
+func (a *cares) setOptions(text string) {
+	for _, word := range strings.FieldsFunc(text, isBlank) {
+		name, value, _ := strings.Cut(word, ":")
+		number, _ := leadingNumber(value)
+		if digits, ok := strings.CutPrefix(value, "-"); ok { // wraps around
+			if n, _ := leadingNumber(digits); n > 0 {
+				number = math.MaxInt
+			}
+		}
+		switch {
+		case name == "ndots":
+			a.ndots = number
+		case name == "attempts" && number > 0, name == "retry" && number > 0:
+			a.attempts = min(number, modelAttempts)
+		}
+	}
 }
 
 // lookup is ares_getaddrinfo.

@@ -106,6 +106,12 @@ func newGlibc(c Client, zone Zone) *glibc {
 			}
 		}
 	}
+	if words := strings.FieldsFunc(c.LocalDomain, isBlank); len(words) > 0 {
+		g.search = words
+	}
+	for _, word := range strings.FieldsFunc(c.ResOptions, isBlank) {
+		g.option(word)
+	}
 	if g.search == nil {
 		if domain, ok := domainOf(c.Hostname); ok {
 			g.search = []string{domain}

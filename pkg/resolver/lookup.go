@@ -164,6 +164,15 @@ type Client struct {
 	// if it has one, which it has under setHostnameAsFQDN and often on a node
 	// (hostNetwork).
 	Hostname string
+	// ResOptions is the environment variable RES_OPTIONS, options that count
+	// after those of resolv.conf, and LocalDomain is LOCALDOMAIN, search domains
+	// in place of those of resolv.conf; empty where they are not set. glibc and
+	// c-ares read both; musl and Go do not.
+	ResOptions, LocalDomain string
+	// CLibrary is the resolver of the C library that a Go program is built
+	// against with cgo, to which it leaves lookups while one of these variables
+	// is set (net/conf.go); empty: built without cgo.
+	CLibrary Resolver
 	// Rotation is how often the process has rotated its nameservers before,
 	// which matters only with the rotate option. Go starts at 0, glibc at a
 	// random number; c-ares picks at random and cannot be predicted.
@@ -183,8 +192,8 @@ func (r Resolver) Lookup(conf ResolvConf, name string, zone Zone) Lookup {
 //
 // Only the DNS is modelled: not /etc/hosts, localhost and other sources of
 // nsswitch.conf, IP addresses in any form that inet_aton takes ("10", "0x7f.1"),
-// names with a backslash, internationalised names, caches, the environment
-// (LOCALDOMAIN, RES_OPTIONS, HOSTALIASES), nor truncated answers. A resolver
+// names with a backslash, internationalised names, caches, HOSTALIASES, nor
+// truncated answers. A resolver
 // that is none of [Resolvers] asks nothing and fails. More than 100 attempts count
 // as 100.
 func (c Client) Lookup(name string, zone Zone) Lookup {
@@ -194,6 +203,10 @@ func (c Client) Lookup(name string, zone Zone) Lookup {
 	case Musl, MuslBefore124:
 		return newMusl(c, zone).lookup(name)
 	case Go:
+		if c.CLibrary != "" && (c.ResOptions != "" || c.LocalDomain != "") {
+			c.Resolver = c.CLibrary
+			return c.Lookup(name, zone)
+		}
 		return newGoNet(c, zone).lookup(name)
 	case CAres:
 		return newCAres(c, zone).lookup(name)

@@ -30,6 +30,10 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if address := os.Getenv(proxyEnv); address != "" {
+		fmt.Fprintln(os.Stderr, runProxy(address))
+		os.Exit(1)
+	}
 	if dir := os.Getenv(sandboxEnv); dir != "" {
 		if err := runSandbox(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -71,6 +75,8 @@ func TestLookupsAreFoundAgainAndRecommendationsHold(t *testing.T) {
 	t.Run("30 % of lines moved within a second and 1 % lost", func(t *testing.T) {
 		compare(t, cluster, made, advise(t, cluster, loggen.Disturb(before.Log, *seed, 10, 30)))
 	})
+
+	t.Run("resolvers by their queries", func(t *testing.T) { compareResolvers(t, cluster, before.Log) })
 
 	byName := make(map[string]*advisor.Workload)
 	for i := range report.Workloads {
@@ -193,7 +199,7 @@ func run(t *testing.T, r request) reply {
 
 func advise(t *testing.T, cluster *loggen.Cluster, log []byte) *advisor.Report {
 	t.Helper()
-	clients := advisor.NewClients(loggen.ResolverOf)
+	clients := advisor.NewClients(loggen.ResolverOf, nil)
 	for _, pod := range cluster.Pods() {
 		clients.Add(&pod)
 	}

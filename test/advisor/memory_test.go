@@ -22,11 +22,13 @@ var (
 	maxHeap = flag.Int64("max-memory", 256, "MiB of resident memory that may be in use at the peak; 0: any")
 )
 
-// repeated is a block that is read again and again.
+// repeated is a block that is read again and again, each time with other durations:
+// lines that are alike would count once.
 type repeated struct {
 	block []byte
 	at    int
 	left  int64 // bytes
+	times int
 }
 
 func (r *repeated) Read(p []byte) (int, error) {
@@ -34,8 +36,20 @@ func (r *repeated) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	n := copy(p[:min(int64(len(p)), r.left)], r.block[r.at:])
-	r.at = (r.at + n) % len(r.block)
 	r.left -= int64(n)
+	if r.at += n; r.at == len(r.block) {
+		r.at = 0
+		before, now := fmt.Appendf(nil, "%03ds\n", (102+r.times)%1000), fmt.Appendf(nil, "%03ds\n", (103+r.times)%1000)
+		r.times++
+		for at := 0; ; at += len(now) {
+			next := bytes.Index(r.block[at:], before)
+			if next < 0 {
+				break
+			}
+			at += next
+			copy(r.block[at:], now)
+		}
+	}
 	return n, nil
 }
 
@@ -50,7 +64,7 @@ func TestLongLogs(t *testing.T) {
 	size := int64(float64(block.Len()) / float64(inBlock) * float64(*lines))
 	generated := resident(t, "VmRSS")
 
-	clients := advisor.NewClients(loggen.ResolverOf)
+	clients := advisor.NewClients(loggen.ResolverOf, nil)
 	for _, pod := range cluster.Pods() {
 		clients.Add(&pod)
 	}

@@ -30,6 +30,8 @@ type request struct {
 	CoreDNS string
 	Zone    string
 	Clients []client
+	// WholeEtc leaves the other files of /etc in place, which some programs need.
+	WholeEtc bool
 }
 
 // client is a pod: an address, a resolv.conf without nameserver, and a program.
@@ -39,6 +41,15 @@ type client struct {
 	Program string
 	Command string
 	Names   []string
+	// Silent programs print no answers.
+	Silent bool
+	// Env is added to the program's environment.
+	Env []string
+	// Servers is how often the nameserver is in resolv.conf; 0 is once.
+	Servers int
+	// Between, if any, is a program that serves at the address in CoreDNS's place and asks
+	// CoreDNS at 127.0.0.1 from it.
+	Between []string
 }
 
 // reply is what came of it.
@@ -137,6 +148,11 @@ func serve(dir string, r request) (result reply, err error) {
 		return result, err
 	}
 	for i := range r.Clients {
+		stop, err := startBetween(ctx, &r.Clients[i])
+		if err != nil {
+			return result, err
+		}
+		defer stop() //nolint:gocritic // all of them run until the log has been read
 		answers, err := lookUp(ctx, dir, &r.Clients[i])
 		if err != nil {
 			return result, err
@@ -176,9 +192,20 @@ func furnish(dir string, r request) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("make mounts private: %w", err)
 	}
+	if r.WholeEtc {
+		if err := linkEtc(dir); err != nil {
+			return err
+		}
+	}
+	bind := "127.0.0.1"
+	for i := range r.Clients {
+		if r.Clients[i].Between == nil {
+			bind += " " + r.Clients[i].Address
+		}
+	}
 	files := map[string]string{
 		"nsswitch.conf": "hosts: dns\n", "hosts": "", "resolv.conf": "", "zone": r.Zone,
-		"Corefile": ". {\n  log\n  file " + filepath.Join(dir, "zone") + " .\n}\n",
+		"Corefile": ". {\n  bind " + bind + "\n  log\n  file " + filepath.Join(dir, "zone") + " .\n}\n",
 	}
 	for name, text := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
@@ -225,16 +252,23 @@ func furnish(dir string, r request) error {
 
 // lookUp runs a client's program once with all its names.
 func lookUp(ctx context.Context, dir string, c *client) ([]answer, error) {
-	conf := c.Conf + "nameserver " + c.Address + "\n"
+	conf := c.Conf + strings.Repeat("nameserver "+c.Address+"\n", max(c.Servers, 1))
 	if err := os.WriteFile(filepath.Join(dir, "resolv.conf"), []byte(conf), 0o644); err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, c.Program, append([]string{c.Command}, c.Names...)...)
-	cmd.Env = []string{"GODEBUG=netdns=go"}
+	args := c.Names
+	if c.Command != "" {
+		args = append(strings.Fields(c.Command), c.Names...)
+	}
+	cmd := exec.CommandContext(ctx, c.Program, args...)
+	cmd.Env = append([]string{"GODEBUG=netdns=go"}, c.Env...)
 	cmd.Stderr = os.Stderr
 	output, err := cmd.Output()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.Program, err)
+	}
+	if c.Silent {
+		return nil, nil
 	}
 	var answers []answer
 	decoder := json.NewDecoder(strings.NewReader(string(output)))

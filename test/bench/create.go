@@ -19,7 +19,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
-	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/bench/contender"
 	"github.com/shorthop/shorthop/test/cluster"
@@ -31,6 +30,7 @@ const (
 	variantNull         = "null webhook"
 	variantConstant     = "constant patch"
 	variantFiltered     = "constant patch, our filter"
+	variantPrefixed     = "constant patch, filter with a prefix"
 	variantConventional = "conventional"
 	variantMAP          = "MutatingAdmissionPolicy"
 )
@@ -102,13 +102,8 @@ func (b *bench) creates(ctx context.Context, s *setting) (rows []createRow, err 
 	if err != nil {
 		return nil, err
 	}
-	for _, l := range lanes {
-		if err := cluster.WaitEffective(ctx, func(ctx context.Context) (bool, error) {
-			pod, err := b.createPod(ctx, l.namespace)
-			return err == nil && marked(pod, s.marks) == (l.marks != nil), err
-		}); err != nil {
-			return nil, fmt.Errorf("%s, %s: %w", s.name, l.variant, err)
-		}
+	if err := b.awaitLanes(ctx, s, lanes); err != nil {
+		return nil, err
 	}
 	if err := b.createSerially(ctx, lanes); err != nil {
 		return nil, fmt.Errorf("%s: %w", s.name, err)
@@ -134,6 +129,19 @@ func (b *bench) creates(ctx context.Context, s *setting) (rows []createRow, err 
 		rows = append(rows, row)
 	}
 	return rows, nil
+}
+
+// awaitLanes returns once every lane's pods are what they are to be measured as.
+func (b *bench) awaitLanes(ctx context.Context, s *setting, lanes []*lane) error {
+	for _, l := range lanes {
+		if err := cluster.WaitEffective(ctx, func(ctx context.Context) (bool, error) {
+			pod, err := b.createPod(ctx, l.namespace)
+			return err == nil && marked(pod, s.marks) == (l.marks != nil), err
+		}); err != nil {
+			return fmt.Errorf("%s, %s: %w", s.name, l.variant, err)
+		}
+	}
+	return nil
 }
 
 // createSerially creates one pod in each lane, again and again. The order is random: in a fixed one, the webhook that comes
@@ -262,20 +270,20 @@ func (b *bench) lanes(ctx context.Context, s *setting) (lanes []*lane, stop func
 		lanes = append(lanes, l)
 		return l
 	}
-	for _, slug := range []string{"none", nameShorthop, kindNull, kindConstant, "filtered", kindConventional, "map"} {
+	for _, slug := range []string{"none", nameShorthop, kindNull, kindConstant, "filtered", "prefixed", kindConventional, "map"} {
 		if err := b.cluster.CreateNamespace(ctx, s.slug+"-"+slug, map[string]string{"team": "bench"}); err != nil {
 			return nil, stop, err
 		}
 	}
 	add(variantNone, "none", nil, 0)
 
-	ours, compiled, err := b.startShorthop(ctx, s.slug, fmt.Sprintf(policyHeader, s.slug)+b.withEndpoint(s.spec))
+	ours, compiled, err := b.startShorthop(ctx, "", s.slug, fmt.Sprintf(policyHeader, s.slug)+b.withEndpoint(s.spec))
 	if err != nil {
 		return nil, stop, err
 	}
 	stops = append(stops, func() error { ours.Kill(); return nil })
 	l := add(nameShorthop, nameShorthop, s.marks, ours.PID())
-	if err := register(b.ourWebhook(compiled, l.namespace, ours.URL)); err != nil {
+	if err := register(b.ourWebhook(compiled.Document(), l.namespace, ours.URL)); err != nil {
 		return nil, stop, err
 	}
 
@@ -291,6 +299,7 @@ func (b *bench) lanes(ctx context.Context, s *setting) (lanes []*lane, stop func
 		{variantNull, kindNull, nil, served{Kind: kindConstant}},
 		{variantConstant, kindConstant, s.marks, served{Kind: kindConstant, Patch: patch}},
 		{variantFiltered, "filtered", s.marks, served{Kind: kindConstant, Patch: patch}},
+		{variantPrefixed, "prefixed", s.marks, served{Kind: kindConstant, Patch: patch}},
 		{variantConventional, kindConventional, s.marks, served{Kind: kindConventional, Settings: b.conventionally(s)}},
 	} {
 		c.served.CertDir = b.certDir
@@ -301,8 +310,11 @@ func (b *bench) lanes(ctx context.Context, s *setting) (lanes []*lane, stop func
 		stops = append(stops, func() error { p.stop(); return nil })
 		l := add(c.variant, c.slug, c.marks, p.pid())
 		config := plainWebhook(l.namespace, p.url, b.caBundle)
-		if c.variant == variantFiltered {
-			config = b.ourWebhook(compiled, l.namespace, p.url)
+		switch c.variant {
+		case variantFiltered:
+			config = b.ourWebhook(compiled.Document(), l.namespace, p.url)
+		case variantPrefixed:
+			config = b.ourWebhook(withPrefix(compiled.Document()), l.namespace, p.url)
 		}
 		if err := register(config); err != nil {
 			return nil, stop, err
@@ -315,45 +327,6 @@ func (b *bench) lanes(ctx context.Context, s *setting) (lanes []*lane, stop func
 		return bindings.Delete(context.WithoutCancel(ctx), l.namespace, metav1.DeleteOptions{})
 	})
 	return lanes, stop, b.registerMAP(ctx, s, l.namespace)
-}
-
-func inNamespace(name string) *metav1.LabelSelector {
-	return &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{
-		{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: []string{name}},
-	}}
-}
-
-var podsOnCreate = admissionregistrationv1.RuleWithOperations{
-	Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Create},
-	Rule:       admissionregistrationv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}},
-}
-
-// plainWebhook has no conditions to evaluate, unlike ours.
-func plainWebhook(namespace, url string, caBundle []byte) *admissionregistrationv1.MutatingWebhookConfiguration {
-	return &admissionregistrationv1.MutatingWebhookConfiguration{
-		ObjectMeta: metav1.ObjectMeta{Name: namespace},
-		Webhooks: []admissionregistrationv1.MutatingWebhook{{
-			Name:                    namespace + ".bench.example.com",
-			ClientConfig:            admissionregistrationv1.WebhookClientConfig{URL: &url, CABundle: caBundle},
-			Rules:                   []admissionregistrationv1.RuleWithOperations{podsOnCreate},
-			NamespaceSelector:       inNamespace(namespace),
-			FailurePolicy:           new(admissionregistrationv1.Ignore),
-			SideEffects:             new(admissionregistrationv1.SideEffectClassNone),
-			AdmissionReviewVersions: []string{"v1"},
-		}},
-	}
-}
-
-// ourWebhook is the configuration that the chart installs, narrowed down to a namespace.
-func (b *bench) ourWebhook(compiled *policy.Compiled, namespace, url string) *admissionregistrationv1.MutatingWebhookConfiguration {
-	config := webhookconfig.New(compiled.Document(), webhookconfig.Options{
-		Name: namespace, OwnNamespace: ownNamespace, URL: strings.TrimSuffix(url, webhookconfig.Path), CABundle: b.caBundle,
-	})
-	for i := range config.Webhooks {
-		selector := config.Webhooks[i].NamespaceSelector
-		selector.MatchExpressions = append(selector.MatchExpressions, inNamespace(namespace).MatchExpressions...)
-	}
-	return config
 }
 
 // policyHeader begins a policy.
@@ -372,8 +345,9 @@ func (b *bench) withEndpoint(spec string) string {
 	return fmt.Sprintf(spec, b.host, b.port)
 }
 
-// startShorthop runs the real program as a Deployment does, with access to the API server.
-func (b *bench) startShorthop(ctx context.Context, name, document string) (*cluster.Webhook, *policy.Compiled, error) {
+// startShorthop runs the real program as a Deployment does, with access to the API server. binary is a build of it, empty
+// for bin/webhook.
+func (b *bench) startShorthop(ctx context.Context, binary, name, document string) (*cluster.Webhook, *policy.Compiled, error) {
 	parsed, err := policy.Parse([]byte(document))
 	if err != nil {
 		return nil, nil, err
@@ -387,6 +361,7 @@ func (b *bench) startShorthop(ctx context.Context, name, document string) (*clus
 		return nil, nil, fmt.Errorf("writing a policy: %w", err)
 	}
 	started, err := cluster.StartProcess(ctx, cluster.WebhookOptions{
+		Binary: binary,
 		Policy: file, CertDir: b.certDir, Kubeconfig: b.cluster.Kubeconfig(), Args: []string{"--own-namespace", ownNamespace},
 	})
 	return started, compiled, err

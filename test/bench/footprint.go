@@ -41,7 +41,7 @@ func (b *bench) footprint(ctx context.Context) (f footprint, err error) {
 	var ready []float64
 	for i := range 5 {
 		began := time.Now()
-		ours, _, err := b.startShorthop(ctx, "footprint", document)
+		ours, _, err := b.startShorthop(ctx, "", "footprint", document)
 		if err != nil {
 			return f, err
 		}
@@ -138,7 +138,7 @@ func (b *bench) large(ctx context.Context) (l large, err error) {
 		fmt.Fprintf(&document, "  - {name: rule-%d, match: {%s}, dns: {ndots: 2}}\n", i, fmt.Sprintf(match, i))
 	}
 	began := time.Now()
-	ours, compiled, err := b.startShorthop(ctx, "large", document.String())
+	ours, compiled, err := b.startShorthop(ctx, "", "large", document.String())
 	if err != nil {
 		return l, err
 	}
@@ -152,7 +152,7 @@ func (b *bench) large(ctx context.Context) (l large, err error) {
 	if err := b.cluster.CreateNamespace(ctx, namespace, nil); err != nil {
 		return l, err
 	}
-	if err := cluster.RegisterWebhook(ctx, b.cluster.Client, b.ourWebhook(compiled, namespace, ours.URL)); err != nil {
+	if err := cluster.RegisterWebhook(ctx, b.cluster.Client, b.ourWebhook(compiled.Document(), namespace, ours.URL)); err != nil {
 		return l, err
 	}
 	loaded := &lane{variant: nameShorthop, namespace: namespace, pid: ours.PID()}

@@ -93,14 +93,14 @@ func growthPage(r *results, q *queries) string {
 	p("\n## What it saves\n\nWith an external name of two dots looked up by each pod every ten seconds, which is an assumption: %s lookups a second, by\nglibc. Figures are queries a second.\n\n", measured.Thousands(grownLookups))
 	t = measured.NewTable("setting", "sent by pods", "saved", "reaching the cluster DNS", "saved")
 	defaultSent, defaultReached := q.of("default")
-	for _, setting := range []string{"default", "Options ndots:3", "Options ndots:2", "NodeLocal ndots:2"} {
+	for _, setting := range []string{"default", "Options ndots:2", "NodeLocal ndots:2"} {
 		sent, reached := q.of(setting)
 		t.Row(setting, measured.Thousands(sent*grownLookups), measured.Thousands((defaultSent-sent)*grownLookups),
 			measured.Thousands(reached*grownLookups), measured.Thousands((defaultReached-reached)*grownLookups))
 	}
 	t.Write(&b)
-	p("\nThe default ndots of 3 saves only where names have three dots or more: see the table of queries. `kubectl shorthop advise` finds\n" +
-		"the workloads that can go lower. The cache's row is of names that it has already; what it asks upstream depends on their TTLs.\n")
+	p("\nThe default ndots of 4 saves nothing here: it saves where names have four dots or more, as full names of Services have. `kubectl\n" +
+		"shorthop advise` finds the workloads that can go lower. The cache's row is of names that it has already; what it asks upstream depends on their TTLs.\n")
 
 	p("\n## Where the first limit is\n\n")
 	p("- **One connection, one replica.** An API server keeps one HTTP/2 connection to a webhook, so its reviews go to one replica, and\n"+

@@ -3,6 +3,7 @@
 //
 //	bench [--time DURATION]   measures; it ends with 0 whatever the figures are, and with 2 if there are none
 //	bench --only querylogs    measures how advise reads query logs, and writes no page
+//	bench --against FILE      compares bin/webhook with another build of it, and writes no page
 //	bench --capture           renews the reviews in internal/admission/testdata/reviews
 //	bench serve FILE          is one of the webhooks that Shorthop is compared with
 //
@@ -52,6 +53,7 @@ func run(ctx context.Context, args []string) error {
 	lasting := flags.Duration("time", 8*time.Second, "how long to measure one figure, roughly")
 	logLines := flags.Int64("log-lines", 100_000_000, "how many lines of query logs to read, at least")
 	only := flags.String("only", "", "the one part to measure: querylogs (default: all)")
+	against := flags.String("against", "", "another build of the webhook, to compare bin/webhook with (default: measure against alternatives)")
 	capture := flags.Bool("capture", false, "capture reviews from a real API server, and measure nothing")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -67,9 +69,13 @@ func run(ctx context.Context, args []string) error {
 		return errors.Join(b.measureQueryLogs(ctx), b.stop())
 	}
 	err := b.start(ctx)
-	if err == nil && *capture {
+	switch {
+	case err != nil:
+	case *capture:
 		err = b.capture(ctx)
-	} else if err == nil {
+	case *against != "":
+		err = b.measureAgainst(ctx, *against)
+	default:
 		err = b.measure(ctx)
 	}
 	return errors.Join(err, b.stop())

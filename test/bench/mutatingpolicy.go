@@ -32,7 +32,8 @@ spec:
               c, !has(c.env) || !c.env.exists(e, e.name == "KUBERNETES_SERVICE_HOST")
             ).map(c, Object.spec.%[1]s{name: c.name, env: [
               Object.spec.%[1]s.env{name: "KUBERNETES_SERVICE_HOST", value: "%[2]s"},
-              Object.spec.%[1]s.env{name: "KUBERNETES_SERVICE_PORT", value: "%[3]d"}
+              Object.spec.%[1]s.env{name: "KUBERNETES_SERVICE_PORT", value: "%[3]d"},
+              Object.spec.%[1]s.env{name: "KUBERNETES_SERVICE_PORT_HTTPS", value: "%[3]d"}
             ]}),`, list, host, port)
 		}
 		b.WriteString("\n          }")

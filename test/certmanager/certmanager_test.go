@@ -31,6 +31,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 	"github.com/shorthop/shorthop/test/rotation"
 )
 
@@ -188,15 +189,7 @@ func (f *fixture) renew(name string) {
 // startCluster starts the control plane and cert-manager.
 func (f *fixture) startCluster() {
 	f.Helper()
-	var err error
-	if f.cluster, err = cluster.Start(f.Context(), cluster.Options{}); err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() {
-		if err := f.cluster.Stop(); err != nil {
-			f.Error(err)
-		}
-	})
+	f.cluster = clustertest.Start(f, cluster.Options{})
 	source, err := exec.CommandContext(f.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/cert-manager/cert-manager").Output()
 	if err != nil {
 		f.Fatal(err)
@@ -246,16 +239,7 @@ func (f *fixture) prepareNamespaces() {
 
 func (f *fixture) startServer(options cluster.WebhookOptions, balancer *rotation.Balancer) {
 	f.Helper()
-	webhook, err := cluster.StartProcess(f.Context(), options)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() {
-		webhook.Kill()
-		if f.Failed() {
-			f.Logf("a server's output:\n%s", webhook.Logs())
-		}
-	})
+	webhook := clustertest.Webhook(f, options)
 	if err := balancer.Add(webhook); err != nil {
 		f.Fatal(err)
 	}

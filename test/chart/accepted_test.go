@@ -4,7 +4,6 @@ package chart_test
 
 import (
 	"path/filepath"
-	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -20,12 +19,16 @@ metrics:
   serviceMonitor: {enabled: true, labels: {team: platform}}
   prometheusRule: {enabled: true}
   dashboard: {enabled: true}
-networkPolicy: {enabled: true}
+networkPolicy:
+  enabled: true
+  reviewsFrom: [{ipBlock: {cidr: 10.0.0.0/28, except: [10.0.0.8/29]}}, {ipBlock: {cidr: "2001:db8::/64"}}, {namespaceSelector: {}, podSelector: {matchLabels: {a: b}}}]
+priorityClassName: system-cluster-critical
+webhook: {labels: {team: platform}}
 tenantNetworkPolicy: {namespaces: [default], nodeNetworks: [192.0.2.0/24, "2001:db8::/64"]}
 certificates: {provided: {secretName: mine, caBundle: ""}}
 `
 
-// Every object of every preset and certificate mode is accepted by the oldest and the newest supported API server, which
+// Every object of every preset, example and certificate mode is accepted by the oldest and the newest supported API server, which
 // validate it as on a real create.
 func TestEveryObjectIsAccepted(t *testing.T) {
 	oldest, err := startCluster(t.Context(), "OLDEST_ASSETS", nil)
@@ -46,23 +49,29 @@ func TestEveryObjectIsAccepted(t *testing.T) {
 			t.Fatal(err)
 		}
 		accepted := 0
-		for _, preset := range append(presets(t), "") {
-			for _, mode := range []string{"cert-manager", "self-managed", "provided"} {
-				flags := []string{on, caBundle, "--set=certificates.mode=" + mode, "--kube-version=" + c.version}
-				if preset != "" {
-					flags = slices.Insert(flags, 0, "--values="+preset)
+		accept := func(what string, flags ...string) {
+			for key, o := range render(t, append(flags, caBundle, "--kube-version="+c.version)...) {
+				if key == "ServiceAccount "+namespace+"/"+release+"-test" {
+					continue // it exists
 				}
-				for key, o := range render(t, flags...) {
-					if key == "ServiceAccount "+namespace+"/"+release+"-test" {
-						continue // it exists
-					}
-					options := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldValidation: metav1.FieldValidationStrict}
-					if _, err := c.resource(t, o).Create(t.Context(), o, options); err != nil {
-						t.Errorf("%s, preset %q, mode %s: %s: %v", c.version, filepath.Base(preset), mode, key, err)
-					}
-					accepted++
+				if o.GetKind() == "Pod" {
+					o.Object["spec"].(object)["serviceAccountName"] = account.Name // under another name it is not there
 				}
+				options := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldValidation: metav1.FieldValidationStrict}
+				if _, err := c.resource(t, o).Create(t.Context(), o, options); err != nil {
+					t.Errorf("%s, %s: %s: %v", c.version, what, key, err)
+				}
+				accepted++
 			}
+		}
+		for _, mode := range []string{"cert-manager", "self-managed", "service-ca", "provided"} {
+			accept("mode "+mode, on, "--set=certificates.mode="+mode)
+			for _, preset := range presets(t) {
+				accept(filepath.Base(preset)+", mode "+mode, "--values="+preset, on, "--set=certificates.mode="+mode)
+			}
+		}
+		for _, file := range examples(t) {
+			accept(filepath.Base(file), "--values="+file)
 		}
 		if err := c.Client.CoreV1().ServiceAccounts(namespace).Delete(t.Context(), account.Name, metav1.DeleteOptions{}); err != nil {
 			t.Error(err)

@@ -1,17 +1,15 @@
 // Package chart_test holds the Helm chart to the code and to real tools.
 //
-//	generated_test.go, schema_test.go   what is generated or copied is up to date; run by `make test`
+//	generated_test.go, presets_test.go, schema_test.go   what is generated or copied is up to date; run by `make test`
 //	the others                          real helm, helm-unittest, promtool and API servers; run by `make test-chart`
 package chart_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -59,46 +57,6 @@ func TestDefaultsOfTheFilterAreThePolicys(t *testing.T) {
 	if want.Spec.NamespaceOptOut != values.Policy.NamespaceOptOut {
 		t.Errorf("policy.namespaceOptOut is %s, in the code %s", values.Policy.NamespaceOptOut, want.Spec.NamespaceOptOut)
 	}
-}
-
-// Every preset is a policy without errors, has the cache's address, and is listed.
-func TestPresets(t *testing.T) {
-	t.Parallel()
-	readme := string(read(t, chartDir+"/README.md"))
-	for _, file := range presets(t) {
-		name := strings.TrimSuffix(filepath.Base(file), ".yaml")
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			content := read(t, file)
-			if !bytes.HasPrefix(content, []byte("# ")) || !bytes.Contains(content, []byte("Assumes: ")) {
-				t.Error("does not begin with a comment about what it assumes")
-			}
-			if !strings.Contains(readme, "["+name+"](presets/"+name+".yaml)") {
-				t.Error("README.md does not list it")
-			}
-			var values struct{ Policy policy.Spec }
-			if err := sigsyaml.UnmarshalStrict(content, &values); err != nil {
-				t.Fatal(err)
-			}
-			document := &policy.InjectionPolicy{Spec: values.Policy}
-			policy.SetDefaults(document)
-			if errs := policy.Validate(document); len(errs) > 0 {
-				t.Error(errs.ToAggregate())
-			}
-			if dns := values.Policy.DNS; dns == nil || !slices.Equal(dns.NodeLocal.Servers, []string{policy.DefaultNodeLocalServer}) {
-				t.Errorf("does not set dns.nodeLocal.servers to %s", policy.DefaultNodeLocalServer)
-			}
-		})
-	}
-}
-
-func presets(t *testing.T) []string {
-	t.Helper()
-	files, err := filepath.Glob(chartDir + "/presets/*.yaml")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no presets (%v)", err)
-	}
-	return files
 }
 
 // The README ends with a table that is made from the comments of values.yaml.
@@ -173,6 +131,30 @@ func compact(t *testing.T, node *yaml.Node) string {
 		t.Fatal(err)
 	}
 	return string(encoded)
+}
+
+// No page tells to upgrade in the way that leaves out what a new chart has added.
+func TestPagesKeepValuesByResetThenReuse(t *testing.T) {
+	pages, err := filepath.Glob(root + "/docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Parallel()
+	commands := 0
+	for _, page := range append(pages, root+"/README.md", chartDir+"/README.md", chartDir+"/templates/NOTES.txt") {
+		for line := range strings.Lines(string(read(t, page))) {
+			if !strings.Contains(line, "helm upgrade ") || !strings.Contains(line, "shorthop ") {
+				continue
+			}
+			commands++
+			if strings.Contains(line, " --reuse-values") || !strings.Contains(line, "--reset-then-reuse-values") {
+				t.Errorf("%s: %s", filepath.Base(page), line)
+			}
+		}
+	}
+	if commands < 8 {
+		t.Errorf("%d commands: this test has lost its subject", commands)
+	}
 }
 
 // subtree returns one top-level value of values.yaml.

@@ -32,12 +32,11 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// Installs the previous version of the chart with a webhook that manages its own certificates, upgrades it in both ways that
+// Installs the first edition of the chart with a webhook that manages its own certificates, upgrades it in both ways that
 // Helm knows, and uninstalls it. The CA and the caBundle stay; then nothing does.
 func TestInstallUpgradeUninstallSelfManaged(t *testing.T) {
 	before := inventory(t, newest)
-	previous := previousChart(t)
-	newest.helm(t, "install", release, previous, "--set=certificates.mode=self-managed")
+	newest.helm(t, "install", release, firstEdition, "--set=certificates.mode=self-managed")
 	t.Cleanup(func() { newest.uninstall(t) })
 
 	webhook := startSelfManaged(t, newest.Kubeconfig())
@@ -56,8 +55,8 @@ func TestInstallUpgradeUninstallSelfManaged(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, flags := range [][]string{
-		{"upgrade", release, previous, "--server-side=true", "--set=policy.excludedNamespaces={kube-system}"},
-		{"upgrade", release, previous, "--server-side=false", "--set=policy.excludedNamespaces={kube-system,vault}"},
+		{"upgrade", release, firstEdition, "--server-side=true", "--set=policy.excludedNamespaces={kube-system}"},
+		{"upgrade", release, firstEdition, "--server-side=false", "--set=policy.excludedNamespaces={kube-system,vault}"},
 		{"upgrade", release, chartDir, "--server-side=true", "--set=policy.excludedNamespaces={kube-system,vault,a}"},
 		{"upgrade", release, chartDir, "--server-side=true", "--force-conflicts", "--set=policy.excludedNamespaces={kube-system,vault,b}"},
 		{"upgrade", release, chartDir, "--server-side=false", "--set=policy.excludedNamespaces={kube-system,vault,c}"},
@@ -187,26 +186,13 @@ func writeBundle(t *testing.T) string {
 	return file
 }
 
-// previousChart is the chart as its last version: the same templates until there is a release to upgrade from.
-func previousChart(t *testing.T) string {
-	t.Helper()
-	dir := filepath.Join(t.TempDir(), "shorthop")
-	if err := os.CopyFS(dir, os.DirFS(chartDir)); err != nil {
-		t.Fatal(err)
-	}
-	version := strings.TrimSpace(string(read(t, root+"/VERSION")))
-	file := filepath.Join(dir, "Chart.yaml")
-	write(t, file, bytes.ReplaceAll(read(t, file), []byte(version), []byte("0.0.9")))
-	return dir
-}
-
 // deployedArguments are those of the installed Deployment, without what is elsewhere on this machine.
 func deployedArguments(t *testing.T) []string {
 	t.Helper()
 	arguments := []string{"--own-namespace", namespace}
 	for _, argument := range deployment(t).Spec.Template.Spec.Containers[0].Args {
 		switch name, _, _ := strings.Cut(argument, "="); name {
-		case "--policy", "--cert-dir":
+		case "--policy", "--cert-dir", "--bind-address", "--metrics-bind-address", "--health-probe-bind-address":
 		case "--shutdown-delay":
 			arguments = append(arguments, name+"=0s")
 		default:
@@ -217,10 +203,11 @@ func deployedArguments(t *testing.T) []string {
 }
 
 // startSelfManaged runs the webhook with the arguments of the installed Deployment.
-func startSelfManaged(t *testing.T, kubeconfig string) *cluster.Webhook {
+func startSelfManaged(t *testing.T, kubeconfig string, more ...string) *cluster.Webhook {
 	t.Helper()
 	webhook, err := cluster.StartProcess(t.Context(), cluster.WebhookOptions{
-		Binary: webhookBinary, Policy: installedPolicy(t), Kubeconfig: kubeconfig, Args: append(deployedArguments(t), "--ca-settle=1s"),
+		Binary: webhookBinary, Policy: installedPolicy(t), Kubeconfig: kubeconfig,
+		Args: append(append(deployedArguments(t), "--ca-settle=1s"), more...),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -53,7 +53,7 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (code int, err error) {
-	for _, name := range []string{"HELM", "HELM_UNITTEST", "PROMTOOL", "CRDS", "OLDEST_ASSETS", "NEWEST_ASSETS"} {
+	for _, name := range []string{"HELM", "HELM3", "HELM_UNITTEST", "PROMTOOL", "NODE_EXPORTER", "CRDS", "OLDEST_ASSETS", "NEWEST_ASSETS", "E2E_K8S_BIN", "E2E_COREDNS"} {
 		if os.Getenv(name) == "" {
 			return 0, fmt.Errorf("%s is not set: run `make test-chart`", name)
 		}
@@ -80,6 +80,7 @@ rules:
 	}
 	newest, err = startCluster(ctx, "NEWEST_ASSETS", map[string][]string{
 		"audit-policy-file": {auditPolicy}, "audit-log-path": {auditLog},
+		"enable-aggregator-routing": {"true"}, // webhooks are reached through the endpoints of their Service
 	})
 	if err != nil {
 		return 0, err
@@ -147,14 +148,26 @@ func (c *testCluster) resource(t *testing.T, o *unstructured.Unstructured) dynam
 	return c.objects.Resource(mapping.Resource).Namespace(o.GetNamespace())
 }
 
-// helm runs helm, and fails the test if helm fails.
+// helm runs Helm 4, and fails the test if it fails.
 func (c *testCluster) helm(t *testing.T, args ...string) string {
 	t.Helper()
-	out, err := output(t, append([]string{os.Getenv("HELM"), "--kubeconfig", c.Kubeconfig(), "--namespace", namespace}, args...)...)
+	return c.helmOf(t, "HELM", args...)
+}
+
+// helmOf runs the helm that an environment variable names, and fails the test if it fails.
+func (c *testCluster) helmOf(t *testing.T, variable string, args ...string) string {
+	t.Helper()
+	out, err := c.tryHelm(t, variable, args...)
 	if err != nil {
-		t.Fatalf("helm %s: %v", strings.Join(args, " "), err)
+		t.Fatalf("%s %s: %v", variable, strings.Join(args, " "), err)
 	}
 	return out
+}
+
+// tryHelm is helmOf for what may fail.
+func (c *testCluster) tryHelm(t *testing.T, variable string, args ...string) (string, error) {
+	t.Helper()
+	return output(t, append([]string{os.Getenv(variable), "--kubeconfig", c.Kubeconfig(), "--namespace", namespace}, args...)...)
 }
 
 // uninstall removes the release unless that has been done. It is for cleaning up.
@@ -180,7 +193,7 @@ func output(t *testing.T, command ...string) (string, error) {
 // render returns the objects of `helm template`, hooks included, by "kind namespace/name".
 func render(t *testing.T, args ...string) map[string]*unstructured.Unstructured {
 	t.Helper()
-	text, err := output(t, append([]string{os.Getenv("HELM"), "template", release, chartDir, "--namespace", namespace}, args...)...)
+	text, err := output(t, append([]string{os.Getenv("HELM"), "template", release, chartDir, "--namespace", namespace, "--values=testdata/self-managed.yaml"}, args...)...)
 	if err != nil {
 		t.Fatalf("helm template %s: %v", strings.Join(args, " "), err)
 	}

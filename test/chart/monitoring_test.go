@@ -5,9 +5,7 @@ package chart_test
 import (
 	"context"
 	"encoding/json"
-	"io"
 	"maps"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -122,20 +120,7 @@ func TestMetricsExist(t *testing.T) {
 // scrape returns the names of all series of ours.
 func scrape(t *testing.T, url string) (names []string) {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(body)) {
+	for line := range strings.Lines(get(t, url)) {
 		if name := ours.FindString(line); name != "" && !strings.HasPrefix(line, "#") {
 			names = append(names, name)
 		}

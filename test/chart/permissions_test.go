@@ -23,6 +23,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/clientcmd"
@@ -36,18 +37,36 @@ import (
 // granted: whatever it does not need is not granted.
 func TestPermissionsAreLeast(t *testing.T) {
 	for name, test := range map[string]struct{ mode, values string }{
-		"everything":            {"self-managed", "{policy: {dns: {mode: NodeLocal}}}"},
+		"everything":            {"self-managed", `{policy: {dns: {mode: NodeLocal}, resolvers: [{images: ["debian:*"], resolver: glibc}]}}`},
 		"as little as possible": {"provided", "{detector: {enabled: false}}"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			mode, flags := test.mode, append(modeFlags(t, test.mode), values(t, test.values))
 			newest.helm(t, append([]string{"install", release, chartDir}, flags...)...)
 			t.Cleanup(func() { newest.uninstall(t) })
+			// As if somebody had deleted the Lease: the one case in which the server creates it.
+			leases := newest.Client.CoordinationV1().Leases(namespace)
+			if err := leases.Delete(t.Context(), release+"-detector", metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { // it is not Helm's then: see TestALeaseThatTheServerHasMade
+				err := leases.Delete(context.WithoutCancel(t.Context()), release+"-detector", metav1.DeleteOptions{})
+				if err != nil && !apierrors.IsNotFound(err) {
+					t.Error(err)
+				}
+			})
 			began := time.Now()
 			kubeconfig := kubeconfigOf(t, release)
 			// By a streaming watch, as API servers offer it by default, and by a list and a watch.
 			for _, stream := range []string{"true", "false"} {
 				t.Setenv("KUBE_FEATURE_WatchListClient", stream)
+				if stream == "false" {
+					// As under Argo CD, which leaves Leases out: the server creates its own.
+					err := newest.Client.CoordinationV1().Leases(namespace).Delete(t.Context(), release+"-detector", metav1.DeleteOptions{})
+					if err != nil && !apierrors.IsNotFound(err) {
+						t.Fatal(err)
+					}
+				}
 				var webhook *cluster.Webhook
 				if mode == "self-managed" {
 					webhook = startSelfManaged(t, kubeconfig)
@@ -58,6 +77,9 @@ func TestPermissionsAreLeast(t *testing.T) {
 				review(t, webhook.URL, "never-heard-of")
 			}
 			granted := granted(t, flags...)
+			// There is no Cilium here, so there is nothing to ask for.
+			delete(granted, "list ciliumlocalredirectpolicies")
+			delete(granted, "watch ciliumlocalredirectpolicies")
 			var used, forbidden map[string]bool
 			err := cluster.WaitEffective(t.Context(), func(context.Context) (bool, error) {
 				used, forbidden = requests(t, "system:serviceaccount:"+namespace+":"+release, began)
@@ -67,8 +89,10 @@ func TestPermissionsAreLeast(t *testing.T) {
 				t.Error(err)
 			}
 			// Whether this is OpenShift, the server finds out by asking.
-			delete(forbidden, "list services openshift-dns/")
-			delete(forbidden, "watch services openshift-dns/")
+			for _, resource := range []string{"services", "endpointslices"} {
+				delete(forbidden, "list "+resource+" openshift-dns/")
+				delete(forbidden, "watch "+resource+" openshift-dns/")
+			}
 			if len(forbidden) > 0 {
 				t.Errorf("forbidden: %q", slices.Sorted(maps.Keys(forbidden)))
 			}
@@ -77,6 +101,30 @@ func TestPermissionsAreLeast(t *testing.T) {
 			}
 		})
 	}
+}
+
+// As under Argo CD, which leaves Leases out: everything is applied but the Lease. The detector runs all the same, with what
+// the service account may do.
+func TestTheDetectorRunsWithoutTheReleasesLease(t *testing.T) {
+	newest.helm(t, append([]string{"install", release, chartDir}, modeFlags(t, "self-managed")...)...)
+	t.Cleanup(func() { newest.uninstall(t) })
+	leases := newest.Client.CoordinationV1().Leases(namespace)
+	if err := leases.Delete(t.Context(), release+"-detector", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	webhook := startSelfManaged(t, kubeconfigOf(t, release))
+	err := cluster.WaitEffective(t.Context(), func(context.Context) (bool, error) {
+		return slices.Contains(scrape(t, webhook.MetricsURL), "shorthop_detector_last_success_timestamp_seconds"), nil // without a series before the first scan
+	})
+	if err != nil {
+		t.Errorf("no scan has ended: %v\n%s", err, webhook.Logs())
+	}
+	lease, err := leases.Get(t.Context(), release+"-detector", metav1.GetOptions{})
+	if err != nil || lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "" {
+		t.Errorf("nobody holds the Lease: %v, %v", lease, err)
+	}
+	// `helm upgrade` takes it for the release's own again.
+	newest.helm(t, append([]string{"upgrade", release, chartDir}, modeFlags(t, "self-managed")...)...)
 }
 
 // The roles for the health gates name the DaemonSets that the server watches under the same policy.
@@ -90,6 +138,9 @@ func TestPermissionsForGatesFollowThePolicy(t *testing.T) {
 		"no gate":                          `{dns: {mode: NodeLocal, nodeLocal: {daemonSet: ""}}}`,
 		"a rule without a gate":            `{dns: {mode: NodeLocal}, rules: [{name: a, dns: {nodeLocal: {daemonSet: ""}}}]}`,
 		"a rule with a gate":               `{dns: {mode: NodeLocal, nodeLocal: {daemonSet: ""}}, rules: [{name: a, dns: {nodeLocal: {daemonSet: dns/cache}}}]}`,
+		"a selector":                       `{dns: {mode: NodeLocal, nodeLocal: {daemonSetSelector: {namespace: kube-system, matchLabels: {a: b}}}}}`,
+		"a rule with a selector":           `{dns: {mode: NodeLocal}, rules: [{name: a, dns: {nodeLocal: {daemonSetSelector: {namespace: dns, matchLabels: {a: b}}}}}]}`,
+		"a rule with a name again":         `{dns: {mode: NodeLocal, nodeLocal: {daemonSetSelector: {namespace: dns, matchLabels: {a: b}}}}, rules: [{name: a, dns: {nodeLocal: {daemonSet: other/cache}}}]}`,
 		"a rule alone":                     `{dns: null, rules: [{name: a, dns: {mode: NodeLocal, nodeLocal: {daemonSet: kube-system/cache}}}, {name: b}]}`,
 		"a rule alone, and the annotation": `{rules: [{name: a, dns: {mode: NodeLocal, nodeLocal: {daemonSet: kube-system/cache}}}, {name: b, dns: {ndots: 1}}]}`,
 		"a rule in mode Options":           `{dns: {mode: NodeLocal}, podOverrides: {allowed: []}, rules: [{name: a, dns: {mode: Options, nodeLocal: {daemonSet: dns/cache}}}]}`,
@@ -119,7 +170,8 @@ func TestPermissionsForGatesFollowThePolicy(t *testing.T) {
 			}
 			want, got := map[string]bool{}, map[string]bool{}
 			for _, c := range compiled.Caches() {
-				want[c.DaemonSet] = true
+				namespace, name, _ := c.Find()
+				want[namespace+"/"+name] = true // no name: all of the namespace
 			}
 			for _, o := range objects {
 				if o.GetKind() != "Role" || o.GetName() != release+"-gate" {
@@ -130,6 +182,9 @@ func TestPermissionsForGatesFollowThePolicy(t *testing.T) {
 				for _, name := range role.Rules[0].ResourceNames {
 					got[role.Namespace+"/"+name] = true
 				}
+				if len(role.Rules[0].ResourceNames) == 0 {
+					got[role.Namespace+"/"] = true
+				}
 			}
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("DaemonSets (-watched +granted):\n%s", diff)
@@ -138,33 +193,43 @@ func TestPermissionsForGatesFollowThePolicy(t *testing.T) {
 	}
 }
 
-// `helm test` succeeds while the webhook works, fails when it does not, and leaves nothing behind. Its pod may do nothing but
-// ask for pods.
+// `helm test` succeeds while the webhook does what the mode says, fails when it does not, and leaves nothing behind. Its pod may
+// do nothing but ask for pods.
 func TestHelmTest(t *testing.T) {
+	for _, test := range []struct{ mode, without, with string }{
+		{"Enforce", "is created as it is", "a pod in namespace default is injected: {"},
+		{"DryRun", "a pod in namespace default is not reviewed", "was reviewed, and is created as it is (mode DryRun)"},
+		{"Off", "", "is created as it is (mode Off)"}, // nobody is asked, whether somebody is there or not
+	} {
+		t.Run(test.mode, func(t *testing.T) {
+			newest.helm(t, append([]string{"install", release, chartDir, "--set=policy.mode=" + test.mode}, modeFlags(t, "provided")...)...)
+			t.Cleanup(func() { newest.uninstall(t) })
+			before := inventory(t, newest)
+			began := time.Now()
+
+			verdict, err := helmTest(t)
+			if (err != nil) != (test.without != "") || test.without != "" && (!strings.Contains(verdict, "exit status 1\n") || !strings.Contains(verdict, test.without)) {
+				t.Errorf("without a webhook: helm says %v, its pod %s", err, verdict)
+			}
+			webhook := startProvided(t, newest.Kubeconfig())
+			verdict, err = helmTest(t)
+			if err != nil || !strings.Contains(verdict, test.with) {
+				t.Errorf("with the webhook: helm says %v, its pod %s\n%s", err, verdict, webhook.Logs())
+			}
+			used, forbidden := requests(t, "system:serviceaccount:"+namespace+":"+release+"-test", began)
+			if len(forbidden) > 0 || !maps.Equal(used, map[string]bool{"create pods": true}) {
+				t.Errorf("used %v, forbidden %v; want create pods only", used, forbidden)
+			}
+			if diff := cmp.Diff(before, inventory(t, newest)); diff != "" {
+				t.Errorf("objects (-before +after):\n%s", diff)
+			}
+		})
+	}
+
 	newest.helm(t, append([]string{"install", release, chartDir}, modeFlags(t, "provided")...)...)
 	t.Cleanup(func() { newest.uninstall(t) })
-	before := inventory(t, newest)
-	began := time.Now()
-
-	verdict, err := helmTest(t)
-	if err == nil || !strings.Contains(verdict, "exit status 1\n") || !strings.Contains(verdict, "is created as it is") {
-		t.Errorf("without a webhook: helm says %v, its pod %s", err, verdict)
-	}
-	webhook := startProvided(t, newest.Kubeconfig())
-	verdict, err = helmTest(t)
-	if err != nil || !strings.Contains(verdict, "a pod in namespace default is injected: {") {
-		t.Errorf("with the webhook: helm says %v, its pod %s\n%s", err, verdict, webhook.Logs())
-	}
-	used, forbidden := requests(t, "system:serviceaccount:"+namespace+":"+release+"-test", began)
-	if len(forbidden) > 0 || !maps.Equal(used, map[string]bool{"create pods": true}) {
-		t.Errorf("used %v, forbidden %v; want create pods only", used, forbidden)
-	}
-	if diff := cmp.Diff(before, inventory(t, newest)); diff != "" {
-		t.Errorf("objects (-before +after):\n%s", diff)
-	}
-
 	// The server's own account may not create pods.
-	_, err = output(t, webhookBinary, "check", "--namespace=default", "--timeout=3s", "--kubeconfig", kubeconfigOf(t, release))
+	_, err := output(t, webhookBinary, "check", "--namespace=default", "--timeout=3s", "--kubeconfig", kubeconfigOf(t, release))
 	if err == nil || !strings.Contains(err.Error(), "exit status 2\n") || !strings.Contains(err.Error(), "pods is forbidden") {
 		t.Errorf("without permission: %v", err)
 	}
@@ -268,8 +333,8 @@ func granted(t *testing.T, flags ...string) map[string]bool {
 			}
 			for _, verb := range rule.Verbs {
 				for _, resource := range rule.Resources {
-					// Which of these there are is not known before.
-					if len(rule.ResourceNames) == 0 && !slices.Contains([]string{"namespaces", "services", "pods"}, resource) {
+					// Which of these there are is not known before, and what is created has no name yet.
+					if len(rule.ResourceNames) == 0 && verb != "create" && !slices.Contains([]string{"namespaces", "services", "endpointslices", "pods", "ciliumlocalredirectpolicies"}, resource) {
 						t.Errorf("%s %s: names could limit %s %s", o.GetKind(), o.GetName(), verb, resource)
 					}
 					permissions[verb+" "+resource] = true
@@ -318,7 +383,7 @@ func requests(t *testing.T, user string, since time.Time) (allowed, forbidden ma
 }
 
 // review sends a review of a new pod in a namespace straight to the webhook.
-func review(t *testing.T, url, namespace string) {
+func review(t *testing.T, url, namespace string) *admissionreviewv1.AdmissionResponse {
 	t.Helper()
 	body, err := json.Marshal(&admissionreviewv1.AdmissionReview{
 		TypeMeta: metav1.TypeMeta{APIVersion: "admission.k8s.io/v1", Kind: "AdmissionReview"},
@@ -344,8 +409,13 @@ func review(t *testing.T, url, namespace string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	response.Body.Close()
+	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
 		t.Fatalf("a review is answered with status %s", response.Status)
 	}
+	var answer admissionreviewv1.AdmissionReview
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil {
+		t.Fatal(err)
+	}
+	return answer.Response
 }

@@ -16,7 +16,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	sigsyaml "sigs.k8s.io/yaml"
 
-	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/test/cluster"
 )
 
@@ -27,15 +26,18 @@ const (
 
 // oddPolicies are values whose filters differ from those of the presets.
 var oddPolicies = map[string]string{
-	"no values":                 `{}`,
-	"Final opt-out":             `policy: {namespaceOptOut: Final}`,
-	"aliases off":               `policy: {labelAliases: []}`,
-	"nothing excluded":          `policy: {excludedNamespaces: []}`,
-	"own namespace excluded":    `policy: {excludedNamespaces: [kube-system, ` + namespace + `, vault]}`,
-	"more excluded, other kind": `policy: {excludedNamespaces: [a, b, c-d], labelAliases: [{label: example.com/x, feature: DNS}, {label: plain, feature: ServiceHost, disableOnly: true}]}`,
-	"disableOnly said to be no": `policy: {labelAliases: [{label: z, feature: DNS, disableOnly: false}], namespaceOptOut: Final}`,
-	"mode Off":                  `policy: {mode: Off}`,
-	"another name":              `fullnameOverride: other`,
+	"no values":                  `{}`,
+	"Final opt-out":              `policy: {namespaceOptOut: Final}`,
+	"aliases off":                `policy: {labelAliases: []}`,
+	"nothing excluded":           `policy: {excludedNamespaces: []}`,
+	"own namespace excluded":     `policy: {excludedNamespaces: [kube-system, ` + namespace + `, vault]}`,
+	"more excluded, other kind":  `policy: {excludedNamespaces: [a, b, c-d], labelAliases: [{label: example.com/x, feature: DNS}, {label: plain, feature: ServiceHost, disableOnly: true}]}`,
+	"prefixes excluded":          `policy: {excludedNamespaces: [openshift-*, kube-system, a*, vault]}`,
+	"prefixes only, own as well": `policy: {excludedNamespaces: [` + namespace[:3] + `*], namespaceOptOut: Final}`,
+	"prefixes in mode Off":       `policy: {excludedNamespaces: [openshift-*, vault], mode: Off}`,
+	"disableOnly said to be no":  `policy: {labelAliases: [{label: z, feature: DNS, disableOnly: false}], namespaceOptOut: Final}`,
+	"mode Off":                   `policy: {mode: Off}`,
+	"another name":               `fullnameOverride: other`,
 }
 
 // The filter that the template writes is the one that the code makes from the rendered policy, for every preset and for
@@ -85,9 +87,8 @@ func TestWebhookConfigurationIsTheOneOfTheCode(t *testing.T) {
 			if diff := cmp.Diff(want.Webhooks, config.Webhooks); diff != "" {
 				t.Errorf("webhooks (-code +chart):\n%s", diff)
 			}
-			hash := webhookconfig.AnnotationFilterHash
-			if diff := cmp.Diff(want.Annotations[hash], config.Annotations[hash]); diff != "" {
-				t.Errorf("%s (-code +chart):\n%s", hash, diff)
+			if diff := cmp.Diff(want.Annotations, config.Annotations); diff != "" {
+				t.Errorf("annotations (-code +chart):\n%s", diff)
 			}
 			if want.Labels["app.kubernetes.io/name"] != config.Labels["app.kubernetes.io/name"] {
 				t.Errorf("labels are %v, those of the code %v", config.Labels, want.Labels)

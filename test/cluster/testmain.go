@@ -12,7 +12,8 @@ import (
 
 // Main is a TestMain: it sets up, runs the tests, and takes down again what setUp has named with after, the last first. It
 // does so as well when setUp fails or the tests are interrupted, which must not leave a control plane behind. dir is a
-// folder for setUp, removed at the end. what names the tests in errors. It does not return.
+// folder for setUp, removed at the end; processes of StartProcess that still run are killed before anything else. what names
+// the tests in errors. It does not return.
 func Main(what string, m interface{ Run() int }, setUp func(ctx context.Context, dir string, after func(func() error)) error) {
 	code, err := runTests(m, setUp)
 	if err != nil {
@@ -31,6 +32,10 @@ func runTests(m interface{ Run() int }, setUp func(ctx context.Context, dir stri
 	}
 	down := []func() error{func() error { return os.RemoveAll(dir) }}
 	defer func() {
+		running.Range(func(process, _ any) bool {
+			process.(*Webhook).Kill()
+			return true
+		})
 		for _, f := range slices.Backward(down) {
 			err = errors.Join(err, f())
 		}

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -43,11 +45,25 @@ type Webhook struct {
 	exited chan struct{} // closed once the process is gone and has been waited for
 }
 
-// StartProcess runs the webhook on free ports of the loopback interface and returns once it is ready.
+// running are the processes that have not ended, so that Main leaves none behind.
+var running sync.Map // of *Webhook to nothing
+
+// StartProcess runs the webhook on free ports of the loopback interface and returns once it is ready. Where another process
+// takes one of the ports before the webhook does, it tries others.
 //
 // When it fails it leaves no process behind, and the error ends with what the process wrote last. Once StartProcess has
 // returned, ctx does not matter any more: end the process with Stop or Kill.
 func StartProcess(ctx context.Context, opts WebhookOptions) (*Webhook, error) {
+	const tries = 5
+	for try := 1; ; try++ {
+		w, err := startProcess(ctx, opts)
+		if err == nil || try == tries || !strings.Contains(err.Error(), syscall.EADDRINUSE.Error()) {
+			return w, err
+		}
+	}
+}
+
+func startProcess(ctx context.Context, opts WebhookOptions) (*Webhook, error) {
 	if opts.Binary == "" {
 		root, err := repositoryRoot()
 		if err != nil {
@@ -62,7 +78,7 @@ func StartProcess(ctx context.Context, opts WebhookOptions) (*Webhook, error) {
 	if opts.ReadyTimeout == 0 {
 		opts.ReadyTimeout = 30 * time.Second
 	}
-	addresses, err := freeAddresses(3)
+	addresses, err := FreeAddresses(3)
 	if err != nil {
 		return nil, err
 	}
@@ -99,9 +115,11 @@ func StartProcess(ctx context.Context, opts WebhookOptions) (*Webhook, error) {
 	if err := w.cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting the webhook: %w", err)
 	}
+	running.Store(w, nil)
 	go func() {
 		defer close(w.exited)
 		_ = w.cmd.Wait() // the exit code is in ProcessState
+		running.Delete(w)
 	}()
 	if err := w.waitReady(ctx, opts.ReadyTimeout); err != nil {
 		w.Kill()
@@ -174,9 +192,9 @@ func (w *Webhook) Kill() {
 	<-w.exited
 }
 
-// freeAddresses returns n different free addresses on the loopback interface. Another process could take one before we
-// use it; the kernel hands out ports in an order that makes this unlikely.
-func freeAddresses(n int) ([]string, error) {
+// FreeAddresses returns n different free addresses on the loopback interface. Another process can take one before we use it,
+// which is likely only where many start at once.
+func FreeAddresses(n int) ([]string, error) {
 	var listeners []net.Listener
 	defer func() { // not before all are found, so that they differ
 		for _, listener := range listeners {

@@ -200,9 +200,11 @@ Try, in another terminal:
   kubectl run mine --image=example.com/app --labels=team=shop --dry-run=server -o yaml
   kubectl get pods -A -l %s=%s
   bin/kubectl-shorthop explain -f %s/shop.yaml --policy %s
+  bin/kubectl-shorthop doctor --health-url %s
+  bin/kubectl-shorthop audit -A --health-url %s
   curl -s %s | grep '^shorthop_decisions_total.* [1-9]'
 `, e.Kubeconfig, e.Webhook, e.Metrics, e.Health, e.Debug, e.AuditLog,
-		e.Kubeconfig, policy.LabelPinned, policy.PinnedNodeLocal, samplesDir, e.PolicyFile, e.Metrics)
+		e.Kubeconfig, policy.LabelPinned, policy.PinnedNodeLocal, samplesDir, e.PolicyFile, strings.TrimSuffix(e.Health, "/readyz"), strings.TrimSuffix(e.Health, "/readyz"), e.Metrics)
 }
 
 // alignColumns pads the cells of a table and joins them to lines.

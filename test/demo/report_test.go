@@ -141,7 +141,7 @@ func exampleReport() *report {
 					DNS:         policy.Outcome{Action: policy.ActionInject, Reason: policy.ReasonLimits},
 					Record:      &policy.Outcome{Action: policy.ActionSkip, Reason: policy.ReasonAnnotationBudget},
 				},
-				Warnings: []string{"shorthop: metadata.annotations[shorthop.dev/ndots]: \"many\" is not a number, so the policy's 3 is used instead of it"},
+				Warnings: []string{"shorthop: metadata.annotations[shorthop.dev/ndots]: \"many\" is not a number, so the policy's 4 is used instead of it"},
 				Before:   untouchedSpec, After: untouchedSpec,
 			},
 			{

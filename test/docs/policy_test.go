@@ -21,7 +21,7 @@ const policyPage = "../../docs/policy.md"
 const policyIntroduction = `# The policy
 
 Generated from the code: ` + "`go test ./test/docs -update`" + `. A policy is one YAML document with the ` + "`apiVersion`" + ` %s,
-the ` + "`kind`" + ` %s, a ` + "`metadata.name`" + ` (a DNS subdomain, by default %s), and the ` + "`spec`" + ` below. Unknown and duplicate fields are errors. ` + "`kubectl shorthop lint FILE`" + ` lists every
+the ` + "`kind`" + ` %s, a ` + "`metadata.name`" + ` (a DNS subdomain, by default %s), and the ` + "`spec`" + ` below. Unknown and duplicate fields are errors. So is what YAML takes for something else than it looks: keys that are no strings, tags, merge keys (` + "`<<`" + `), numbers that are not plain decimal, words such as ` + "`on`" + ` in the place of a string (` + "`mode: Off`" + ` is understood), line breaks other than line feeds, and characters that turn the direction of text. Aliases are taken. ` + "`kubectl shorthop lint FILE`" + ` lists every
 error of a policy and warns of what is valid and perhaps not meant, ` + "`kubectl shorthop explain`" + ` says what it does to a pod.
 
 The server follows the file without a restart. A policy that is not valid is not taken over: the one before stays in force.
@@ -193,6 +193,9 @@ func (page *policyPageWriter) typeOf(expression ast.Expr) (kind, object string) 
 	case *ast.ArrayType:
 		kind, object = page.typeOf(expression.Elt)
 		return "list of " + kind, object
+	case *ast.MapType:
+		kind, object = page.typeOf(expression.Value)
+		return "map of " + kind, object
 	case *ast.SelectorExpr:
 		switch name := expression.X.(*ast.Ident).Name + "." + expression.Sel.Name; name {
 		case "metav1.Duration":

@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/shorthop/shorthop/internal/app"
+	"github.com/shorthop/shorthop/internal/doctor"
 	"github.com/shorthop/shorthop/internal/metrics"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
@@ -38,6 +39,7 @@ func TestReferencePageIsUpToDate(t *testing.T) {
 	writeReasons(&page)
 	writeMetrics(t, &page)
 	writeFlags(&page)
+	writeChecks(&page)
 	if *update {
 		if err := os.WriteFile(referencePage, []byte(page.String()), 0o644); err != nil {
 			t.Fatal(err)
@@ -59,6 +61,7 @@ var keys = []struct{ kind, key, values, meaning string }{
 	{"label on pods and namespaces", policy.LabelInject, "`enabled`, `disabled`", "both features"},
 	{"label on pods and namespaces", policy.LabelServiceHost, "`enabled`, `disabled`", "`" + policy.EnvServiceHost + "`"},
 	{"label on pods and namespaces", policy.LabelDNS, "`enabled`, `disabled`", "dnsConfig"},
+	{"label on pods", policy.LabelWorkload, "a name", "the workload that the pod counts to, as kind Workload"},
 	{"annotation on pods", policy.AnnotationNdots, "a number within `spec.podOverrides.ndots`", "the developer's ndots"},
 	{"annotation on pods", policy.AnnotationDNSMode, "`Options`, `NodeLocal`", "the developer's mode"},
 	{"annotation on pods", policy.AnnotationDNSOptions, "resolv.conf options, for example `timeout:1 use-vc`", "the developer's options"},
@@ -74,9 +77,9 @@ func writeKeys(page *strings.Builder) {
 }
 
 func writeReasons(page *strings.Builder) {
-	page.WriteString("\n## Reasons\n\nThe same codes are in metrics, logs (`--log-level debug`; what mode DryRun decides also at `info`), the API server's audit annotations and the output of `explain`.\n\n| reason | features | actions | meaning |\n|---|---|---|---|\n")
+	page.WriteString("\n## Reasons\n\nThe same codes are in metrics, logs (`--log-level debug`; what mode DryRun decides also at `info`), the API server's audit annotations and the output of `explain`.\n\"Earlier\" says what a skip does with what an earlier review put on the pod: see [labels and annotations](labels-and-annotations.md#what-shorthop-leaves-on-a-pod).\n\n| reason | features | actions | earlier | meaning |\n|---|---|---|---|---|\n")
 	for _, reason := range policy.Reasons() {
-		fmt.Fprintf(page, "| `%s` | %s | %s | %s |\n", reason.Reason, join(reason.Features), join(reason.Actions), reason.Sentence)
+		fmt.Fprintf(page, "| `%s` | %s | %s | %s | %s |\n", reason.Reason, join(reason.Features), join(reason.Actions), strings.ReplaceAll(string(reason.Earlier), "_", " "), reason.Sentence)
 	}
 }
 
@@ -118,6 +121,13 @@ func writeFlags(page *strings.Builder) {
 		}
 		fmt.Fprintf(page, "| `%s` | %s | %s |\n", name, fallback, usage)
 	})
+}
+
+func writeChecks(page *strings.Builder) {
+	page.WriteString("\n## Checks of doctor\n\nA check that lacks a permission, or something that it needs, is unknown.\n\n| check | pass | warn | fail |\n|---|---|---|---|\n")
+	for _, c := range doctor.Checks() {
+		fmt.Fprintf(page, "| `%s` | %s | %s | %s |\n", c.Check, c.Pass, c.Warn, c.Fail)
+	}
 }
 
 func join[T ~string](values []T) string {
@@ -162,7 +172,7 @@ func TestREADMENamesEveryOptOutLabelAndTuningAnnotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, key := range []string{
-		policy.LabelInject, policy.LabelServiceHost, policy.LabelDNS, policy.LabelPinned,
+		policy.LabelInject, policy.LabelServiceHost, policy.LabelDNS, policy.LabelWorkload, policy.LabelPinned,
 		policy.AnnotationNdots, policy.AnnotationDNSMode, policy.AnnotationDNSOptions, policy.AnnotationInjected,
 	} {
 		if !strings.Contains(string(text), key) {

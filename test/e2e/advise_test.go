@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,8 +42,12 @@ var habits = map[string][]string{
 	"mixed":   {"db." + otherNamespace + ".svc", "cart." + advisedNamespace + ".svc.cluster.local.", "www.eu.example.com", "gone.example.org", "a.b.c.d.e.example.com"},
 }
 
-// rounds is how often each looks up its names.
-const rounds = 12
+// Each looks up its names so often, and at first with a pause between: what a few minutes show, or fewer than 100 lookups,
+// is not enough for a rule, and for one that is below 4 with musl neither is less than ten minutes behind a pod's start.
+const (
+	rounds = 36
+	pause  = 18 * time.Second
+)
 
 // TestAdviseInACluster runs the commands of the section "In a cluster, step by step" of docs/advise.md, in their order: the
 // pods of a node-local cache log what real workloads ask, the recommendations become rules, and the same workloads look up
@@ -74,7 +79,7 @@ func TestAdviseInACluster(t *testing.T) {
 	}
 	setUpAdvised(t, o)
 	a := &advised{operator: o, cluster: queryLog(t, node.LogCluster)}
-	a.lookUp(t)
+	a.lookUp(t, pause)
 
 	steps := []struct {
 		exit  int
@@ -85,7 +90,7 @@ func TestAdviseInACluster(t *testing.T) {
 		{exit: 1, after: a.page}, // the same as a policy
 		{exit: 0},                // lint
 		{exit: 0, after: func(t *testing.T, _ string) { o.waitPolicy(t) }},
-		{exit: 0, after: func(t *testing.T, _ string) { a.lookUp(t) }},
+		{exit: 0, after: func(t *testing.T, _ string) { a.lookUp(t, 0) }},
 		{exit: 0, after: a.compare},
 	}
 	if !found || len(commands) != len(steps) {
@@ -117,23 +122,14 @@ type advised struct {
 	cluster *node.QueryLog
 }
 
-// lookUp lets all workloads look up their names, and waits until everything is logged.
-func (a *advised) lookUp(t *testing.T) {
+// lookUp lets all workloads look up their names, each for the first time as soon as its pod runs, and waits until
+// everything is logged.
+func (a *advised) lookUp(t *testing.T, pause time.Duration) {
 	t.Helper()
-	pods, err := suite.client.CoreV1().Pods(advisedNamespace).List(t.Context(), metav1.ListOptions{FieldSelector: "status.phase=Running"})
-	if err != nil {
-		t.Fatal(err)
-	}
 	answers, addresses := make(map[string]map[string][]string), make(map[string]string)
-	for i := range pods.Items {
-		pod := &pods.Items[i]
-		if pod.DeletionTimestamp != nil {
-			continue
-		}
+	lookUp := func(pod *corev1.Pod, rounds int) {
 		workload := pod.Labels["app"]
 		habit, _, _ := strings.Cut(workload, "-")
-		addresses[workload] = pod.Status.PodIP
-		answers[workload] = make(map[string][]string)
 		for _, got := range runIn[answer](t, pod, append([]string{"lookup"}, slices.Repeat(habits[habit], rounds)...)...) {
 			slices.Sort(got.Addresses)
 			if before, again := answers[workload][got.Name]; again && !slices.Equal(before, got.Addresses) {
@@ -142,8 +138,41 @@ func (a *advised) lookUp(t *testing.T) {
 			answers[workload][got.Name] = got.Addresses
 		}
 	}
-	if len(answers) != len(habits)*len(resolvers) {
-		t.Fatalf("pods of %d workloads run, want %d", len(answers), len(habits)*len(resolvers))
+	var pods []*corev1.Pod
+	a.soon(t, "a pod of each workload runs", func() bool {
+		running, err := suite.client.CoreV1().Pods(advisedNamespace).List(t.Context(), metav1.ListOptions{FieldSelector: "status.phase=Running"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range running.Items {
+			pod := &running.Items[i]
+			workload := pod.Labels["app"]
+			if pod.DeletionTimestamp != nil || answers[workload] != nil {
+				continue
+			}
+			pods = append(pods, pod)
+			answers[workload], addresses[workload] = make(map[string][]string), pod.Status.PodIP
+			lookUp(pod, 1)
+		}
+		return len(pods) == len(habits)*len(resolvers)
+	})
+	if pause == 0 {
+		for _, pod := range pods {
+			lookUp(pod, rounds-1)
+		}
+	} else {
+		tick := time.NewTicker(pause)
+		defer tick.Stop()
+		for range rounds - 1 {
+			select {
+			case <-tick.C:
+			case <-t.Context().Done():
+				t.Fatal(context.Cause(t.Context()))
+			}
+			for _, pod := range pods {
+				lookUp(pod, 1)
+			}
+		}
 	}
 	a.answers, a.addresses = append(a.answers, answers), append(a.addresses, addresses)
 	// CoreDNS answers before it logs, and kubelet has the log a moment later.
@@ -323,6 +352,13 @@ func setUpAdvised(t *testing.T, o *operator) {
 		set, err := suite.client.AppsV1().DaemonSets(cacheNamespace).Get(t.Context(), cacheName, metav1.GetOptions{})
 		return err == nil && set.Status.NumberReady == 1
 	})
+	// The log begins here, before the pods do.
+	first := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, net.JoinHostPort(node.NodeLocalDNS, "53"))
+	}}
+	if _, err := first.LookupHost(t.Context(), "ready."+node.ExternalZone+"."); err != nil {
+		t.Fatal(err)
+	}
 	hints := make([]string, 0, len(resolvers))
 	for _, r := range resolvers {
 		hints = append(hints, fmt.Sprintf(`{"images": [%q], "resolver": %q}`, images.Name(suite.prefix, r), r))
@@ -340,9 +376,6 @@ func setUpAdvised(t *testing.T, o *operator) {
 		for _, r := range resolvers {
 			createWorkload(t, habit+"-"+r, r)
 		}
-	}
-	if output, code := o.run(t, "for d in $(kubectl get deployments -n "+advisedNamespace+" -o name); do kubectl rollout status $d -n "+advisedNamespace+"; done"); code != 0 {
-		t.Fatal(output)
 	}
 }
 

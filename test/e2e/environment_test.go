@@ -52,7 +52,7 @@ var policyFile = "testdata/policy.yaml"
 var namespaces = map[string]map[string]string{
 	"options-1":        nil,
 	"options-2":        nil,
-	"options-3":        nil,
+	"options-4":        nil,
 	"options-tcp":      nil,
 	"node-local":       nil,
 	"node-local-corp":  nil,

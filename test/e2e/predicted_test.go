@@ -41,6 +41,7 @@ func TestEnvironmentIsAsExplained(t *testing.T) {
 			append(slices.Clone(refer), corev1.EnvVar{Name: "KUBERNETES_SERVICE_HOST", Value: "own.example.com"}),
 			append(slices.Clone(refer), corev1.EnvVar{Name: "KUBERNETES_SERVICE_PORT", Value: "6443"}),
 			{{Name: "KUBERNETES_SERVICE_HOST", Value: ""}},
+			append(slices.Clone(refer), corev1.EnvVar{Name: "KUBERNETES_SERVICE_PORT_HTTPS", Value: "6443"}),
 		} {
 			pod := suite.pod(namespace, images.Musl, "report")
 			pod.Spec.Containers[0].Env = env

@@ -23,7 +23,7 @@ var resolvers = []string{images.Glibc, images.Musl, images.Go}
 // settings are the columns of the table: what Shorthop does to a pod, by the namespace whose rule says so.
 var settings = []struct{ namespace, name string }{
 	{"plain", "default"},
-	{"options-3", "Options ndots:3"},
+	{"options-4", "Options ndots:4"},
 	{"options-2", "Options ndots:2"},
 	{"options-1", "Options ndots:1"},
 	{"options-tcp", "Options ndots:2 use-vc"},
@@ -115,7 +115,7 @@ func TestQueriesPerLookup(t *testing.T) {
 			}
 		}
 	}
-	// Why the default is ndots:3.
+	// Why the default is ndots:4.
 	for _, resolver := range resolvers {
 		for _, lookup := range lookups {
 			for _, setting := range settings[:2] {

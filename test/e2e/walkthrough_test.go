@@ -167,6 +167,9 @@ func (o *operator) steps() []operation {
 		{section: "Stop everything", after: func(t *testing.T, _ string) {
 			o.soon(t, "no pod is injected", func() bool { return len(o.injected(t)) == 0 })
 		}},
+		{section: "Stop everything", after: func(t *testing.T, _ string) { // test/chart has the conflict
+			o.soon(t, "no pod is injected", func() bool { return len(o.injected(t)) == 0 })
+		}},
 		{section: "Start again", after: func(t *testing.T, _ string) {
 			o.waitPolicy(t)
 			o.wantInjected(t, workloads)

@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
 
 // chartLimit is the chart's memory limit of a replica, in MiB.
@@ -181,7 +183,7 @@ func TestAThousandConnectionsAtOnce(t *testing.T) {
 	for _, client := range clients {
 		client.CloseIdleConnections()
 	}
-	eventually(t, "all connections are gone", func() bool { return s.metric("process_open_fds") < 100 })
+	clustertest.Eventually(t, "all connections are gone", func() bool { return s.metric("process_open_fds") < 100 })
 	s.mustReview(s.client(), 10, "default", 2)
 }
 
@@ -223,8 +225,9 @@ func TestBodiesThatAreTooMuch(t *testing.T) {
 			for range 4 {
 				senders.Go(func() {
 					answer, err := s.post(t.Context(), client, test.body)
+					refusal := new(statusError)
 					if test.status != 0 {
-						if refusal := new(statusError); !errors.As(err, &refusal) || refusal.status != test.status {
+						if !errors.As(err, &refusal) || refusal.status != test.status {
 							t.Errorf("got %v, want status %d", err, test.status)
 						}
 						return
@@ -262,7 +265,7 @@ func TestABodyThatIsOnlyAnnouncedTakesNoMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "all requests are being read", func() bool { return s.metric("shorthop_reviews_in_flight") >= connections })
+	clustertest.Eventually(t, "all requests are being read", func() bool { return s.metric("shorthop_reviews_in_flight") >= connections })
 	s.mustReview(client, 2000, "default", 2)
 	anonymous, _ := s.memory()
 	t.Logf("%.1f MiB of memory before, %.1f MiB with %d connections that have announced %d MiB; heap in use %.1f MiB", before, anonymous, connections, connections*announced>>20, s.metric("go_memstats_heap_inuse_bytes")/(1<<20))
@@ -330,7 +333,7 @@ func TestAReviewEvery50Microseconds(t *testing.T) {
 	}
 	s.ready()
 	s.mustReview(s.client(), 100, "default", 2)
-	eventually(t, "nothing is left of it", func() bool {
+	clustertest.Eventually(t, "nothing is left of it", func() bool {
 		return s.metric("shorthop_reviews_in_flight") == 0 && s.metric("go_goroutines") < 200
 	})
 }

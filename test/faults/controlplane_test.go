@@ -12,6 +12,7 @@ import (
 
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
 
 // unknown checks that a pod whose namespace nobody can tell about is left alone, with a warning.
@@ -39,7 +40,7 @@ func TestReviewsGoOnWhileTheAPIServerRestarts(t *testing.T) {
 	}
 	// It connects again by itself, and learns what has changed.
 	label(t, "restart", "team", "other")
-	eventually(t, "the new label is known", func() bool {
+	clustertest.Eventually(t, "the new label is known", func() bool {
 		ndots, _, err := s.ndots(client, "restart")
 		if err != nil || ndots == 0 {
 			t.Fatalf("ndots %d, error %v", ndots, err)
@@ -63,7 +64,7 @@ func TestReviewsGoOnWhileTheAPIServerHangs(t *testing.T) {
 		s.ready()
 	})
 	label(t, "hangs", "team", "other")
-	eventually(t, "the new label is known", func() bool {
+	clustertest.Eventually(t, "the new label is known", func() bool {
 		ndots, _, err := s.ndots(client, "hangs")
 		if err != nil || ndots == 0 {
 			t.Fatalf("ndots %d, error %v", ndots, err)
@@ -144,7 +145,7 @@ func TestAnOptOutHoldsWhileTheCacheIsStale(t *testing.T) {
 	valve.close()
 	label(t, "stale", policy.LabelInject, "disabled")
 	var stale, last int
-	eventually(t, "the API server knows that the namespace is opted out", func() bool {
+	clustertest.Eventually(t, "the API server knows that the namespace is opted out", func() bool {
 		s.mustReview(client, 1, "stale", 1) // the server does not know
 		pod, err := create(t.Context(), "stale")
 		if err != nil {
@@ -170,7 +171,7 @@ func TestAnOptOutHoldsWhileTheCacheIsStale(t *testing.T) {
 	t.Logf("%d pods injected before the API server's own filter knew of the opt-out", stale)
 
 	valve.open()
-	eventually(t, "the server knows that the namespace is opted out", func() bool {
+	clustertest.Eventually(t, "the server knows that the namespace is opted out", func() bool {
 		ndots, _, err := s.ndots(client, "stale")
 		if err != nil {
 			t.Fatal(err)

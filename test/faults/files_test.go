@@ -25,6 +25,7 @@ import (
 
 	registrationv1 "k8s.io/api/admissionregistration/v1"
 
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 	"github.com/shorthop/shorthop/test/rotation"
 )
 
@@ -55,7 +56,7 @@ func TestPodsAreCreatedWhileTheCertificateIsNotValidNow(t *testing.T) {
 				webhook.ClientConfig.CABundle = slices.Concat(bundle, good.Bundle())
 			})
 			pods := 0
-			eventually(t, "the API server has refused the certificate", func() bool {
+			clustertest.Eventually(t, "the API server has refused the certificate", func() bool {
 				pod, err := create(t.Context(), site)
 				if err != nil {
 					t.Fatalf("a pod is not created: %v", err)
@@ -135,7 +136,7 @@ func TestNoReviewIsLostWhileTheCertificateIsBroken(t *testing.T) {
 		s.write(filepath.Join(s.certDir, "tls.crt"), string(crt)) // in place, as `cp` does
 		review()
 		s.write(filepath.Join(s.certDir, "tls.key"), string(key))
-		eventually(t, name+": the server has noticed", func() bool {
+		clustertest.Eventually(t, name+": the server has noticed", func() bool {
 			review()
 			return s.metric("certwatcher_read_certificate_errors_total") > failed
 		})
@@ -145,7 +146,7 @@ func TestNoReviewIsLostWhileTheCertificateIsBroken(t *testing.T) {
 		}
 		s.ready()
 		s.sign()
-		eventually(t, name+": the next good certificate is served", func() bool {
+		clustertest.Eventually(t, name+": the next good certificate is served", func() bool {
 			review()
 			return !s.served().Equal(before)
 		})
@@ -207,7 +208,7 @@ func TestReviewsGoOnWhenTheLogCannotBeWritten(t *testing.T) {
 			s.startAs(script, "", "--log-level=debug")
 			client := s.client()
 			var reviews atomic.Int64
-			eventually(t, "lines of the log are lost", func() bool {
+			clustertest.Eventually(t, "lines of the log are lost", func() bool {
 				s.refused(client) // which is logged as well
 				var reviewers sync.WaitGroup
 				for range 8 {
@@ -226,7 +227,7 @@ func TestReviewsGoOnWhenTheLogCannotBeWritten(t *testing.T) {
 			})
 			s.ready()
 			s.write(s.policy, strings.Replace(simple, "ndots: 2", "ndots: 4", 1))
-			eventually(t, "a new policy is in force", func() bool {
+			clustertest.Eventually(t, "a new policy is in force", func() bool {
 				ndots, _, err := s.ndots(client, "default")
 				if err != nil {
 					t.Fatal(err)

@@ -4,7 +4,10 @@
 //	controlplane_test.go  the API server and etcd: away, hanging, restarted; namespaces that the cache does not know as they are
 //	files_test.go         certificates that have expired or are broken; a log that cannot be written
 //	clients_test.go       slow, idle and many connections, large and deep bodies, more reviews than can be answered
+//	strangers_test.go     reviews, bodies and headers that no API server sends, many at once
+//	namespaces_test.go    namespaces that are none, or do not exist, and what the API server is then asked for
 //	replicas_test.go      a replica that dies under load, two replicas with different policies
+//	vanish_test.go        a replica whose node vanishes without a word (with -vanish, as root)
 //
 // The server is the real program in a process of its own.
 package faults_test
@@ -12,26 +15,36 @@ package faults_test
 import (
 	"context"
 	"flag"
-	"sync"
+	"fmt"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 	"github.com/shorthop/shorthop/test/rotation"
 )
 
-var overload = flag.Duration("overload", 2*time.Second, "how long to ask for a review every 50 us")
+var (
+	overload = flag.Duration("overload", 2*time.Second, "how long to ask for a review every 50 us; half a second at most under -short")
+	hostile  = flag.Int("hostile", 1000, "how many hostile reviews to send at once, of each kind; 100 at most under -short")
+)
 
 // What TestMain sets up for all tests. Those that harm the control plane run one after the other, before the others.
 var (
 	shared  *cluster.Cluster
 	program string
-	// processes are the webhooks that run, so that none is left behind when the tests are interrupted.
-	processes sync.Map // of *cluster.Webhook to nothing
 )
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if testing.Short() {
+		*hostile, *overload = min(*hostile, 100), min(*overload, 500*time.Millisecond)
+	}
+	if err := enterNamespace(); err != nil {
+		fmt.Fprintln(os.Stderr, "fault tests: entering a network namespace:", err)
+		os.Exit(1)
+	}
 	cluster.Main("fault tests", m, func(ctx context.Context, dir string, after func(func() error)) (err error) {
 		if program, err = rotation.Build(ctx, dir); err != nil {
 			return err
@@ -40,26 +53,9 @@ func TestMain(m *testing.M) {
 			return err
 		}
 		after(shared.Stop)
-		after(func() error {
-			processes.Range(func(process, _ any) bool {
-				process.(*cluster.Webhook).Kill()
-				return true
-			})
-			return nil
-		})
 		return nil
 	})
 }
 
 // hang guards against tests that never end.
-const hang = 2 * time.Minute
-
-// eventually waits until holds is true.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(hang); !holds(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not after %s: %s", hang, what)
-		}
-	}
-}
+const hang = clustertest.Hang

@@ -19,6 +19,7 @@ import (
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/mutate"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 	"github.com/shorthop/shorthop/test/podgen"
 	"github.com/shorthop/shorthop/test/rotation"
 )
@@ -56,7 +57,7 @@ func TestAReplicaIsKilledUnderLoad(t *testing.T) {
 	// more waits for that many more pods, and returns how many of them were missed.
 	more := func(pods int) (missed int) {
 		before := load.SoFar()
-		eventually(t, "more pods are created", func() bool { return load.SoFar().Created >= before.Created+pods })
+		clustertest.Eventually(t, "more pods are created", func() bool { return load.SoFar().Created >= before.Created+pods })
 		return load.SoFar().Missed - before.Missed
 	}
 	if missed := more(100); missed > 0 {
@@ -64,7 +65,7 @@ func TestAReplicaIsKilledUnderLoad(t *testing.T) {
 	}
 	replicas[1].Kill()
 	afterKill := 0
-	eventually(t, "pods are injected again", func() bool {
+	clustertest.Eventually(t, "pods are injected again", func() bool {
 		missed := more(50)
 		afterKill += missed
 		return missed == 0
@@ -137,7 +138,8 @@ func TestReplicasHaveDifferentPolicies(t *testing.T) {
 				}
 			}
 			t.Logf("%d pods both ways, %d changed by the second replica, %d without a record", pods, changed, unrecorded)
-			if changed == 0 || unrecorded > pods {
+			// Each pod comes twice, and what the second replica would not give it has come out again.
+			if changed == 0 || unrecorded > 3*pods/2 {
 				t.Error("this has shown next to nothing")
 			}
 		})
@@ -158,7 +160,7 @@ func TestReinvocationByAReplicaWithAnotherPolicy(t *testing.T) {
 	first.register("reinvoked-1", same)
 	second.register("reinvoked-2", same)
 	const reviews = "shorthop_review_duration_seconds_count"
-	eventually(t, "the API server calls both", func() bool {
+	clustertest.Eventually(t, "the API server calls both", func() bool {
 		injected(t, "reinvoked")
 		return first.metric(reviews) > 0 && second.metric(reviews) > 0
 	})
@@ -195,8 +197,8 @@ func policyOf(spec string) string {
 	return "apiVersion: shorthop.dev/v1alpha1\nkind: InjectionPolicy\nmetadata: {name: rollout}\nspec: " + spec + "\n"
 }
 
-// errNoRecord says that nothing was done to a pod, or that its annotations had no room for the record: then what was done
-// looks like the user's.
+// errNoRecord says that nothing was done to a pod or all of it came out again, or that its annotations had no room for the
+// record: then what was done looks like the user's.
 var errNoRecord = errors.New("the pod has no record")
 
 // checkUndo returns nil if Undo gives the user's pod back.

@@ -25,6 +25,7 @@ import (
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
 
 // document is a policy by which a pod shows whether the labels of its namespace were known: ndots is 1 with the label
@@ -63,10 +64,7 @@ func newServer(t *testing.T, document string) *server {
 	dir := t.TempDir()
 	s := &server{T: t, policy: filepath.Join(dir, "policy.yaml"), certDir: filepath.Join(dir, "tls"), roots: x509.NewCertPool()}
 	s.write(s.policy, document)
-	var err error
-	if s.ca, err = cluster.NewCA(); err != nil {
-		t.Fatal(err)
-	}
+	s.ca = clustertest.CA(t)
 	s.roots.AppendCertsFromPEM(s.ca.Bundle())
 	s.sign()
 	return s
@@ -96,22 +94,11 @@ func (s *server) start(kubeconfig string, args ...string) {
 // startAs starts another program, which is to become the webhook.
 func (s *server) startAs(binary, kubeconfig string, args ...string) {
 	s.Helper()
-	webhook, err := cluster.StartProcess(s.Context(), cluster.WebhookOptions{
+	webhook := clustertest.Webhook(s, cluster.WebhookOptions{
 		Binary: binary, Policy: s.policy, CertDir: s.certDir, Kubeconfig: kubeconfig, ReadyTimeout: hang,
 		Args: append([]string{"--own-namespace", "shorthop", "--shutdown-delay", "0s"}, args...),
 	})
-	if err != nil {
-		s.Fatal(err)
-	}
 	s.Webhook = webhook
-	processes.Store(webhook, nil)
-	s.Cleanup(func() {
-		webhook.Kill()
-		processes.Delete(webhook)
-		if s.Failed() {
-			s.Logf("the server's output:\n%.10000s", webhook.Logs())
-		}
-	})
 }
 
 // running returns a server that runs. The kubeconfig may be empty.
@@ -344,7 +331,7 @@ func create(ctx context.Context, namespace string) (*corev1.Pod, error) {
 // injected waits until pods of a namespace are injected.
 func injected(t *testing.T, namespace string) {
 	t.Helper()
-	eventually(t, "pods of namespace "+namespace+" are injected", func() bool {
+	clustertest.Eventually(t, "pods of namespace "+namespace+" are injected", func() bool {
 		pod, err := create(t.Context(), namespace)
 		if err != nil {
 			t.Fatal(err)

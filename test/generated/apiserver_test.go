@@ -9,12 +9,9 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"testing"
 
-	"golang.org/x/sync/errgroup"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -24,12 +21,14 @@ import (
 
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 	"github.com/shorthop/shorthop/test/podgen"
 )
 
 const (
 	// settingLabel selects the namespaces of a policy.
-	settingLabel = "example.com/policy"
+	settingLabel        = "example.com/policy"
+	namespacesPerPolicy = 4
 	// parallel is how many pods are under way.
 	parallel = 6
 )
@@ -51,7 +50,7 @@ type place struct {
 	handler   http.Handler
 }
 
-// newSite creates two namespaces for each policy, one without labels of ours and one with any. No webhook is registered
+// newSite creates namespaces for each policy, one without labels of ours and the others with any. No webhook is registered
 // yet.
 func newSite(t *testing.T, name string) *site {
 	t.Helper()
@@ -66,7 +65,11 @@ func newSite(t *testing.T, name string) *site {
 			calls.Add(1)
 			ours.ServeHTTP(w, req)
 		})
-		for n, drawn := range []map[string]string{nil, podgen.NamespaceLabels(rng)} {
+		for n := range namespacesPerPolicy {
+			var drawn map[string]string
+			if n > 0 {
+				drawn = podgen.NamespaceLabels(rng)
+			}
 			namespace := fmt.Sprintf("%s-%s-%d", name, setting.name, n)
 			s.labels[namespace] = map[string]string{settingLabel: s.selected(setting)}
 			maps.Copy(s.labels[namespace], drawn)
@@ -84,6 +87,18 @@ func newSite(t *testing.T, name string) *site {
 // selected is the value of settingLabel in the namespaces of a policy.
 func (s *site) selected(of *setting) string { return s.name + "-" + of.name }
 
+// calls is how often the API server has asked in all.
+func (s *site) calls() (n int64) {
+	counted := map[*setting]int64{}
+	for _, p := range s.places {
+		counted[p.setting] = p.calls.Load()
+	}
+	for _, calls := range counted {
+		n += calls
+	}
+	return n
+}
+
 // register registers a webhook for each policy and returns once the API server calls them all.
 func (s *site) register(t *testing.T) {
 	t.Helper()
@@ -91,21 +106,7 @@ func (s *site) register(t *testing.T) {
 		if p.calls.Load() > 0 {
 			continue // the policy's first namespace has seen to it
 		}
-		dir := t.TempDir()
-		caBundle, err := cluster.ServingCert(dir, "127.0.0.1")
-		if err != nil {
-			t.Fatal(err)
-		}
-		pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		server := httptest.NewUnstartedServer(p.handler)
-		server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
-		server.EnableHTTP2 = true
-		server.StartTLS()
-		t.Cleanup(server.Close)
-
+		server, caBundle := serveTLS(t, p.handler)
 		config := webhookconfig.New(p.document(), webhookconfig.Options{Name: s.selected(p.setting), OwnNamespace: "shorthop", URL: server.URL, CABundle: caBundle})
 		for i := range config.Webhooks {
 			webhook := &config.Webhooks[i]
@@ -114,27 +115,45 @@ func (s *site) register(t *testing.T) {
 			webhook.FailurePolicy = new(admissionv1.Fail)
 			webhook.TimeoutSeconds = new(int32(30))
 		}
-		if err := cluster.RegisterWebhook(t.Context(), shared.Client, config); err != nil {
-			t.Fatal(err)
+		s.add(t, config, p.namespace, p.calls)
+	}
+}
+
+// serveTLS serves a webhook with a certificate of its own.
+func serveTLS(t *testing.T, handler http.Handler) (server *httptest.Server, caBundle []byte) {
+	t.Helper()
+	pair, caBundle := clustertest.ServingCert(t, "127.0.0.1")
+	server = httptest.NewUnstartedServer(handler)
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server, caBundle
+}
+
+// add registers webhooks until the test ends, and returns once the API server calls them for a pod in the namespace.
+func (s *site) add(t *testing.T, config *admissionv1.MutatingWebhookConfiguration, namespace string, calls *atomic.Int64) {
+	t.Helper()
+	if err := cluster.RegisterWebhook(t.Context(), shared.Client, config); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		// The test's context has ended by now.
+		if err := shared.Client.AdmissionregistrationV1().MutatingWebhookConfigurations().Delete(
+			context.WithoutCancel(t.Context()), config.Name, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
 		}
-		t.Cleanup(func() {
-			// The test's context has ended by now.
-			if err := shared.Client.AdmissionregistrationV1().MutatingWebhookConfigurations().Delete(
-				context.WithoutCancel(t.Context()), config.Name, metav1.DeleteOptions{}); err != nil {
-				t.Error(err)
-			}
-		})
-		err = cluster.WaitEffective(t.Context(), func(ctx context.Context) (bool, error) {
-			pod := &corev1.Pod{
-				ObjectMeta: metav1.ObjectMeta{Name: "trial"},
-				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "example.com/app"}}},
-			}
-			_, err := shared.Client.CoreV1().Pods(p.namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-			return p.calls.Load() > 0, err
-		})
-		if err != nil {
-			t.Fatal(err)
+	})
+	err := cluster.WaitEffective(t.Context(), func(ctx context.Context) (bool, error) {
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: "trial"},
+			Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "example.com/app"}}},
 		}
+		_, err := shared.Client.CoreV1().Pods(namespace).Create(ctx, pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		return calls.Load() > 0, err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -164,42 +183,21 @@ func send(ctx context.Context, r *rest.Request) ([]byte, error) {
 }
 
 // TestPodsAtAPIServer creates every pod twice, as a trial: in a namespace that no webhook selects, and in one where a
-// policy holds. What the API server would store must differ by nothing but what we recorded.
+// policy holds. What the API server would store must differ by nothing but what we recorded; a pod that the filter of the
+// webhook configuration keeps from us must be one that we would not have changed.
 func TestPodsAtAPIServer(t *testing.T) {
 	logReplay(t)
 	s := newSite(t, "create")
 	s.register(t)
 	client := newClient(t)
-	tally, done := newTally(t), new(atomic.Int64)
-	progress(t, done, tally)
-
-	var mu sync.Mutex
-	all := newCoverage()
-	numbers := make(chan int)
-	var group errgroup.Group
-	for range parallel {
-		group.Go(func() error {
-			own := newCoverage()
-			for i := range numbers {
-				p := s.places[i%len(s.places)]
-				create(t.Context(), client, s.bare, p, i, tally, own)
-				done.Add(1)
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			all.add(own)
-			return nil
-		})
-	}
-	for i := *podFirst; i < *podFirst+*podCount && t.Context().Err() == nil; i++ {
-		numbers <- i
-	}
-	close(numbers)
-	if err := group.Wait(); err != nil {
-		t.Fatal(err)
+	tally, all := newTally(t), newCoverage()
+	asked := s.calls()
+	eachPod(t, *podCount, tally, func(i int) { create(t.Context(), client, s.bare, s.places[i%len(s.places)], i, tally, all) })
+	if asked = s.calls() - asked; asked > int64(*podCount) {
+		t.Errorf("the API server asks %d times about %d pods, want at most once about each", asked, *podCount)
 	}
 
-	tally.checkMeaning()
+	t.Logf("the API server asks about %d of %d pods", asked, *podCount)
 	t.Logf("kube-apiserver v1.%d: %v", serverVersion, all)
 	t.Logf("fields that it drops, without us too: %v", all.dropped())
 	// The newest server knows every field, so none may be missing once there are enough pods.
@@ -317,7 +315,7 @@ func inNamespace(manifest []byte, namespace string) []byte {
 // TestEphemeralContainersAtAPIServer adds containers to running pods, as trials, without us and with us.
 func TestEphemeralContainersAtAPIServer(t *testing.T) {
 	logReplay(t)
-	const podsPerNamespace = 6
+	const podsPerNamespace = 3
 	s := newSite(t, "debug")
 	client := newClient(t)
 
@@ -356,47 +354,35 @@ func TestEphemeralContainersAtAPIServer(t *testing.T) {
 
 	const most = 1000
 	tally, fields := newTally(t), newCoverage()
-	var mu sync.Mutex
-	var group errgroup.Group
-	group.SetLimit(parallel)
-	for i := *podFirst; i < *podFirst+min(*podCount, most); i++ {
+	eachPod(t, min(*podCount, most), tally, func(i int) {
 		p := s.places[i%len(s.places)]
 		if len(pods[p]) == 0 {
-			continue
+			return
 		}
 		base := pods[p][i/len(s.places)%len(pods[p])]
-		group.Go(func() error {
-			add := func(what outcome, err error) { tally.add(p.setting, what, i, err) }
-			add(created, nil)
+		add := func(what outcome, err error) { tally.add(p.setting, what, i, err) }
+		add(created, nil)
 
-			rng := source(i)
-			var containers []corev1.EphemeralContainer
-			for n := range 1 + rng.IntN(3) {
-				containers = append(containers, podgen.EphemeralContainer(rng, base.drawn, fmt.Sprintf("debug-%d", n)))
-			}
-			put := func(namespace string, stored []byte) ([]byte, error) {
-				return send(t.Context(), client.Put().Namespace(namespace).Resource("pods").Name(base.drawn.Name).SubResource("ephemeralcontainers").
-					Body(withEphemeral(stored, containers)))
-			}
-			plain, plainErr := put(s.bare, base.bare)
-			after, afterErr := put(p.namespace, base.there)
-			if !bothAccepted(plainErr, afterErr, add) {
-				return nil
-			}
-			mu.Lock()
-			err := fields.count(&corev1.Pod{Spec: corev1.PodSpec{EphemeralContainers: containers}}, plain, "spec.ephemeralContainers")
-			mu.Unlock()
-			if err != nil {
-				return err
-			}
-			p.check(t.Context(), plain, request{p.namespace, after, base.there}, add)
-			return nil
-		})
-	}
-	if err := group.Wait(); err != nil {
-		t.Fatal(err)
-	}
-	tally.checkMeaning()
+		rng := source(i)
+		var containers []corev1.EphemeralContainer
+		for n := range 1 + rng.IntN(3) {
+			containers = append(containers, podgen.EphemeralContainer(rng, base.drawn, fmt.Sprintf("debug-%d", n)))
+		}
+		put := func(namespace string, stored []byte) ([]byte, error) {
+			return send(t.Context(), client.Put().Namespace(namespace).Resource("pods").Name(base.drawn.Name).SubResource("ephemeralcontainers").
+				Body(withEphemeral(stored, containers)))
+		}
+		plain, plainErr := put(s.bare, base.bare)
+		after, afterErr := put(p.namespace, base.there)
+		if !bothAccepted(plainErr, afterErr, add) {
+			return
+		}
+		if err := fields.count(&corev1.Pod{Spec: corev1.PodSpec{EphemeralContainers: containers}}, plain, "spec.ephemeralContainers"); err != nil {
+			add(notAsked, err)
+			return
+		}
+		p.check(t.Context(), plain, request{p.namespace, after, base.there}, add)
+	})
 	t.Logf("kube-apiserver v1.%d: %v", serverVersion, fields)
 	t.Logf("fields that it drops, without us too: %v", fields.dropped())
 }

@@ -24,6 +24,7 @@ const (
 	pinnedKey = "shorthop.dev/pinned"
 	hostName  = "KUBERNETES_SERVICE_HOST"
 	portName  = "KUBERNETES_SERVICE_PORT"
+	httpsName = "KUBERNETES_SERVICE_PORT_HTTPS"
 )
 
 // object is a JSON object, decoded with its numbers as they are written.
@@ -68,12 +69,19 @@ type claims struct {
 	ServiceHost string
 	DNS         string
 	Added       struct {
-		Containers            []string
-		Port                  string
+		Containers      []string
+		Port, PortHTTPS string
+		// Of containers with envFrom, where the policy names no port.
+		PairPort              string
+		PairContainers        []string
 		Options               []string
 		Nameservers, Searches int
-		DNSPolicy             *string
-		DNSConfig             bool
+		// Behind the user's searches, in mode Options.
+		ExtraSearches []string
+		// Of those, the user's: the index now, and in the user's list.
+		UserNameservers, UserSearches [][2]int
+		DNSPolicy                     *string
+		DNSConfig                     bool
 	}
 }
 
@@ -201,8 +209,14 @@ func (c *comparison) claimDifferences() {
 	plain, after := dict(c.plain, "spec"), dict(c.after, "spec")
 	before, config := dict(plain, "dnsConfig"), dict(after, "dnsConfig")
 	added := &c.claims.Added
-	added.Nameservers = max(0, len(list(config, "nameservers"))-len(list(before, "nameservers")))
-	added.Searches = max(0, len(list(config, "searches"))-len(list(before, "searches")))
+	added.Nameservers, added.UserNameservers = claimFront(list(before, "nameservers"), list(config, "nameservers"))
+	if searches := list(before, "searches"); text(plain, "dnsPolicy") == text(after, "dnsPolicy") {
+		for _, search := range list(config, "searches")[min(len(searches), len(list(config, "searches"))):] {
+			added.ExtraSearches = append(added.ExtraSearches, search.(string))
+		}
+	} else {
+		added.Searches, added.UserSearches = claimFront(searches, list(config, "searches"))
+	}
 	for _, option := range objects(config, "options")[min(len(list(before, "options")), len(list(config, "options"))):] {
 		added.Options = append(added.Options, text(option, "name"))
 	}
@@ -211,6 +225,25 @@ func (c *comparison) claimDifferences() {
 		c.claims.DNS = "NodeLocal"
 	}
 	added.DNSConfig = before == nil && config != nil
+}
+
+// claimFront claims what is in front of the user's entries, and those of the user's that are among it.
+func claimFront(user, after []any) (n int, moved [][2]int) {
+	for n = max(0, len(after)-len(user)); n <= len(after); n++ {
+		rest := slices.Clone(user)
+		moved = nil
+		for i, value := range after[:n] {
+			if j := slices.Index(user, value); j >= 0 {
+				moved = append(moved, [2]int{i, j})
+				at := slices.Index(rest, value)
+				rest = slices.Delete(rest, at, at+1)
+			}
+		}
+		if slices.Equal(rest, after[n:]) {
+			return n, moved
+		}
+	}
+	return 0, nil
 }
 
 // claimEnv claims the containers that have more variables.
@@ -226,8 +259,16 @@ func (c *comparison) claimEnv(kind string) {
 		if c.claims.ServiceHost == "" {
 			c.claims.ServiceHost = nodeIP
 		}
+		if len(list(after[i], "envFrom")) > 0 && len(more) > 1 && !slices.Contains(c.ports, text(more[1].(object), "value")) {
+			c.claims.Added.PairPort = text(more[1].(object), "value")
+			c.claims.Added.PairContainers = append(c.claims.Added.PairContainers, text(after[i], "name"))
+			continue
+		}
 		if len(more) > 1 {
 			c.claims.Added.Port = text(more[1].(object), "value")
+		}
+		if len(more) > 2 {
+			c.claims.Added.PortHTTPS = text(more[2].(object), "value")
 		}
 	}
 }
@@ -244,11 +285,11 @@ func (c *comparison) takeEnv(kind string) error {
 		if !slices.Contains(added.Containers, name) {
 			continue
 		}
-		if !slices.Contains(c.hosts, c.claims.ServiceHost) || added.Port != "" && !slices.Contains(c.ports, added.Port) {
+		if !slices.Contains(c.hosts, c.claims.ServiceHost) || added.Port != "" && !slices.Contains(c.ports, added.Port) || added.PortHTTPS != added.Port {
 			return fmt.Errorf("the host %q with port %q is none of the policy's", c.claims.ServiceHost, added.Port)
 		}
 		for _, v := range objects(before[i], "env") {
-			if text(v, "name") == hostName || text(v, "name") == portName {
+			if slices.Contains([]string{hostName, portName, httpsName}, text(v, "name")) {
 				return fmt.Errorf("container %s chooses its API server itself, and got another", name)
 			}
 		}
@@ -256,9 +297,17 @@ func (c *comparison) takeEnv(kind string) error {
 		if c.claims.ServiceHost == nodeIP {
 			host = object{"name": hostName, "valueFrom": object{"fieldRef": object{"apiVersion": "v1", "fieldPath": "status.hostIP"}}}
 		}
-		want := []any{host}
-		if added.Port != "" {
-			want = append(want, object{"name": portName, "value": added.Port})
+		want, port := []any{host}, added.Port
+		if slices.Contains(added.PairContainers, name) {
+			if port = added.PairPort; port != "443" || added.Port != "" {
+				return fmt.Errorf("container %s gets port %q, which is not the Service's", name, port)
+			}
+		}
+		if unseen := len(list(before[i], "envFrom")) > 0; unseen && port == "" || !unseen && port != added.Port {
+			return fmt.Errorf("container %s gets port %q, with envFrom: %t", name, port, unseen)
+		}
+		if port != "" {
+			want = append(want, object{"name": portName, "value": port}, object{"name": httpsName, "value": port})
 		}
 		env := list(container, "env")
 		if len(env) < len(want) || !reflect.DeepEqual(env[:len(want)], want) {
@@ -282,7 +331,7 @@ func (c *comparison) takeDNS() error {
 	added := &c.claims.Added
 	plain, after := dict(c.plain, "spec"), dict(c.after, "spec")
 	if reflect.DeepEqual(plain["dnsConfig"], after["dnsConfig"]) && plain["dnsPolicy"] == after["dnsPolicy"] {
-		if c.claims.DNS == "NodeLocal" || len(added.Options)+added.Nameservers+added.Searches > 0 {
+		if c.claims.DNS == "NodeLocal" || len(added.Options)+added.Nameservers+added.Searches+len(added.ExtraSearches) > 0 {
 			return errors.New("the record claims DNS that is not on the pod")
 		}
 		return nil
@@ -308,11 +357,18 @@ func (c *comparison) takeDNS() error {
 			after["dnsPolicy"] = plain["dnsPolicy"]
 		}
 	}
+	if err := c.takeExtraSearches(plain, config); err != nil {
+		return err
+	}
 	for _, front := range []struct {
 		key     string
 		n       int
+		moved   [][2]int
 		allowed []string
-	}{{"nameservers", added.Nameservers, c.nameservers}, {"searches", added.Searches, c.allSearches()}} {
+	}{
+		{"nameservers", added.Nameservers, added.UserNameservers, c.nameservers},
+		{"searches", added.Searches, added.UserSearches, c.allSearches()},
+	} {
 		values := list(config, front.key)
 		if front.n < 0 || front.n > len(values) {
 			return fmt.Errorf("the record claims %d of %d %s", front.n, len(values), front.key)
@@ -322,7 +378,18 @@ func (c *comparison) takeDNS() error {
 				return fmt.Errorf("%s of %s are not the policy's", value, front.key)
 			}
 		}
-		setOrDelete(config, front.key, values[front.n:])
+		user, moved := slices.Clone(values[front.n:]), slices.Clone(front.moved)
+		slices.SortFunc(moved, func(a, b [2]int) int { return a[1] - b[1] })
+		for _, m := range moved {
+			if m[0] < 0 || m[0] >= front.n || m[1] < 0 || m[1] > len(user) {
+				return fmt.Errorf("the record claims that %s %v are the user's", front.key, m)
+			}
+			user = slices.Insert(user, m[1], values[m[0]])
+		}
+		if doubled(values, list(dict(plain, "dnsConfig"), front.key)) {
+			return fmt.Errorf("%s are written twice: %v", front.key, values)
+		}
+		setOrDelete(config, front.key, user)
 	}
 	if err := c.takeOptions(config); err != nil {
 		return err
@@ -331,6 +398,40 @@ func (c *comparison) takeDNS() error {
 		delete(after, "dnsConfig")
 	}
 	return nil
+}
+
+// takeExtraSearches takes out the claimed searches of mode Options.
+func (c *comparison) takeExtraSearches(plain, config object) error {
+	user, values := list(dict(plain, "dnsConfig"), "searches"), slices.Clone(list(config, "searches"))
+	for _, search := range c.claims.Added.ExtraSearches {
+		at := slices.Index(values, any(search))
+		if at < 0 || slices.Contains(user, any(search)) || !slices.Contains(c.searches, search) || c.claims.DNS == "NodeLocal" {
+			return fmt.Errorf("the record claims search %s, and the searches are %v, with %v of the user's", search, values, user)
+		}
+		values = slices.Delete(values, at, at+1)
+	}
+	if len(c.claims.Added.ExtraSearches) > 0 {
+		setOrDelete(config, "searches", values)
+	}
+	return nil
+}
+
+// doubled reports whether a value is in a list twice that the user wrote less often.
+func doubled(values, user []any) bool {
+	for _, value := range values {
+		count := func(list []any) (n int) {
+			for _, other := range list {
+				if other == value {
+					n++
+				}
+			}
+			return n
+		}
+		if n := count(values); n > 1 && n > count(user) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *comparison) allSearches() []string {

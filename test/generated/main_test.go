@@ -3,6 +3,7 @@
 // nothing, and Undo gives the pod back.
 //
 //	apiserver_test.go  each pod twice at a real kube-apiserver, without us and with us, of any version
+//	thirdparty_test.go the same beside another webhook that edits the pod between two reviews of ours
 //	reviews_test.go    each pod as reviews over HTTP, with fields at every level that no version knows
 //	compare_test.go    what may differ between the two pods; it knows the promise and the record, not our code
 //
@@ -16,6 +17,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -24,9 +26,9 @@ import (
 )
 
 var (
-	podCount = flag.Int("pods", 300, "how many pods each test draws")
+	podCount = flag.Int("pods", 0, "how many pods each test draws (default 500, with -short 100)")
 	podFirst = flag.Int("first", 0, "number of the first pod that is drawn, to replay one without those before it")
-	podSeed  = flag.Uint64("seed", 0, "what the pods are drawn from; 0 draws a seed, which every failure names")
+	podSeed  = flag.Uint64("seed", 1, "what the pods are drawn from; 0 draws a seed, which every failure names")
 )
 
 // shared is the control plane of all tests; serverVersion is its minor version.
@@ -37,6 +39,12 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if *podCount == 0 {
+		*podCount = 500
+		if testing.Short() {
+			*podCount = 100
+		}
+	}
 	if *podSeed == 0 {
 		*podSeed = rand.Uint64()
 	}
@@ -64,27 +72,42 @@ func logReplay(t *testing.T) {
 	t.Logf("replay with: go test ./test/generated -run %s -seed=%d -pods=%d; one pod with -first=NUMBER -pods=1", t.Name(), *podSeed, *podCount)
 }
 
-// progress says on standard error how far a long run is, until the test ends.
-func progress(t *testing.T, done *atomic.Int64, tally *tally) {
+// eachPod calls do with the number of every pod, for several at a time, and says on standard error how far a long run is.
+func eachPod(t *testing.T, count int, tally *tally, do func(number int)) {
 	t.Helper()
-	const long = 5000
-	if *podCount < long {
-		return
+	done := new(atomic.Int64)
+	if ctx, long := t.Context(), 5000; count >= long {
+		go tell(ctx, t.Name(), count, done, tally)
 	}
-	started := time.Now()
-	ctx := t.Context()
-	go func() {
-		tick := time.NewTicker(15 * time.Second)
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				n := done.Load()
-				fmt.Fprintf(os.Stderr, "%s: %d of %d pods, %.0f a second; %d patched, %d wrong\n",
-					t.Name(), n, *podCount, float64(n)/time.Since(started).Seconds(), tally.total(patched), tally.total(wrong...))
+	numbers := make(chan int)
+	var workers sync.WaitGroup
+	for range parallel {
+		workers.Go(func() {
+			for number := range numbers {
+				do(number)
+				done.Add(1)
 			}
+		})
+	}
+	for i := *podFirst; i < *podFirst+count && t.Context().Err() == nil; i++ {
+		numbers <- i
+	}
+	close(numbers)
+	workers.Wait()
+	tally.checkMeaning()
+}
+
+func tell(ctx context.Context, test string, count int, done *atomic.Int64, tally *tally) {
+	started, tick := time.Now(), time.NewTicker(15*time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			n := done.Load()
+			fmt.Fprintf(os.Stderr, "%s: %d of %d pods, %.0f a second; %d patched, %d wrong\n",
+				test, n, count, float64(n)/time.Since(started).Seconds(), tally.total(patched), tally.total(wrong...))
 		}
-	}()
+	}
 }

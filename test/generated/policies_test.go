@@ -74,6 +74,27 @@ var settings = []setting{
 				{name: "off", match: {podSelector: {matchLabels: {app: web}}}, dns: {enabled: false}}]}`,
 		hosts: []string{"api.example.com", nodeIP}, ports: []string{"8443"},
 		nameservers: []string{"169.254.20.10", "10.0.0.10"}, domains: []string{"cluster.local"}, options: []string{"use-vc"},
+	}, {
+		name: "node-local-without-host", spec: `{
+			serviceHost: {host: api.example.com, enabled: false},
+			dns: {mode: NodeLocal, ndots: 2, extraSearches: [corp.example.com, lab.example.com]},
+			cluster: {domain: cluster.local, dnsServers: [10.0.0.10]}}`,
+		hosts: []string{"api.example.com"}, nameservers: []string{"169.254.20.10", "10.0.0.10"},
+		searches: []string{"corp.example.com", "lab.example.com"}, domains: []string{"cluster.local"},
+	}, {
+		name: "options-and-host", spec: `{
+			serviceHost: {host: api.example.com},
+			dns: {mode: Options, ndots: 3, options: [{name: timeout, value: "1"}, {name: attempts, value: "2"}, {name: edns0}],
+				nodeLocal: {servers: [169.254.20.10]}},
+			cluster: {domain: cluster.local, dnsServers: [10.0.0.10]}}`,
+		hosts: []string{"api.example.com"}, nameservers: []string{"169.254.20.10", "10.0.0.10"}, domains: []string{"cluster.local"},
+		options: []string{"timeout:1", "attempts:2", "edns0"},
+	}, {
+		name: "final-opt-out", spec: `{
+			serviceHost: {host: "fd00::1", port: 443},
+			namespaceOptOut: Final, podOverrides: {allowed: []},
+			dns: {enabled: false, options: [{name: use-vc}]}}`,
+		hosts: []string{"fd00::1"}, ports: []string{"443"}, options: []string{"use-vc"},
 	},
 }
 
@@ -103,9 +124,9 @@ func (s *setting) handler(t *testing.T, labels namespaceLabels) http.Handler {
 // namespaceLabels are the labels of all namespaces, by name.
 type namespaceLabels map[string]map[string]string
 
-func (l namespaceLabels) Labels(_ context.Context, namespace string) (map[string]string, bool) {
+func (l namespaceLabels) Get(_ context.Context, namespace string) (policy.Namespace, bool) {
 	labels, ok := l[namespace]
-	return labels, ok
+	return policy.Namespace{Labels: labels}, ok
 }
 
 // reviewer asks a webhook over HTTP, as an API server would.

@@ -12,7 +12,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"golang.org/x/sync/errgroup"
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	corev1 "k8s.io/api/core/v1"
 
@@ -35,46 +34,29 @@ func TestUnknownFieldsSurvive(t *testing.T) {
 		}
 	}
 
-	tally, done := newTally(t), new(atomic.Int64)
-	progress(t, done, tally)
+	tally := newTally(t)
 	var unknown, redecided atomic.Int64
-	numbers := make(chan int)
-	var group errgroup.Group
-	for range parallel {
-		group.Go(func() error {
-			for i := range numbers {
-				p := places[i%len(places)]
-				other := places[(i+len(namespaces)*(1+i%(len(settings)-1)))%len(places)] // another policy, the same namespace
-				rng := source(i)
-				pod := podgen.Full(rng, p.namespace)
-				manifest := podgen.JSON(rng, pod)
-				if i%5 == 4 {
-					manifest = withEphemeral(manifest, []corev1.EphemeralContainer{podgen.EphemeralContainer(rng, pod, "debug")})
-				}
-				newer, n := fromTheFuture(manifest)
-				unknown.Add(int64(n))
-				add := func(what outcome, err error) { tally.add(p.setting, what, i, err) }
-				add(created, nil)
-				again, err := p.review(t.Context(), newer, i%5 == 4, other, add)
-				if err != nil {
-					add(notAsked, err)
-				}
-				if again {
-					redecided.Add(1)
-				}
-				done.Add(1)
-			}
-			return nil
-		})
-	}
-	for i := *podFirst; i < *podFirst+*podCount && t.Context().Err() == nil; i++ {
-		numbers <- i
-	}
-	close(numbers)
-	if err := group.Wait(); err != nil {
-		t.Fatal(err)
-	}
-	tally.checkMeaning()
+	eachPod(t, *podCount, tally, func(i int) {
+		p := places[i%len(places)]
+		other := places[(i+len(namespaces)*(1+i%(len(settings)-1)))%len(places)] // another policy, the same namespace
+		rng := source(i)
+		pod := podgen.Full(rng, p.namespace)
+		manifest := podgen.JSON(rng, pod)
+		if i%5 == 4 {
+			manifest = withEphemeral(manifest, []corev1.EphemeralContainer{podgen.EphemeralContainer(rng, pod, "debug")})
+		}
+		newer, n := fromTheFuture(manifest)
+		unknown.Add(int64(n))
+		add := func(what outcome, err error) { tally.add(p.setting, what, i, err) }
+		add(created, nil)
+		again, err := p.review(t.Context(), newer, i%5 == 4, other, add)
+		if err != nil {
+			add(notAsked, err)
+		}
+		if again {
+			redecided.Add(1)
+		}
+	})
 	t.Logf("%d unknown fields; %d pods were patched once more under another policy", unknown.Load(), redecided.Load())
 }
 

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -69,9 +70,12 @@ func prepare(ctx context.Context) error {
 }
 
 // coverage counts the fields of pods that were sent and of those that the API server made of them.
-type coverage struct{ sent, admitted map[string]int }
+type coverage struct {
+	mu             sync.Mutex
+	sent, admitted map[string]int
+}
 
-func newCoverage() *coverage { return &coverage{map[string]int{}, map[string]int{}} }
+func newCoverage() *coverage { return &coverage{sent: map[string]int{}, admitted: map[string]int{}} }
 
 // count counts the fields below a path of a pod that was sent and of the JSON that was admitted.
 func (c *coverage) count(sent *corev1.Pod, admitted []byte, below string) error {
@@ -79,6 +83,8 @@ func (c *coverage) count(sent *corev1.Pod, admitted []byte, below string) error 
 	if err := json.Unmarshal(admitted, &pod); err != nil {
 		return err
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	countBelow(c.sent, sent, below)
 	countBelow(c.admitted, &pod, below)
 	return nil
@@ -91,15 +97,6 @@ func countBelow(counts map[string]int, pod *corev1.Pod, path string) {
 		if path == "" || podgen.Below(field, path) {
 			counts[field] += n
 		}
-	}
-}
-
-func (c *coverage) add(other *coverage) {
-	for field, n := range other.sent {
-		c.sent[field] += n
-	}
-	for field, n := range other.admitted {
-		c.admitted[field] += n
 	}
 }
 

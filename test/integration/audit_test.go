@@ -46,36 +46,28 @@ func TestTheAuditLogSaysWhatWasDecidedAndWhy(t *testing.T) {
 	}{
 		"everything is injected": {
 			func(*corev1.Pod) {},
-			map[string]string{"rule": "default", "service_host": "inject enabled_by_policy", "dns": "inject enabled_by_policy"},
+			map[string]string{"rule": "default", "service_host": "inject enabled_by_policy", "dns": "inject enabled_by_policy", "fallthrough": "skip ndots_not_lower", "advice": "skip not_configured"},
 		},
 		"a rule disables": {
 			func(pod *corev1.Pod) { pod.Labels = map[string]string{"app": "quiet"} },
-			map[string]string{"rule": "quiet", "service_host": "inject enabled_by_policy", "dns": "skip disabled_by_rule"},
+			map[string]string{"rule": "quiet", "service_host": "inject enabled_by_policy", "dns": "skip disabled_by_rule", "fallthrough": "skip disabled_by_rule", "advice": "skip disabled_by_rule"},
 		},
 		"labels decide": {
 			func(pod *corev1.Pod) {
 				pod.Labels = map[string]string{policy.LabelServiceHost: "disabled", policy.LabelDNS: "enabled"}
 			},
-			map[string]string{"rule": "default", "service_host": "skip disabled_by_pod_label", "dns": "inject enabled_by_pod_label"},
+			map[string]string{"rule": "default", "service_host": "skip disabled_by_pod_label", "dns": "inject enabled_by_pod_label", "fallthrough": "skip ndots_not_lower", "advice": "skip not_configured"},
 		},
 		"the pod says it itself": {
 			func(pod *corev1.Pod) {
 				pod.Spec.HostNetwork = true
 				pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: policy.EnvServiceHost, Value: "x"}}
 			},
-			map[string]string{"rule": "default", "service_host": "skip service_host_set", "dns": "skip host_network"},
-		},
-		"there is no room for the record": {
-			func(pod *corev1.Pod) {
-				pod.Annotations = map[string]string{"p": strings.Repeat("p", annotationLimit-1)}
-			},
-			map[string]string{
-				"rule": "default", "service_host": "inject enabled_by_policy", "dns": "inject enabled_by_policy", "record": "skip annotation_budget",
-			},
+			map[string]string{"rule": "default", "service_host": "skip service_host_set", "dns": "skip host_network", "fallthrough": "skip host_network", "advice": "skip host_network"},
 		},
 		"a pod that serves DNS": {
 			func(pod *corev1.Pod) { pod.Labels = map[string]string{"k8s-app": "kube-dns"} },
-			map[string]string{"service_host": "skip dns_pod", "dns": "skip dns_pod"},
+			map[string]string{"service_host": "skip dns_pod", "dns": "skip dns_pod", "fallthrough": "skip dns_pod", "advice": "skip dns_pod"},
 		},
 	}
 	for sentence, p := range pods {
@@ -88,8 +80,41 @@ func TestTheAuditLogSaysWhatWasDecidedAndWhy(t *testing.T) {
 	pod := s.create(namespace, plainPod("debugged"))
 	s.addEphemeralContainer(pod, "debugger")
 	s.checkAudit("an ephemeral container", s.audited(namespace, pod.Name, "ephemeralcontainers"), map[string]string{
-		"rule": "default", "service_host": "inject enabled_by_policy", "dns": "skip ephemeral_container",
+		"rule": "default", "service_host": "inject enabled_by_policy", "dns": "skip ephemeral_container", "fallthrough": "skip ndots_not_lower", "advice": "skip ephemeral_container",
 	})
+}
+
+// The API's limit for the keys and values of all annotations of an object.
+const annotationLimit = 256 << 10
+
+// TestAPodWithTheMostAnnotationsIsStillCreated has pods with little and less room for our own annotation.
+func TestAPodWithTheMostAnnotationsIsStillCreated(t *testing.T) {
+	t.Parallel()
+	s, namespace := auditScope(t)
+	const key = "example.com/padding"
+	left, kept := 0, 0
+	for room := 0; room <= 600; room += 20 {
+		pod := plainPod(fmt.Sprintf("room-for-%d-bytes", room))
+		pod.Annotations = map[string]string{key: strings.Repeat("p", annotationLimit-len(key)-room)}
+		created := s.create(namespace, pod)
+		if !isPatched(created) || created.Spec.DNSConfig == nil {
+			t.Errorf("room for %d bytes: not patched", room)
+		}
+		want := map[string]string{"rule": "default", "service_host": "inject enabled_by_policy", "dns": "inject enabled_by_policy", "fallthrough": "skip ndots_not_lower", "advice": "skip not_configured"}
+		if record, recorded := created.Annotations[policy.AnnotationInjected]; recorded {
+			kept++
+			if size := len(policy.AnnotationInjected) + len(record); size > room {
+				t.Errorf("room for %d bytes, the record has %d", room, size)
+			}
+		} else {
+			left++
+			want["record"] = "skip annotation_budget"
+		}
+		s.checkAudit(pod.Name, s.audited(namespace, pod.Name, ""), want)
+	}
+	if left == 0 || kept == 0 {
+		t.Errorf("the record was left out %d times and kept %d times, want some of both", left, kept)
+	}
 }
 
 // checkAudit compares our annotations of an event. They are under the name of the entry that the pod came through.

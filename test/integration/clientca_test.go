@@ -21,6 +21,7 @@ import (
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
 
 // TestOnlyTheAPIServerMayCall has an API server that shows webhooks a certificate, another one for each address, and a
@@ -28,14 +29,8 @@ import (
 func TestOnlyTheAPIServerMayCall(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	trusted, err := cluster.NewCA()
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := cluster.NewCA()
-	if err != nil {
-		t.Fatal(err)
-	}
+	trusted := clustertest.CA(t)
+	other := clustertest.CA(t)
 	callers := map[string]struct {
 		ca      *cluster.CA // nil: no certificate
 		name    string
@@ -48,10 +43,10 @@ func TestOnlyTheAPIServerMayCall(t *testing.T) {
 		"the API server once more": {trusted, "kube-apiserver", true},
 	}
 	// All of them lead to the same webhook, which is not there yet.
-	ways := map[string]*passthrough{}
+	ways := map[string]*clustertest.Way{}
 	users := clientcmdapi.NewConfig()
 	for caller, test := range callers {
-		ways[caller] = newPassthrough(t, "127.0.0.1:0")
+		ways[caller] = clustertest.NewWay(t, "127.0.0.1:0")
 		if test.ca == nil {
 			continue
 		}
@@ -59,7 +54,7 @@ func TestOnlyTheAPIServerMayCall(t *testing.T) {
 		if err := test.ca.WriteClientCert(certDir, test.name); err != nil {
 			t.Fatal(err)
 		}
-		users.AuthInfos[fmt.Sprintf("127.0.0.1:%d", ways[caller].port)] = &clientcmdapi.AuthInfo{
+		users.AuthInfos[ways[caller].Address] = &clientcmdapi.AuthInfo{
 			ClientCertificate: filepath.Join(certDir, "tls.crt"), ClientKey: filepath.Join(certDir, "tls.key"),
 		}
 	}
@@ -77,28 +72,17 @@ func TestOnlyTheAPIServerMayCall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	webhook, err := cluster.StartProcess(t.Context(), cluster.WebhookOptions{
+	webhook := clustertest.Webhook(t, cluster.WebhookOptions{
 		Binary: program, Policy: policyFile, CertDir: certDir, Kubeconfig: control.Kubeconfig(),
 		Args: []string{"--own-namespace", ownNamespace, "--shutdown-delay", "0s", "--client-ca-file", caFile, "--client-names", "kube-apiserver,standby"},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	processes.Store(webhook, nil)
-	t.Cleanup(func() {
-		webhook.Kill()
-		processes.Delete(webhook)
-		if t.Failed() {
-			t.Logf("the webhook's output:\n%s", webhook.Logs())
-		}
 	})
 	address := strings.TrimSuffix(strings.TrimPrefix(webhook.URL, "https://"), webhookconfig.Path)
 	server := &process{Webhook: webhook}
 
 	for caller := range callers {
-		ways[caller].swing(t, address)
+		ways[caller].Lead(t, address)
 		name := objectName(caller)
-		at := endpoint{fmt.Sprintf("https://127.0.0.1:%d", ways[caller].port), serving}
+		at := endpoint{"https://" + ways[caller].Address, serving}
 		// One entry is enough, and it is limited to a namespace: the callers do not share their pods.
 		config := bareConfiguration(name, at)
 		config.Webhooks[0].NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: name}}
@@ -148,7 +132,7 @@ func TestOnlyTheAPIServerMayCall(t *testing.T) {
 	t.Run("doctor verifies the serving certificate", func(t *testing.T) {
 		i := &installation{Cluster: control}
 		results, _ := i.doctor(t, control.Kubeconfig(), "--webhook-configuration", objectName("the API server"))
-		if got := results[doctor.CheckServingCertificate]; got.Status != doctor.Pass {
+		if got := results["serving-certificate"]; got.Status != doctor.Pass {
 			t.Errorf("doctor says %+v", got)
 		}
 	})
@@ -181,10 +165,7 @@ func TestOnlyTheAPIServerMayCall(t *testing.T) {
 // clientTransport verifies by the bundle, and has the certificate in certDir.
 func clientTransport(t *testing.T, bundle []byte, certDir string) *http.Transport {
 	t.Helper()
-	pair, err := tls.LoadX509KeyPair(filepath.Join(certDir, "tls.crt"), filepath.Join(certDir, "tls.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	pair := clustertest.LoadCert(t, certDir)
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(bundle)
 	return &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}}, DisableKeepAlives: true}
@@ -220,14 +201,6 @@ func startWithWebhookUsers(t *testing.T, dir string, users *clientcmdapi.Config)
 	if err := os.WriteFile(admission, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	control, err := cluster.Start(t.Context(), cluster.Options{APIServerArgs: map[string][]string{"admission-control-config-file": {admission}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := control.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	control := clustertest.Start(t, cluster.Options{APIServerArgs: map[string][]string{"admission-control-config-file": {admission}}})
 	return control
 }

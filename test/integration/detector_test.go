@@ -68,11 +68,12 @@ func TestDetectorOutlivesAPanic(t *testing.T) {
 		Policy:     func() *policy.Compiled { return compiled },
 		Gates:      func() *policy.Gates { return nil },
 		Discovered: func() *policy.Discovered { return nil },
-		Labels: func(context.Context, string) (map[string]string, bool) {
+		Advice:     func() *policy.Advice { return nil },
+		Namespaces: func(context.Context, string) (policy.Namespace, bool) {
 			if asked.Add(1) == 1 {
 				panic("a bug")
 			}
-			return nil, true
+			return policy.Namespace{}, true
 		},
 		Recorder: recorder,
 		Log:      logr.Discard(),

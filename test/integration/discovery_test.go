@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/dynamic"
@@ -23,23 +24,16 @@ import (
 	"github.com/shorthop/shorthop/internal/metrics"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
 
 // TestTheClusterDNSIsDiscovered has a control plane of its own: what it creates in kube-system would be discovered by all
 // webhooks of the shared one.
 func TestTheClusterDNSIsDiscovered(t *testing.T) {
 	t.Parallel()
-	own, err := cluster.Start(t.Context(), cluster.Options{APIServerArgs: map[string][]string{
+	own := clustertest.Start(t, cluster.Options{APIServerArgs: map[string][]string{
 		"service-cluster-ip-range": {"10.0.0.0/24,fd00:10:96::/112"},
 	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := own.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
 	client, err := dynamic.NewForConfig(own.Config)
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +86,7 @@ func TestTheClusterDNSIsDiscovered(t *testing.T) {
 	want := injection{
 		Env: []string{"main:"}, DNSPolicy: corev1.DNSNone, Nameservers: []string{"169.254.20.10"},
 		Searches: []string{"default.svc.cluster.test", "svc.cluster.test", "cluster.test"},
-		Options:  []string{"ndots:3"}, Rule: "default", Pinned: "node-local",
+		Options:  []string{"ndots:4"}, Rule: "default", Pinned: "node-local",
 	}
 	if diff := cmp.Diff(want, pod("169.254.20.10")); diff != "" {
 		t.Errorf("what resolv.conf alone tells (-want +got):\n%s", diff)
@@ -164,6 +158,21 @@ func createService(t *testing.T, c *cluster.Cluster, name string, addresses ...s
 		return err == nil, err
 	}
 	if err := cluster.WaitEffective(t.Context(), create); err != nil {
+		t.Fatal(err)
+	}
+	answer(t, c, name)
+}
+
+// answer puts a pod behind a DNS Service in kube-system. Nobody uses a Service that nothing is behind.
+func answer(t *testing.T, c *cluster.Cluster, service string) {
+	t.Helper()
+	slices := c.Client.DiscoveryV1().EndpointSlices(metav1.NamespaceSystem)
+	_, err := slices.Create(t.Context(), &discoveryv1.EndpointSlice{
+		ObjectMeta:  metav1.ObjectMeta{Name: service, Labels: map[string]string{discoveryv1.LabelServiceName: service}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Endpoints:   []discoveryv1.Endpoint{{Addresses: []string{"10.1.0.2"}}},
+	}, metav1.CreateOptions{})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
 		t.Fatal(err)
 	}
 }

@@ -1,19 +1,12 @@
 package integration_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/url"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -27,6 +20,7 @@ import (
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
 
 // installation is a healthy installation on a control plane of its own: doctor looks at the whole cluster.
@@ -38,8 +32,11 @@ type installation struct {
 	policy   string
 	replicas []*installedReplica
 	// apiServer is the way to the API server that the policy names.
-	apiServer *passthrough
+	apiServer *clustertest.Way
 	config    *admissionv1.MutatingWebhookConfiguration
+	// drawn are the paths of doctor's last report, healthyPaths those of the first.
+	drawn        []doctor.Path
+	healthyPaths string
 }
 
 type installedReplica struct {
@@ -47,76 +44,15 @@ type installedReplica struct {
 	name, policyFile, certDir string
 }
 
-// passthrough forwards connections to an address that can be changed; to none, it closes them.
-type passthrough struct {
-	port   int
-	target atomic.Value // string
-}
-
-func newPassthrough(t *testing.T, target string) *passthrough {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { listener.Close() })
-	p := &passthrough{port: listener.Addr().(*net.TCPAddr).Port}
-	p.target.Store(target)
-	go func() {
-		for {
-			from, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go p.forward(from)
-		}
-	}()
-	return p
-}
-
-func (p *passthrough) forward(from net.Conn) {
-	defer from.Close()
-	to, err := net.Dial("tcp", p.target.Load().(string))
-	if err != nil {
-		return
-	}
-	defer to.Close()
-	go func() {
-		_, _ = io.Copy(to, from)
-		to.Close()
-	}()
-	_, _ = io.Copy(from, to)
-}
-
-// swing points it elsewhere until the end of the test.
-func (p *passthrough) swing(t *testing.T, target string) {
-	t.Helper()
-	before := p.target.Swap(target)
-	t.Cleanup(func() { p.target.Store(before) })
-}
+// bundleManager is what the server's injector calls itself.
+const bundleManager = "shorthop-ca-bundle"
 
 func install(t *testing.T) *installation {
 	t.Helper()
-	c, err := cluster.Start(t.Context(), cluster.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	i := &installation{Cluster: c, t: t, kubelet: &forwardingKubelet{}}
-	host, err := url.Parse(c.Config.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := c.Config.Host
-	if host.Host != "" {
-		address = host.Host
-	}
-	i.apiServer = newPassthrough(t, address)
-	i.policy = fmt.Sprintf(doctorPolicy, i.apiServer.port)
+	c := clustertest.Start(t, cluster.Options{})
+	i := &installation{Cluster: c, t: t, kubelet: startKubelet(t)}
+	i.apiServer = clustertest.NewWay(t, clustertest.HostOf(c.Config))
+	i.policy = fmt.Sprintf(doctorPolicy, i.apiServer.Port())
 	for _, name := range []string{doctorNamespace, "web-shop", "batch"} {
 		if err := c.CreateNamespace(t.Context(), name, nil); err != nil {
 			t.Fatal(err)
@@ -124,13 +60,11 @@ func install(t *testing.T) *installation {
 	}
 	i.createDNS()
 	i.createPods()
-	if i.ca, err = cluster.NewCA(); err != nil {
-		t.Fatal(err)
-	}
+	i.ca = clustertest.CA(t)
 	i.createReplicas()
 	// Last: pods that are created from now on call it.
 	i.config = webhookconfig.New(parse(t, i.policy), webhookconfig.Options{OwnNamespace: doctorNamespace, Service: "shorthop", CABundle: i.ca.Bundle()})
-	created, err := c.Client.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(t.Context(), i.config, metav1.CreateOptions{})
+	created, err := c.Client.AdmissionregistrationV1().MutatingWebhookConfigurations().Create(t.Context(), i.config, metav1.CreateOptions{FieldManager: bundleManager})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,6 +109,7 @@ func (i *installation) createDNS() {
 	services, maps := i.Client.CoreV1().Services("kube-system"), i.Client.CoreV1().ConfigMaps("kube-system")
 	for name, ip := range map[string]string{"kube-dns": "10.0.0.10", "kube-dns-upstream": "10.0.0.11"} {
 		must[*corev1.Service](t)(services.Create(ctx, dnsService(name, ip), metav1.CreateOptions{}))
+		answer(t, i.Cluster, name)
 	}
 	for name, corefile := range map[string]string{"coredns": clusterCorefile, "node-local-dns": cacheCorefile} {
 		must[*corev1.ConfigMap](t)(maps.Create(ctx, &corev1.ConfigMap{
@@ -233,6 +168,37 @@ func (i *installation) createPods() {
 	}), metav1.CreateOptions{}))
 }
 
+// createBootstrapPod creates a CNI's agent that an earlier policy gave a host by name, until the end of the test.
+func (i *installation) createBootstrapPod(t *testing.T) {
+	t.Helper()
+	const record = `{"v":1,"rule":"default","policy":"fa3bcf5f76a8","serviceHost":"api.example.com","added":{"containers":["setup","app"],"serviceHostSum":"707d667a1ca5d603"}}`
+	host := []corev1.EnvVar{{Name: policy.EnvServiceHost, Value: "api.example.com"}}
+	pod := plainPod("cni-node")
+	pod.Annotations = map[string]string{policy.AnnotationInjected: record}
+	pod.Spec.HostNetwork, pod.Spec.DNSPolicy = true, corev1.DNSClusterFirstWithHostNet
+	pod.Spec.InitContainers = []corev1.Container{{Name: "setup", Image: "example.com/cni", Env: host}}
+	pod.Spec.Containers = []corev1.Container{{Name: "app", Image: "example.com/cni", Env: host}}
+	i.createUnseen(t, pod)
+}
+
+// createUnseen creates a pod in a namespace that no review sees, until the end of the test.
+func (i *installation) createUnseen(t *testing.T, pod *corev1.Pod) {
+	t.Helper()
+	accounts := i.Client.CoreV1().ServiceAccounts("kube-system") // what a controller would create
+	must[*corev1.ServiceAccount](t)(accounts.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, metav1.CreateOptions{}))
+	pods := i.Client.CoreV1().Pods("kube-system")
+	must[*corev1.Pod](t)(pods.Create(t.Context(), pod, metav1.CreateOptions{}))
+	t.Cleanup(func() {
+		ctx := context.WithoutCancel(t.Context())
+		if err := pods.Delete(ctx, pod.Name, metav1.DeleteOptions{GracePeriodSeconds: new(int64)}); err != nil {
+			t.Error(err)
+		}
+		if err := accounts.Delete(ctx, "default", metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // denyEgress denies everything but the rules and the cluster DNS's pods.
 func denyEgress(rules ...networkingv1.NetworkPolicyEgressRule) *networkingv1.NetworkPolicy {
 	clusterDNS := networkingv1.NetworkPolicyEgressRule{To: []networkingv1.NetworkPolicyPeer{{
@@ -266,49 +232,26 @@ func (i *installation) createReplicas() {
 		ObjectMeta: metav1.ObjectMeta{Name: "shorthop"},
 		Spec:       corev1.ServiceSpec{Selector: labels, Ports: []corev1.ServicePort{{Port: 443, TargetPort: intstr.FromString("reviews")}}},
 	}, metav1.CreateOptions{}))
-	kubeletPort := i.kubelet.start(t)
+	must[*corev1.Secret](t)(core.Secrets(doctorNamespace).Create(ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "shorthop-ca"}}, metav1.CreateOptions{}))
 	for n := range 2 {
 		r := &installedReplica{name: fmt.Sprintf("shorthop-%d", n), certDir: t.TempDir(), policyFile: filepath.Join(t.TempDir(), "policy.yaml")}
 		replaceFile(t, r.policyFile, i.policy)
 		if err := i.ca.WriteServingCert(r.certDir, "shorthop."+doctorNamespace+".svc"); err != nil {
 			t.Fatal(err)
 		}
-		r.Webhook, err = cluster.StartProcess(ctx, cluster.WebhookOptions{
+		r.Webhook = clustertest.Webhook(t, cluster.WebhookOptions{
 			Binary: program, Policy: r.policyFile, CertDir: r.certDir, Kubeconfig: i.Kubeconfig(),
 			Args: []string{"--own-namespace", doctorNamespace, "--shutdown-delay", "0s"},
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		processes.Store(r.Webhook, nil)
-		t.Cleanup(func() {
-			r.Kill()
-			processes.Delete(r.Webhook)
-		})
 		i.replicas = append(i.replicas, r)
-		i.kubelet.addresses.Store(r.name+":9443", r.address())
-		i.kubelet.addresses.Store(r.name+":8081", strings.TrimPrefix(r.HealthURL, "http://"))
-
-		node, err := core.Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("node-%d", n)}}, metav1.CreateOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "127.0.0.1"}}
-		node.Status.DaemonEndpoints.KubeletEndpoint.Port = kubeletPort
-		must[*corev1.Node](t)(core.Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{}))
 		pod := plainPod(r.name)
-		pod.Labels = labels
-		pod.Spec.NodeName = node.Name
+		// As objects, they sign their own certificates; the processes are given theirs, to be broken.
+		pod.Spec.Containers[0].Args = []string{"--cert-source=self-managed", "--ca-secret=shorthop-ca", "--detect-lease=shorthop-detector"}
 		pod.Spec.Containers[0].Ports = []corev1.ContainerPort{{Name: "reviews", ContainerPort: 9443}, {Name: "health", ContainerPort: 8081}}
 		pod.Spec.Containers[0].ReadinessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{
 			HTTPGet: &corev1.HTTPGetAction{Path: "/readyz", Port: intstr.FromString("health")},
 		}}
-		if pod, err = core.Pods(doctorNamespace).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		pod.Status.Phase = corev1.PodRunning
-		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
-		must[*corev1.Pod](t)(core.Pods(doctorNamespace).UpdateStatus(ctx, pod, metav1.UpdateOptions{}))
+		runAsPod(t, i.Cluster, i.kubelet, r.Webhook, pod)
 	}
 }
 
@@ -320,26 +263,20 @@ func (r *installedReplica) address() string {
 // doctor runs the real program and returns its report by check.
 func (i *installation) doctor(t *testing.T, kubeconfig string, args ...string) (map[doctor.Check]doctor.Result, int) {
 	t.Helper()
-	program, err := kubectlProgram()
-	if err != nil {
-		t.Fatal(err)
-	}
-	command := exec.CommandContext(t.Context(), program, append([]string{"doctor", "--kubeconfig", kubeconfig, "-o", "json"}, args...)...)
-	var stdout, stderr bytes.Buffer
-	command.Stdout, command.Stderr = &stdout, &stderr
-	err = command.Run()
-	if exit, failed := errors.AsType[*exec.ExitError](err); err != nil && (!failed || exit.ExitCode() != 1) {
-		t.Fatalf("%v: %s", err, stderr.String())
+	stdout, stderr, code := kubectl(t, append([]string{"doctor", "--kubeconfig", kubeconfig, "-o", "json"}, args...)...)
+	if code > 1 {
+		t.Fatalf("exit code %d: %s", code, stderr)
 	}
 	var report doctor.Report
-	if err := json.Unmarshal(stdout.Bytes(), &report); err != nil {
-		t.Fatalf("%v: %s", err, stdout.String())
+	if err := json.Unmarshal(stdout, &report); err != nil {
+		t.Fatalf("%v: %s", err, stdout)
 	}
+	i.drawn = report.Paths
 	byCheck := map[doctor.Check]doctor.Result{}
 	for _, result := range report.Checks {
 		byCheck[result.Check] = result
 	}
-	return byCheck, command.ProcessState.ExitCode()
+	return byCheck, code
 }
 
 // edit changes an object and changes it back at the end of the test.
@@ -370,7 +307,10 @@ func edit[T any, P interface {
 func (i *installation) editConfig(t *testing.T, change func(*admissionv1.MutatingWebhookConfiguration)) {
 	t.Helper()
 	configs := i.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
-	edit(t, "shorthop", configs.Get, configs.Update, change)
+	edit(t, "shorthop", configs.Get, func(ctx context.Context, c *admissionv1.MutatingWebhookConfiguration, o metav1.UpdateOptions) (*admissionv1.MutatingWebhookConfiguration, error) {
+		o.FieldManager = bundleManager // nobody else is to write the caBundle
+		return configs.Update(ctx, c, o)
+	}, change)
 }
 
 func (i *installation) editData(t *testing.T, namespace, name string, change func(data map[string]string)) {
@@ -412,7 +352,8 @@ func (i *installation) loadPolicy(t *testing.T, document string, replicas ...*in
 		for _, r := range replicas {
 			replaceFile(t, r.policyFile, document)
 			err := cluster.WaitEffective(ctx, func(context.Context) (bool, error) {
-				return strings.Contains(r.debug(ctx, t), hash), nil
+				_, body := get(t, r.HealthURL+"/debug/policy")
+				return strings.Contains(body, hash), nil
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -448,13 +389,4 @@ func (r *installedReplica) serial(ctx context.Context, t *testing.T) string {
 	}
 	defer connection.Close()
 	return connection.(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber.String()
-}
-
-func (r *installedReplica) debug(ctx context.Context, t *testing.T) string {
-	t.Helper()
-	body, err := httpGet(ctx, r.HealthURL+"/debug/policy")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return body
 }

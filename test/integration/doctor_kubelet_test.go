@@ -19,16 +19,20 @@ import (
 // forwardingKubelet is as much of a kubelet as port forwarding through the API server needs: it connects a pod's ports
 // to addresses on this machine, where the pod's processes listen.
 type forwardingKubelet struct {
+	// port is that of 127.0.0.1.
+	port int32
 	// addresses by "pod:port".
 	addresses sync.Map
 }
 
-// start serves until the end of the test and returns the port of 127.0.0.1.
-func (k *forwardingKubelet) start(t *testing.T) int32 {
+// startKubelet serves until the end of the test.
+func startKubelet(t *testing.T) *forwardingKubelet {
 	t.Helper()
+	k := &forwardingKubelet{}
 	server := httptest.NewTLSServer(k)
 	t.Cleanup(server.Close)
-	return int32(server.Listener.Addr().(*net.TCPAddr).Port)
+	k.port = int32(server.Listener.Addr().(*net.TCPAddr).Port)
+	return k
 }
 
 // ServeHTTP answers /portForward/NAMESPACE/POD.

@@ -300,8 +300,9 @@ spec:
 // namespaceLabels makes a function a source of namespace labels.
 type namespaceLabels func(ctx context.Context, namespace string) (map[string]string, bool)
 
-func (f namespaceLabels) Labels(ctx context.Context, namespace string) (map[string]string, bool) {
-	return f(ctx, namespace)
+func (f namespaceLabels) Get(ctx context.Context, namespace string) (policy.Namespace, bool) {
+	labels, ok := f(ctx, namespace)
+	return policy.Namespace{Labels: labels}, ok
 }
 
 // noLabels says of every namespace that it has none.
@@ -364,10 +365,10 @@ func TestPodsAreCreatedWhateverGoesWrong(t *testing.T) {
 			warning: "could not be read, so the pod is left as it is",
 		},
 		"the server drains": {
-			handler: handler(compiled, func(o *admission.Options) { o.Draining = func() bool { return true } }),
+			handler: draining(handler(compiled, nil)),
 			want:    createdPatched,
 		},
-		"no policy is loaded": {
+		"no policy is in force": {
 			handler: handler(nil, nil), want: createdUnpatched, fails: true,
 		},
 		"the policy is loaded a moment later": {
@@ -388,7 +389,7 @@ func TestPodsAreCreatedWhateverGoesWrong(t *testing.T) {
 		webhook.handlers[objectName(sentence)] = f.handler
 	}
 	config := bareConfiguration(s.name, serve(t, webhook))
-	config.Webhooks[0].TimeoutSeconds = new(int32(3)) // how long it is tried while no policy is loaded
+	config.Webhooks[0].TimeoutSeconds = new(int32(3)) // how long it is tried while no policy is in force
 	s.registerAndWait(config, namespace, isPatched)
 
 	for sentence, f := range faults {
@@ -426,5 +427,13 @@ func damaging(handler http.Handler) http.Handler {
 		body = bytes.Replace(body, []byte(`"containers":[{`), []byte(`"containers":[7,{`), 1)
 		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
 		handler.ServeHTTP(w, req)
+	})
+}
+
+// draining answers as internal/reviewserver does once it is ending.
+func draining(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		w.Header().Set("Connection", "close")
+		next.ServeHTTP(w, req)
 	})
 }

@@ -83,12 +83,14 @@ type filterTest struct {
 	policies []*policy.Compiled
 }
 
-func newFilterTest(t *testing.T, optOut policy.NamespaceOptOut) *filterTest {
+// newFilterTest takes what is excluded besides the default's names.
+func newFilterTest(t *testing.T, optOut policy.NamespaceOptOut, excluded ...string) *filterTest {
 	t.Helper()
 	f := &filterTest{scope: newScope(t), optOut: optOut}
 	for _, spec := range filterPolicies {
 		document := parse(t, fmt.Sprintf(policyWithSpec, spec))
 		document.Spec.NamespaceOptOut = optOut
+		document.Spec.ExcludedNamespaces = append(document.Spec.ExcludedNamespaces, excluded...)
 		compiled, err := policy.Compile(document, ownNamespace)
 		if err != nil {
 			t.Fatal(err)
@@ -197,15 +199,29 @@ func asksFor(labels map[string]string) bool {
 // at the real API server. It also pins that the filter keeps out what it is meant to keep out.
 func TestTheFilterKeepsNothingFromUsThatWeWouldChange(t *testing.T) {
 	t.Parallel()
-	for _, optOut := range []policy.NamespaceOptOut{policy.NamespaceOptOutOverridable, policy.NamespaceOptOutFinal} {
-		t.Run(string(optOut), func(t *testing.T) {
+	for name, test := range map[string]struct {
+		optOut   policy.NamespaceOptOut
+		excluded []string
+	}{
+		"Overridable": {optOut: policy.NamespaceOptOutOverridable},
+		"Final":       {optOut: policy.NamespaceOptOutFinal},
+		// A condition in every entry besides those that are there; "filters-" must not reach "filter-".
+		"Overridable, prefixes": {policy.NamespaceOptOutOverridable, []string{"filters-*", "excluded-*"}},
+		"Final, prefixes":       {policy.NamespaceOptOutFinal, []string{"excluded-*"}},
+	} {
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFilterTest(t, optOut)
+			optOut := test.optOut
+			f := newFilterTest(t, optOut, test.excluded...)
 			sets := podLabelSets()
 			var mu sync.Mutex
 			tried, called, needed := 0, 0, 0
 
 			var group errgroup.Group
+			if len(test.excluded) > 0 {
+				group.Go(func() error { return f.checkExcluded("excluded", sets) })
+				group.Go(func() error { return f.checkExcluded("excluded-and-closed", sets) })
+			}
 			for inject, namespace := range f.namespaces("-", "enabled", "disabled", "Disabled") {
 				closed := slices.Contains(offSpellings, inject)
 				group.Go(func() error {
@@ -244,6 +260,29 @@ func TestTheFilterKeepsNothingFromUsThatWeWouldChange(t *testing.T) {
 			t.Logf("%d pods: called for %d, of which %d could be changed", tried, called, needed)
 		})
 	}
+}
+
+// checkExcluded tries all pods in a namespace that a prefix excludes: none reaches us, and none would be changed.
+func (f *filterTest) checkExcluded(prefix string, sets []map[string]string) error {
+	var labels map[string]string
+	if prefix != "excluded" {
+		labels = map[string]string{policy.LabelInject: "disabled"}
+	}
+	namespace := f.namespace(prefix, labels)
+	for i, labels := range sets {
+		pod := plainPod(fmt.Sprintf("pod-%d", i))
+		pod.Labels = labels
+		if _, err := shared.Client.CoreV1().Pods(namespace).Create(f.t.Context(), pod, dryRun); err != nil {
+			return err
+		}
+		if f.recorder.calledFor("CREATE", namespace, pod.Name) {
+			f.t.Errorf("namespace %s, pod labels %v: the filter passes a pod of an excluded namespace", namespace, labels)
+		}
+		if f.changes(policy.Request{Operation: policy.OperationCreatePod, Namespace: namespace, Pod: policyPod(f.t, pod)}, "-") {
+			f.t.Errorf("namespace %s, pod labels %v: we would change a pod of an excluded namespace", namespace, labels)
+		}
+	}
+	return nil
 }
 
 // policyPod is what we read of a pod.

@@ -5,13 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -26,6 +23,7 @@ import (
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
 
 // secondName is a name of the API server's under which it serves a certificate of its own, which a test can replace.
@@ -58,86 +56,10 @@ func (i *secondIdentity) flag() string {
 	return fmt.Sprintf("%s,%s:%s", filepath.Join(i.dir, "tls.crt"), filepath.Join(i.dir, "tls.key"), secondName)
 }
 
-// closableWay is a way to the API server that can be closed.
-type closableWay struct {
-	t       *testing.T
-	address string
-	target  string
-
-	mu       sync.Mutex
-	listener net.Listener
-	open     map[net.Conn]bool
-}
-
-// newClosableWay opens a way to the API server until the end of the test.
-func newClosableWay(t *testing.T) *closableWay {
+// wayToAPIServer is one that the test can cut.
+func wayToAPIServer(t *testing.T) *clustertest.Way {
 	t.Helper()
-	host, port, err := shared.Endpoint()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &closableWay{t: t, address: "127.0.0.1:0", target: net.JoinHostPort(host, fmt.Sprint(port)), open: map[net.Conn]bool{}}
-	p.start()
-	t.Cleanup(p.stop)
-	return p
-}
-
-// port is what clients connect to, the same after a stop.
-func (p *closableWay) port() string {
-	_, port, _ := net.SplitHostPort(p.address)
-	return port
-}
-
-func (p *closableWay) start() {
-	p.t.Helper()
-	listener, err := net.Listen("tcp", p.address)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.listener, p.address = listener, listener.Addr().String()
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go p.forward(client)
-		}
-	}()
-}
-
-func (p *closableWay) forward(client net.Conn) {
-	server, err := net.Dial("tcp", p.target)
-	if err != nil {
-		client.Close()
-		return
-	}
-	p.mu.Lock()
-	p.open[client], p.open[server] = true, true
-	p.mu.Unlock()
-	var both sync.WaitGroup
-	for _, way := range [][2]net.Conn{{client, server}, {server, client}} {
-		both.Go(func() {
-			_, _ = io.Copy(way[0], way[1])
-			way[0].Close()
-		})
-	}
-	both.Wait()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	delete(p.open, client)
-	delete(p.open, server)
-}
-
-func (p *closableWay) stop() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.listener.Close()
-	for connection := range p.open {
-		connection.Close()
-	}
+	return clustertest.NewWay(t, clustertest.HostOf(shared.Config))
 }
 
 // asWebhook writes a kubeconfig for a service account that has the permissions of a webhook: to read namespaces, and
@@ -210,18 +132,9 @@ type debugPolicy struct {
 
 func (p *process) debug(t *testing.T) debugPolicy {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.HealthURL+"/debug/policy", http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
 	var document debugPolicy
-	if err := json.NewDecoder(response.Body).Decode(&document); err != nil {
-		t.Fatal(err)
+	if _, body := get(t, p.HealthURL+"/debug/policy"); json.Unmarshal([]byte(body), &document) != nil {
+		t.Fatal(body)
 	}
 	return document
 }
@@ -260,7 +173,7 @@ func TestAHostThatDoesNotAnswerAsItselfIsNotInjected(t *testing.T) {
 	t.Parallel()
 	s := newScope(t)
 	namespace := s.namespace("host", nil)
-	way := newClosableWay(t)
+	way := wayToAPIServer(t)
 	document := fmt.Sprintf(`
 apiVersion: shorthop.dev/v1alpha1
 kind: InjectionPolicy
@@ -268,7 +181,7 @@ metadata: {name: gate}
 spec:
   serviceHost: {host: %s, port: %s, probe: {interval: 1s, failureThreshold: 2}}
   dns: {ndots: 2}
-`, secondName, way.port())
+`, secondName, way.Port())
 	file := filepath.Join(t.TempDir(), "policy.yaml")
 	replaceFile(t, file, document)
 	kubeconfig := s.asWebhook(readsServices)
@@ -290,7 +203,7 @@ spec:
 			DNSPolicy: corev1.DNSClusterFirst, Options: []string{"ndots:2"}, Rule: "default",
 		}
 		if open {
-			want.Env = []string{fmt.Sprintf("main: KUBERNETES_SERVICE_HOST=%s KUBERNETES_SERVICE_PORT=%s", secondName, way.port())}
+			want.Env = []string{fmt.Sprintf("main: KUBERNETES_SERVICE_HOST=%s KUBERNETES_SERVICE_PORT=%[2]s KUBERNETES_SERVICE_PORT_HTTPS=%[2]s", secondName, way.Port())}
 		}
 		pod := s.create(namespace, plainPod(objectName(phase)))
 		if diff := cmp.Diff(want, injectionOf(pod)); diff != "" {
@@ -313,11 +226,11 @@ spec:
 	}
 	check("the name is back", true, "", injects)
 
-	way.stop()
+	way.Cut()
 	check("stopped", false, "connection refused", closed)
 	late := s.startWebhook(file, "--kubeconfig", kubeconfig) // returns once it is ready
 	late.waitGate(t, gates.KindServiceHost, false, "connection refused")
-	way.start()
+	way.Open()
 	check("started again", true, "", injects)
 	late.waitGate(t, gates.KindServiceHost, true, "")
 
@@ -337,7 +250,7 @@ func TestANewHostIsProbedBeforeItIsInForce(t *testing.T) {
 	t.Parallel()
 	s := newScope(t)
 	namespace := s.namespace("new-host", nil)
-	way := newClosableWay(t)
+	way := wayToAPIServer(t)
 	document := policyWithNdots(t, 2)
 	file := filepath.Join(t.TempDir(), "policy.yaml")
 	replaceFile(t, file, document)
@@ -348,15 +261,15 @@ func TestANewHostIsProbedBeforeItIsInForce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	old, next := fmt.Sprintf("port: %d", port), "port: "+way.port()
+	old, next := fmt.Sprintf("port: %d", port), "port: "+way.Port()
 	replaceFile(t, file, strings.Replace(document, old, next, 1))
 	s.wait(namespace, func(pod *corev1.Pod) bool {
 		if !isPatched(pod) {
 			t.Error("a pod has no service host")
 		}
-		return slices.Contains(pod.Spec.Containers[0].Env, corev1.EnvVar{Name: policy.EnvServicePort, Value: way.port()})
+		return slices.Contains(pod.Spec.Containers[0].Env, corev1.EnvVar{Name: policy.EnvServicePort, Value: way.Port()})
 	})
-	want := []string{net.JoinHostPort(host, way.port())}
+	want := []string{net.JoinHostPort(host, way.Port())}
 	var got []string
 	for _, gate := range webhook.debug(t).Gates {
 		got = append(got, gate.Target)
@@ -416,13 +329,13 @@ spec:
 		}
 		webhook.waitGate(t, gates.KindNodeLocal, phase.open, phase.why)
 		want, wantReason := injection{
-			Env: []string{"main:"}, DNSPolicy: corev1.DNSClusterFirst, Options: []string{"ndots:3"}, Rule: "default",
+			Env: []string{"main:"}, DNSPolicy: corev1.DNSClusterFirst, Options: []string{"ndots:4"}, Rule: "default",
 		}, "inject node_local_unhealthy"
 		if phase.open {
 			want, wantReason = injection{
 				Env: []string{"main:"}, DNSPolicy: corev1.DNSNone, Nameservers: []string{"169.254.20.10", "10.0.0.10"},
 				Searches: []string{namespace + ".svc.cluster.local", "svc.cluster.local", "cluster.local"},
-				Options:  []string{"ndots:3"}, Rule: "default", Pinned: "node-local",
+				Options:  []string{"ndots:4"}, Rule: "default", Pinned: "node-local",
 			}, "inject enabled_by_policy"
 		}
 		pod := s.create(namespace, plainPod(objectName(phase.name)))
@@ -456,7 +369,7 @@ spec:
 		return injectionOf(pod).Rule != ""
 	})
 	webhook.waitGate(t, gates.KindNodeLocal, false, "forbidden")
-	want := injection{Env: []string{"main:"}, DNSPolicy: corev1.DNSClusterFirst, Options: []string{"ndots:3"}, Rule: "default"}
+	want := injection{Env: []string{"main:"}, DNSPolicy: corev1.DNSClusterFirst, Options: []string{"ndots:4"}, Rule: "default"}
 	if diff := cmp.Diff(want, injectionOf(s.create(namespace, plainPod("pod")))); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

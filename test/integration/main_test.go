@@ -7,11 +7,8 @@
 //
 //	samples_test.go    the sample pods through the real program; explain says the same
 //	failures_test.go   what the API server does with answers that are wrong, and what we do when something is
-//	reload_test.go     a new policy, a broken policy, a new certificate
-//	promises_test.go   random pods: nothing breaks, nothing of the user's changes, twice is once
 //	filter_test.go     what the webhook configuration keeps from us is nothing that we would change
-//	optout_test.go     every opt-out and kill switch, through the API server
-//	shutdown_test.go   SIGTERM under load
+//	optout_test.go     every opt-out and kill switch, through the API server, and a new policy that has one
 //	clientca_test.go   only API servers that show a certificate may call
 //	gates_test.go      hosts and caches that do not work are not injected, until they do
 //	discovery_test.go  the cluster DNS is found
@@ -54,7 +51,6 @@ func TestMain(m *testing.M) {
 			return err
 		}
 		after(shared.Stop)
-		after(func() error { killProcesses(); return nil })
 		return copyExamplePolicy(ctx, dir)
 	})
 }

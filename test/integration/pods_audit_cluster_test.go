@@ -23,6 +23,7 @@ import (
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
 
 // seed is a kind of pods that audit should find.
@@ -59,7 +60,6 @@ type auditedCluster struct {
 	document   string
 	namespaces []string
 	kubelet    *forwardingKubelet
-	port       int32
 	ca         *cluster.CA
 	certDir    string
 	policyFile string
@@ -67,20 +67,9 @@ type auditedCluster struct {
 
 func newAuditedCluster(t *testing.T, args map[string][]string) *auditedCluster {
 	t.Helper()
-	c, err := cluster.Start(t.Context(), cluster.Options{APIServerArgs: args})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := c.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
-	a := &auditedCluster{Cluster: c, t: t, kubelet: &forwardingKubelet{}, certDir: t.TempDir(), policyFile: filepath.Join(t.TempDir(), "policy.yaml")}
-	a.port = a.kubelet.start(t)
-	if a.ca, err = cluster.NewCA(); err != nil {
-		t.Fatal(err)
-	}
+	c := clustertest.Start(t, cluster.Options{APIServerArgs: args})
+	a := &auditedCluster{Cluster: c, t: t, kubelet: startKubelet(t), certDir: t.TempDir(), policyFile: filepath.Join(t.TempDir(), "policy.yaml")}
+	a.ca = clustertest.CA(t)
 	if err := a.ca.WriteServingCert(a.certDir, "127.0.0.1"); err != nil {
 		t.Fatal(err)
 	}
@@ -126,44 +115,11 @@ func (a *auditedCluster) start(kubeconfig string, args ...string) *process {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	webhook, err := cluster.StartProcess(a.t.Context(), cluster.WebhookOptions{
+	webhook := clustertest.Webhook(a.t, cluster.WebhookOptions{
 		Binary: program, Policy: a.policyFile, CertDir: a.certDir, Kubeconfig: kubeconfig,
 		Args: append([]string{"--own-namespace", doctorNamespace, "--shutdown-delay", "0s"}, args...),
 	})
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	processes.Store(webhook, nil)
-	a.t.Cleanup(func() {
-		webhook.Kill()
-		processes.Delete(webhook)
-		if a.t.Failed() {
-			a.t.Logf("the webhook's output:\n%s", webhook.Logs())
-		}
-	})
 	return &process{Webhook: webhook, endpoint: endpoint{strings.TrimSuffix(webhook.URL, webhookconfig.Path), a.ca.Bundle()}}
-}
-
-// becomes makes the process one of the cluster's pods, so that it can be asked through the API server.
-func (a *auditedCluster) becomes(p *process, name string) {
-	t, ctx, core := a.t, a.t.Context(), a.Client.CoreV1()
-	a.kubelet.addresses.Store(name+":9443", strings.TrimPrefix(p.url, "https://"))
-	a.kubelet.addresses.Store(name+":8081", strings.TrimPrefix(p.HealthURL, "http://"))
-	node, err := core.Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-of-" + name}}, metav1.CreateOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "127.0.0.1"}}
-	node.Status.DaemonEndpoints.KubeletEndpoint.Port = a.port
-	must[*corev1.Node](t)(core.Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{}))
-	pod := plainPod(name)
-	pod.Labels, pod.Spec.NodeName = map[string]string{"app.kubernetes.io/name": "shorthop"}, node.Name
-	if pod, err = core.Pods(doctorNamespace).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	pod.Status.Phase = corev1.PodRunning
-	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
-	must[*corev1.Pod](t)(core.Pods(doctorNamespace).UpdateStatus(ctx, pod, metav1.UpdateOptions{}))
 }
 
 // waitReviewed waits until pods are reviewed under a policy, or not at all (nil).

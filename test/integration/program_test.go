@@ -1,9 +1,11 @@
 package integration_test
 
 import (
-	"bufio"
-	"crypto/tls"
+	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,12 +15,16 @@ import (
 	"sync"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	// The tests build the programs from source. `go test` must know what they are built from, or it would show the cached
 	// result of an older build.
 	_ "github.com/shorthop/shorthop/internal/app"
 	_ "github.com/shorthop/shorthop/internal/cli"
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
 
 // The programs of this repository, built on first use.
@@ -38,23 +44,10 @@ func build(name string) (path string, err error) {
 	return path, nil
 }
 
-// processes are the webhooks that run, so that none is left behind when the tests are interrupted.
-var processes sync.Map // of *cluster.Webhook to nothing
-
-func killProcesses() {
-	processes.Range(func(process, _ any) bool {
-		process.(*cluster.Webhook).Kill()
-		return true
-	})
-}
-
 // process is the real webhook, running.
 type process struct {
 	*cluster.Webhook
 	endpoint
-	// ca has signed what is in certDir.
-	ca      *cluster.CA
-	certDir string
 }
 
 // startWebhook runs the webhook with access to the API server until the end of the test.
@@ -64,50 +57,27 @@ func (s *scope) startWebhook(policyFile string, args ...string) *process {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	ca, err := cluster.NewCA()
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	ca := clustertest.CA(s.t)
 	certDir := s.t.TempDir()
 	if err := ca.WriteServingCert(certDir, "127.0.0.1"); err != nil {
 		s.t.Fatal(err)
 	}
-	webhook, err := cluster.StartProcess(s.t.Context(), cluster.WebhookOptions{
+	webhook := clustertest.Webhook(s.t, cluster.WebhookOptions{
 		Binary: program, Policy: policyFile, CertDir: certDir, Kubeconfig: shared.Kubeconfig(),
 		Args: append([]string{"--own-namespace", ownNamespace, "--shutdown-delay", "0s"}, args...),
-	})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	processes.Store(webhook, nil)
-	s.t.Cleanup(func() {
-		webhook.Kill()
-		processes.Delete(webhook)
-		if s.t.Failed() {
-			s.t.Logf("the webhook's output:\n%s", webhook.Logs())
-		}
 	})
 	return &process{
 		Webhook:  webhook,
 		endpoint: endpoint{strings.TrimSuffix(webhook.URL, webhookconfig.Path), ca.Bundle()},
-		ca:       ca, certDir: certDir,
 	}
 }
 
 // metric returns the value of a metric without labels, or with the labels as the text format writes them.
 func (p *process) metric(t *testing.T, name string) float64 {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.MetricsURL, http.NoBody)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
-		if text, found := strings.CutPrefix(lines.Text(), name+" "); found {
+	_, body := get(t, p.MetricsURL)
+	for line := range strings.Lines(body) {
+		if text, found := strings.CutPrefix(strings.TrimSpace(line), name+" "); found {
 			value, err := strconv.ParseFloat(text, 64)
 			if err != nil {
 				t.Fatal(err)
@@ -128,26 +98,65 @@ func (p *process) reviews(t *testing.T) float64 {
 // isReady reports whether the readiness probe would succeed.
 func (p *process) isReady(t *testing.T) bool {
 	t.Helper()
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.HealthURL+"/readyz", http.NoBody)
+	status, _ := get(t, p.HealthURL+"/readyz")
+	return status == http.StatusOK
+}
+
+// get reads one of our pages, also when the test is ending. The status is 0 where nobody answers.
+func get(t *testing.T, address string) (status int, body string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodGet, address, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return false
+		return 0, err.Error()
 	}
-	response.Body.Close()
-	return response.StatusCode == http.StatusOK
+	defer response.Body.Close()
+	content, err := io.ReadAll(response.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return response.StatusCode, string(content)
 }
 
-// serial returns the serial number of the certificate that new connections get.
-func (p *process) serial(t *testing.T) string {
+// kubectl runs kubectl-shorthop.
+func kubectl(t *testing.T, args ...string) (stdout, stderr []byte, code int) {
 	t.Helper()
-	dialer := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} // whoever signed it
-	connection, err := dialer.DialContext(t.Context(), "tcp", strings.TrimPrefix(p.url, "https://"))
+	program, err := kubectlProgram()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer connection.Close()
-	return connection.(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber.String()
+	var out, errs bytes.Buffer
+	command := exec.CommandContext(t.Context(), program, args...)
+	command.Stdout, command.Stderr = &out, &errs
+	if err := command.Run(); err != nil {
+		if _, failed := errors.AsType[*exec.ExitError](err); !failed {
+			t.Fatal(err)
+		}
+	}
+	return out.Bytes(), errs.Bytes(), command.ProcessState.ExitCode()
+}
+
+// runAsPod makes a process one of the cluster's pods, on a node of its own, so that it can be asked through the API server.
+func runAsPod(t *testing.T, c *cluster.Cluster, kubelet *forwardingKubelet, webhook *cluster.Webhook, pod *corev1.Pod) {
+	t.Helper()
+	ctx, core := t.Context(), c.Client.CoreV1()
+	kubelet.addresses.Store(pod.Name+":9443", strings.TrimPrefix(strings.TrimSuffix(webhook.URL, webhookconfig.Path), "https://"))
+	kubelet.addresses.Store(pod.Name+":8081", strings.TrimPrefix(webhook.HealthURL, "http://"))
+	node, err := core.Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-of-" + pod.Name}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "127.0.0.1"}}
+	node.Status.DaemonEndpoints.KubeletEndpoint.Port = kubelet.port
+	must[*corev1.Node](t)(core.Nodes().UpdateStatus(ctx, node, metav1.UpdateOptions{}))
+	pod.Labels, pod.Spec.NodeName = map[string]string{"app.kubernetes.io/name": "shorthop"}, node.Name
+	if pod, err = core.Pods(doctorNamespace).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	pod.Status.Phase = corev1.PodRunning
+	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	must[*corev1.Pod](t)(core.Pods(doctorNamespace).UpdateStatus(ctx, pod, metav1.UpdateOptions{}))
 }

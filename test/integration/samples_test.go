@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -115,7 +114,7 @@ func injected(container string, own ...string) string {
 	if err != nil {
 		panic(err) // examplePolicy could not have been written
 	}
-	ours := fmt.Sprintf("KUBERNETES_SERVICE_HOST=%s KUBERNETES_SERVICE_PORT=%d", host, port)
+	ours := fmt.Sprintf("KUBERNETES_SERVICE_HOST=%s KUBERNETES_SERVICE_PORT=%[2]d KUBERNETES_SERVICE_PORT_HTTPS=%[2]d", host, port)
 	return strings.Join(append([]string{container + ":", ours}, own...), " ")
 }
 
@@ -124,7 +123,7 @@ func sampleWants() map[string]injection {
 	return map[string]injection{
 		"plain.yaml": {
 			Env:       []string{injected("web")},
-			DNSPolicy: corev1.DNSClusterFirst, Options: []string{"ndots:3", "timeout:1", "attempts:2"}, Rule: "default",
+			DNSPolicy: corev1.DNSClusterFirst, Options: []string{"ndots:4", "timeout:1", "attempts:2"}, Rule: "default",
 		},
 		"init-and-sidecar.yaml": {
 			Env: []string{
@@ -132,7 +131,7 @@ func sampleWants() map[string]injection {
 				injected("web", "API=https://$(KUBERNETES_SERVICE_HOST)"), // before the entry that refers to it
 				"other-cluster: KUBERNETES_SERVICE_HOST=api.other.example.com",
 			},
-			DNSPolicy: corev1.DNSClusterFirst, Options: []string{"ndots:3", "timeout:1", "attempts:2"}, Rule: "default",
+			DNSPolicy: corev1.DNSClusterFirst, Options: []string{"ndots:4", "timeout:1", "attempts:2"}, Rule: "default",
 		},
 		"own-dns-config.yaml": {
 			Env:       []string{injected("web")},
@@ -155,7 +154,7 @@ func sampleWants() map[string]injection {
 		},
 		"gardener-opt-out.yaml": {
 			Env:       []string{"controller:"},
-			DNSPolicy: corev1.DNSClusterFirst, Options: []string{"ndots:3", "timeout:1", "attempts:2"}, Rule: "default",
+			DNSPolicy: corev1.DNSClusterFirst, Options: []string{"ndots:4", "timeout:1", "attempts:2"}, Rule: "default",
 		},
 		"in-opted-out-namespace.yaml": {
 			Env:       []string{"web:"},
@@ -163,7 +162,7 @@ func sampleWants() map[string]injection {
 		},
 		"overrides-its-namespace.yaml": {
 			Env:       []string{injected("web")},
-			DNSPolicy: corev1.DNSClusterFirst, Options: []string{"ndots:3", "timeout:1", "attempts:2"}, Rule: "default",
+			DNSPolicy: corev1.DNSClusterFirst, Options: []string{"ndots:4", "timeout:1", "attempts:2"}, Rule: "default",
 		},
 	}
 }
@@ -292,20 +291,13 @@ var tokenVolume = regexp.MustCompile(`kube-api-access-[a-z0-9]{5}`)
 // explain runs kubectl-shorthop.
 func (s *scope) explain(file, namespace, output string) []byte {
 	s.t.Helper()
-	program, err := kubectlProgram()
-	if err != nil {
-		s.t.Fatal(err)
-	}
 	args := []string{"explain", "-f", file, "--policy", examplePolicy, "-o", output}
 	for key, value := range sampleNamespaces[namespace] {
 		args = append(args, "--namespace-labels", key+"="+value)
 	}
-	var complaints strings.Builder
-	command := exec.CommandContext(s.t.Context(), program, args...)
-	command.Stderr = &complaints
-	answer, err := command.Output()
-	if err != nil {
-		s.t.Fatalf("%v: %v\n%s", command.Args[1:], err, &complaints)
+	answer, complaints, code := kubectl(s.t, args...)
+	if code != 0 {
+		s.t.Fatalf("%v: exit code %d\n%s", args, code, complaints)
 	}
 	return answer
 }
@@ -548,7 +540,7 @@ func (s *scope) checkLateSidecar() {
 	}
 	want := injection{
 		Env:       []string{injected("mesh-init"), injected("mesh-proxy", "A=b"), injected("main")},
-		DNSPolicy: corev1.DNSClusterFirst, Options: []string{"ndots:3", "timeout:1", "attempts:2"}, Rule: "default",
+		DNSPolicy: corev1.DNSClusterFirst, Options: []string{"ndots:4", "timeout:1", "attempts:2"}, Rule: "default",
 	}
 	if diff := cmp.Diff(want, injectionOf(created)); diff != "" {
 		s.t.Errorf("(-want +got):\n%s", diff)

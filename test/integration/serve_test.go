@@ -2,18 +2,21 @@ package integration_test
 
 import (
 	"crypto/tls"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
 	"net/http/httptest"
-	"path/filepath"
+	"os"
+	"slices"
 	"testing"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
-	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
 
 // endpoint is where the API server can reach a webhook.
@@ -32,15 +35,7 @@ func serve(t *testing.T, handler http.Handler) endpoint {
 // serveAs serves with a certificate for the host, whatever the address is.
 func serveAs(t *testing.T, host string, handler http.Handler) endpoint {
 	t.Helper()
-	dir := t.TempDir()
-	caBundle, err := cluster.ServingCert(dir, host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	pair, caBundle := clustertest.ServingCert(t, host)
 	server := httptest.NewUnstartedServer(handler)
 	server.TLS = &tls.Config{Certificates: []tls.Certificate{pair}}
 	server.Config.ErrorLog = log.New(io.Discard, "", 0) // aborted connections and wrong certificates are what we test
@@ -101,4 +96,40 @@ func bareConfiguration(name string, at endpoint) *admissionv1.MutatingWebhookCon
 	webhook.NamespaceSelector, webhook.ObjectSelector = nil, nil
 	webhook.MatchConditions = nil
 	return config
+}
+
+// policyWithNdots is a policy that shows on a pod which one it is.
+func policyWithNdots(t *testing.T, ndots int) string {
+	t.Helper()
+	host, port, err := shared.Endpoint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf(`
+apiVersion: shorthop.dev/v1alpha1
+kind: InjectionPolicy
+metadata: {name: reload}
+spec:
+  serviceHost: {host: %s, port: %d}
+  dns: {ndots: %d}
+`, host, port, ndots)
+}
+
+// replaceFile replaces a file's content at once, as people's editors and kubelet do.
+func replaceFile(t *testing.T, path, content string) {
+	t.Helper()
+	next := path + ".next"
+	if err := os.WriteFile(next, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(next, path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// hasNdots says of a pod whether it has this ndots.
+func hasNdots(ndots int) func(*corev1.Pod) bool {
+	return func(pod *corev1.Pod) bool {
+		return slices.Contains(injectionOf(pod).Options, fmt.Sprintf("ndots:%d", ndots))
+	}
 }

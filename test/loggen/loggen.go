@@ -226,7 +226,7 @@ func (c *Cluster) Pods() []advisor.Pod {
 			Namespace: w.Namespace, Name: w.Name + "-" + hash + "-x", Labels: map[string]string{"pod-template-hash": hash},
 			OwnerReferences: []policy.OwnerReference{{Kind: "ReplicaSet", Name: w.Name + "-" + hash, Controller: true}},
 		}}}
-		p.Spec.Containers = []advisor.Container{{Image: w.Image}}
+		p.Spec.Containers = []advisor.Container{{ContainerImage: policy.ContainerImage{Image: w.Image}}}
 		if w.Ndots > 0 {
 			p.Spec.DNSConfig = &policy.DNSConfig{Options: []policy.DNSOption{{Name: "ndots", Value: new(fmt.Sprint(w.Ndots))}}}
 			// As Shorthop would have set it.

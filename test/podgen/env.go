@@ -34,6 +34,14 @@ func (g *gen) env() []corev1.EnvVar {
 	if g.oneIn(10) {
 		insert(g.addressVar(servicePort, pick(g, "443", "6443", "", "https", "$(API_PORT)")))
 	}
+	if g.oneIn(6) {
+		insert(g.addressVar(pick(g, "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"),
+			pick(g, "http://squid.corp.example:3128", "", "http://$(PROXY_HOST):3128", "socks5://10.0.0.9:1080")))
+		if g.flip() {
+			insert(g.addressVar(pick(g, "NO_PROXY", "no_proxy"),
+				pick(g, "*", ".svc,.cluster.local,10.0.0.0/8", "$(KUBERNETES_SERVICE_HOST)", "localhost,.example.com", "")))
+		}
+	}
 	if g.oneIn(4) {
 		insert(corev1.EnvVar{Name: "API_URL", Value: pick(g,
 			"https://$(KUBERNETES_SERVICE_HOST):$(KUBERNETES_SERVICE_PORT)",
@@ -41,6 +49,9 @@ func (g *gen) env() []corev1.EnvVar {
 			"$(KUBERNETES_SERVICE_HOST)$(KUBERNETES_SERVICE_HOST)",
 			"$(KUBERNETES_SERVICE_HOST",
 		)})
+	}
+	if g.oneIn(12) {
+		insert(g.addressVar(pick(g, "RES_OPTIONS", "RES_OPTIONS", "LOCALDOMAIN"), pick(g, "ndots:2", "ndots:1 no-aaaa", "")))
 	}
 	if len(vars) > 0 && g.oneIn(8) {
 		insert(pick(g, vars...))

@@ -1,5 +1,6 @@
-// Package policytypes reads pkg/policy/types.go, of which the chart's schema
-// and the page about the policy are generated.
+// Package policytypes reads the types of the policy's document (types.go and
+// types_*.go in pkg/policy), of which the chart's schema and the page about the
+// policy are generated.
 package policytypes
 
 import (
@@ -7,6 +8,7 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"path/filepath"
 	"reflect"
 	"strconv"
 	"strings"
@@ -42,19 +44,33 @@ type Value struct {
 	Doc  string
 }
 
-// Parse reads the file.
+// Parse reads types.go and the files beside it that continue it.
 func Parse(file string) (*Types, error) {
-	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
+	more, err := filepath.Glob(strings.TrimSuffix(file, ".go") + "_*.go")
 	if err != nil {
 		return nil, fmt.Errorf("parse the policy's types: %w", err)
 	}
 	types := &Types{Structs: map[string]Struct{}, Enums: map[string][]Value{}}
+	for _, file := range append([]string{file}, more...) {
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
+		if err == nil {
+			err = types.addFile(parsed)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("parse the policy's types: %w", err)
+		}
+	}
+	return types, nil
+}
+
+func (types *Types) addFile(parsed *ast.File) error {
 	for _, declaration := range parsed.Decls {
 		general, ok := declaration.(*ast.GenDecl)
 		if !ok {
 			continue
 		}
 		for _, spec := range general.Specs {
+			var err error
 			switch spec := spec.(type) {
 			case *ast.TypeSpec:
 				err = types.addType(spec, oneLine(general.Doc))
@@ -66,11 +82,11 @@ func Parse(file string) (*Types, error) {
 				err = types.addValue(spec, oneLine(doc))
 			}
 			if err != nil {
-				return nil, fmt.Errorf("parse the policy's types: %w", err)
+				return err
 			}
 		}
 	}
-	return types, nil
+	return nil
 }
 
 func (types *Types) addType(spec *ast.TypeSpec, doc string) error {

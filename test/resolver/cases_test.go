@@ -18,13 +18,20 @@ type testCase struct {
 	Resolver resolver.Resolver
 	Conf     resolver.ResolvConf
 	Hostname string
-	Name     string
-	Zone     randomZone
+	// ResOptions and LocalDomain are RES_OPTIONS and LOCALDOMAIN; empty: not set.
+	ResOptions, LocalDomain string
+	Name                    string
+	Zone                    randomZone
 }
 
 // randomZone gives every question an outcome of its own.
 type randomZone struct {
-	Seed uint64
+	// Exist, if there are any, are the only names that have answers, and nothing
+	// is random.
+	Exist []string `json:",omitempty"`
+	// Cluster, if not nil, is a cluster's DNS instead, and nothing is random either.
+	Cluster *clusterZone `json:",omitempty"`
+	Seed    uint64
 	// Weights are how often the outcomes occur, by their number.
 	Weights [5]int
 	// PerServer zones differ from server to server.
@@ -34,6 +41,15 @@ type randomZone struct {
 }
 
 func (z randomZone) outcome(server int, name string, t resolver.RRType) resolver.Outcome {
+	if z.Cluster != nil {
+		return z.Cluster.outcome(name)
+	}
+	if len(z.Exist) > 0 {
+		if slices.Contains(z.Exist, name) {
+			return resolver.Answer
+		}
+		return resolver.NXDomain
+	}
 	if !z.PerServer {
 		server = 0
 	}
@@ -83,14 +99,21 @@ func (c testCase) serverAddresses() map[netip.Addr]int {
 	return addresses
 }
 
-func (c testCase) has(option string) bool { return slices.Contains(c.Conf.Options, option) }
+// has is of resolv.conf and, where it is read, RES_OPTIONS.
+func (c testCase) has(option string) bool {
+	return slices.Contains(c.Conf.Options, option) ||
+		(c.Resolver == resolver.Glibc || c.Resolver == resolver.CAres) && slices.Contains(strings.Fields(c.ResOptions), option)
+}
 
 func (c testCase) client(rotation int) resolver.Client {
-	return resolver.Client{Resolver: c.Resolver, ResolvConf: c.Conf, Hostname: c.Hostname, Rotation: rotation}
+	return resolver.Client{
+		Resolver: c.Resolver, ResolvConf: c.Conf, Hostname: c.Hostname, Rotation: rotation, ResOptions: c.ResOptions, LocalDomain: c.LocalDomain,
+	}
 }
 
 func (c testCase) String() string {
-	return fmt.Sprintf("%s looks up %q, hostname %q, zone %+v, resolv.conf:\n%s", c.Resolver, c.Name, c.Hostname, c.Zone, c.Conf)
+	return fmt.Sprintf("%s looks up %q, hostname %q, RES_OPTIONS %q, LOCALDOMAIN %q, zone %+v, resolv.conf:\n%s",
+		c.Resolver, c.Name, c.Hostname, c.ResOptions, c.LocalDomain, c.Zone, c.Conf)
 }
 
 // generator draws cases.
@@ -137,6 +160,12 @@ func (g generator) draw(r resolver.Resolver) testCase {
 	c.Conf.Searches = g.searches()
 	slow = slow || r == resolver.MuslBefore124 && slices.Contains(c.Conf.Searches, ".")
 	c.Conf.Options = g.options(r, slow)
+	if g.percent(options.variable) {
+		c.ResOptions = g.variable()
+		if g.percent(20) {
+			c.LocalDomain = pick(g, "local.test", "a.test b.test", "cluster.test")
+		}
+	}
 	if r == resolver.Glibc && c.has("use-vc") && g.percent(50) { // no wait over TCP
 		c.Zone.Weights[resolver.Timeout] = pick(g, 5, 20)
 	}
@@ -234,6 +263,12 @@ func (g generator) options(r resolver.Resolver, slow bool) []string {
 	maybe(5, "unknown", "x-ndots:3", "timeoutx:1")
 	g.Shuffle(len(options), func(i, j int) { options[i], options[j] = options[j], options[i] })
 	return options
+}
+
+// variable draws RES_OPTIONS: what is injected, and what images have.
+func (g generator) variable() string {
+	return pick(g, "ndots:2", "ndots:2", "ndots:2", "ndots:3", "ndots:0", "ndots:1", "ndots:4", "ndots:15", "ndots:99", "ndots:x", "ndots:2 single-request",
+		"no-aaaa", " ndots:2\tedns0", "use-vc ndots:3", "ndots:4 ndots:2", "unknown ndots:2", "ndots")
 }
 
 func (g generator) name() string {

@@ -42,6 +42,8 @@ type scenario struct {
 	// closeTCP ends a connection instead of a timeout: for clients that have
 	// none over TCP.
 	closeTCP bool
+	// refuse says REFUSED where the zone says SERVFAIL.
+	refuse bool
 }
 
 // question is a query as it arrived.
@@ -247,6 +249,9 @@ func (s *dnsServer) handle(address netip.Addr, packet []byte) (answer []byte, ok
 		message.RCode = dnsmessage.RCodeNameError
 	case resolver.ServFail:
 		message.RCode = dnsmessage.RCodeServerFailure
+		if s.scenario.refuse {
+			message.RCode = dnsmessage.RCodeRefused
+		}
 	case resolver.NoData:
 	case resolver.Answer:
 		resource := dnsmessage.Resource{Header: dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 1}}

@@ -33,10 +33,16 @@ type settings struct {
 	resolvers string
 	muslCC    string
 	cares     string
+	variable  int
+	// clients and writeResults are for TestRealClientsKeepTheirAnswers.
+	clients, writeResults bool
 }
 
 func (s *settings) register() {
 	flag.IntVar(&s.cases, "cases", 200, "random cases for each resolver")
+	flag.IntVar(&s.variable, "variable", 40, "percent of the cases in which RES_OPTIONS is set")
+	flag.BoolVar(&s.clients, "clients", false, "look up with the clients of many languages as well, which must be installed")
+	flag.BoolVar(&s.writeResults, "write-results", false, "write docs/results/clients.md")
 	flag.IntVar(&s.one, "case", -1, "run only the case with this number, and print it")
 	flag.Uint64Var(&s.seed, "seed", 0, "seed of the cases (0: a random one, which is printed)")
 	flag.IntVar(&s.workers, "workers", 8*runtime.NumCPU(), "lookups at the same time, most of which wait")

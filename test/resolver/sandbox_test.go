@@ -36,10 +36,12 @@ type observation struct {
 	Problem   string   // of the sandbox, not of the resolver
 }
 
-// request is one case for a sandbox, and the program that looks up.
+// request is one case for a sandbox, and the program that looks up: it gets the name
+// as its last argument.
 type request struct {
 	Case  testCase
 	Probe string
+	Args  []string // before the name
 }
 
 // sandbox is a process in namespaces of its own, in which all nameservers are
@@ -178,11 +180,18 @@ func lookUp(server *dnsServer, r request) (observation, error) {
 		servers:  c.serverAddresses(),
 		address:  c.Zone.address,
 		closeTCP: c.Resolver == resolver.Glibc,
+		refuse:   c.Zone.Cluster != nil && c.Zone.Cluster.Upstream == upstreamRefuses,
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), hangs)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, r.Probe, c.Name)
-	cmd.Env = []string{"GODEBUG=netdns=go", "LD_LIBRARY_PATH=" + os.Getenv("LD_LIBRARY_PATH")}
+	cmd := exec.CommandContext(ctx, r.Probe, append(slices.Clone(r.Args), c.Name)...)
+	cmd.Env = []string{"LD_LIBRARY_PATH=" + os.Getenv("LD_LIBRARY_PATH")}
+	if c.ResOptions != "" {
+		cmd.Env = append(cmd.Env, "RES_OPTIONS="+c.ResOptions)
+	}
+	if c.LocalDomain != "" {
+		cmd.Env = append(cmd.Env, "LOCALDOMAIN="+c.LocalDomain)
+	}
 	output, err := cmd.Output()
 	if ctx.Err() != nil {
 		return observation{}, fmt.Errorf("%s hangs", r.Probe)

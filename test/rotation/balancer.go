@@ -2,6 +2,7 @@ package rotation
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -15,14 +16,14 @@ import (
 	"github.com/shorthop/shorthop/test/cluster"
 )
 
-// pollInterval is how often a server is asked whether it is ready.
-const pollInterval = 200 * time.Millisecond
+// PollInterval is how often a server is asked whether it is ready.
+const PollInterval = 200 * time.Millisecond
 
 // Balancer does for webhook processes what a Service does: a new connection
 // goes to a ready server, in turn; one that is open stays where it is. It does
 // not look into connections.
 type Balancer struct {
-	// Port on the loopback interface.
+	// Port on the address where it listens.
 	Port int
 
 	listener net.Listener
@@ -31,6 +32,7 @@ type Balancer struct {
 
 	mu       sync.Mutex
 	lag      time.Duration
+	finished time.Duration
 	servers  []*server
 	turn     int
 	accepted int
@@ -52,9 +54,12 @@ type link struct {
 	ended          chan struct{}
 }
 
-// NewBalancer listens; Close ends it.
-func NewBalancer(ctx context.Context) (*Balancer, error) {
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+// NewBalancer listens on the loopback interface; Close ends it.
+func NewBalancer(ctx context.Context) (*Balancer, error) { return NewBalancerOn(ctx, "127.0.0.1") }
+
+// NewBalancerOn listens on an address of this machine.
+func NewBalancerOn(ctx context.Context, host string) (*Balancer, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", net.JoinHostPort(host, "0"))
 	if err != nil {
 		return nil, fmt.Errorf("starting the balancer: %w", err)
 	}
@@ -98,6 +103,15 @@ func (b *Balancer) SetLag(lag time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.lag = lag
+}
+
+// HoldFinished makes it keep back, for that long, what a client sends behind its
+// hello: the rest of the handshake, and its first request. An API server that is
+// short of CPU, or far away, does the same. Defaults to 0.
+func (b *Balancer) HoldFinished(hold time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.finished = hold
 }
 
 // Accepted is the number of connections so far.
@@ -160,6 +174,7 @@ func (b *Balancer) serve(ctx context.Context, client net.Conn) {
 	b.mu.Lock()
 	b.accepted++
 	b.open[l] = struct{}{}
+	hold := b.finished
 	b.mu.Unlock()
 	defer func() {
 		b.mu.Lock()
@@ -174,9 +189,26 @@ func (b *Balancer) serve(ctx context.Context, client net.Conn) {
 		_, _ = io.Copy(client, upstream) // ends with either of them
 		_ = client.(*net.TCPConn).CloseWrite()
 	}()
+	if hold > 0 && copyRecord(upstream, client) == nil {
+		time.Sleep(hold)
+	}
 	_, _ = io.Copy(upstream, client)
 	hangUp(upstream)
 	<-answered
+}
+
+// copyRecord copies one record of TLS, whose header ends with its length in two
+// bytes: the first of a client is its hello.
+func copyRecord(to io.Writer, from io.Reader) error {
+	var header [5]byte
+	if _, err := io.ReadFull(from, header[:]); err != nil {
+		return err
+	}
+	if _, err := to.Write(header[:]); err != nil {
+		return err
+	}
+	_, err := io.CopyN(to, from, int64(binary.BigEndian.Uint16(header[3:])))
+	return err
 }
 
 // hangUp closes a connection that may be closed already.
@@ -203,7 +235,7 @@ func (b *Balancer) dial(ctx context.Context) (net.Conn, error) {
 
 // poll does what kubelet's readiness probe does.
 func (b *Balancer) poll(ctx context.Context) {
-	tick := time.NewTicker(pollInterval)
+	tick := time.NewTicker(PollInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -215,7 +247,7 @@ func (b *Balancer) poll(ctx context.Context) {
 		servers := slices.Clone(b.servers)
 		b.mu.Unlock()
 		for _, s := range servers {
-			ready := isReady(ctx, s.webhook)
+			ready := IsReady(ctx, s.webhook)
 			b.mu.Lock()
 			b.heard(s, ready, time.Now())
 			b.mu.Unlock()
@@ -237,7 +269,8 @@ func (b *Balancer) heard(s *server, ready bool, now time.Time) {
 	}
 }
 
-func isReady(ctx context.Context, webhook *cluster.Webhook) bool {
+// IsReady asks a server whether it is ready.
+func IsReady(ctx context.Context, webhook *cluster.Webhook) bool {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, webhook.HealthURL+"/readyz", http.NoBody)

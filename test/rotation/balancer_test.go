@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 	"github.com/shorthop/shorthop/test/rotation"
 )
 
@@ -47,7 +48,7 @@ func TestBalancerLeavesOutServersThatAreNotReady(t *testing.T) {
 			}
 			unready.Store(1)
 			// The third probe comes after what the first has said has been acted on.
-			eventually(t, "the server says that it is not ready", func() bool { return probes.Load() >= 3 })
+			clustertest.Eventually(t, "the server says that it is not ready", func() bool { return probes.Load() >= 3 })
 			if got := answers(t.Context(), balancer.Port); got != test.gets {
 				t.Errorf("an answer: %t, want %t", got, test.gets)
 			}

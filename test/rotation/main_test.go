@@ -3,11 +3,10 @@ package rotation_test
 import (
 	"context"
 	"flag"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 	"github.com/shorthop/shorthop/test/rotation"
 )
 
@@ -17,17 +16,17 @@ var (
 )
 
 // What TestMain sets up for all tests, which run one after the other: each has
-// the machine for its load.
+// the machine for its load. Under -short they run side by side, with less of it.
 var (
 	shared  *cluster.Cluster
 	program string
-	// processes are the webhooks that run, so that none is left behind when the
-	// tests are interrupted.
-	processes sync.Map // of *cluster.Webhook to nothing
 )
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if testing.Short() {
+		*rate = min(*rate, 10)
+	}
 	cluster.Main("rotation tests", m, func(ctx context.Context, dir string, after func(func() error)) (err error) {
 		if program, err = rotation.Build(ctx, dir); err != nil {
 			return err
@@ -36,26 +35,9 @@ func TestMain(m *testing.M) {
 			return err
 		}
 		after(shared.Stop)
-		after(func() error {
-			processes.Range(func(process, _ any) bool {
-				process.(*cluster.Webhook).Kill()
-				return true
-			})
-			return nil
-		})
 		return nil
 	})
 }
 
 // hang guards against tests that never end.
-const hang = 2 * time.Minute
-
-// eventually waits until holds is true.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(hang); !holds(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not after %s: %s", hang, what)
-		}
-	}
-}
+const hang = clustertest.Hang

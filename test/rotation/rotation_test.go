@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 	"github.com/shorthop/shorthop/test/rotation"
 )
 
@@ -81,7 +82,7 @@ func TestSelfManaged(t *testing.T) {
 		before := s.served()
 		s.discardCA()
 		after := s.renewed(before)
-		eventually(t, "the servers have the new CA's certificates", func() bool {
+		clustertest.Eventually(t, "the servers have the new CA's certificates", func() bool {
 			ca := s.ca()
 			after = s.served()
 			return ca != nil && !ca.Equal(old) && !slices.ContainsFunc(after, func(leaf *x509.Certificate) bool { return leaf.CheckSignatureFrom(ca) != nil })
@@ -100,7 +101,7 @@ func TestSelfManaged(t *testing.T) {
 // the same CA, then one of a new CA after the bundle has both.
 func TestProvided(t *testing.T) {
 	s := newSite(t, "provided")
-	ca := s.newCA()
+	ca := clustertest.CA(t)
 	s.register(ca.Bundle())
 	folder := &rotation.Folder{Dir: t.TempDir()}
 	publish := func() {
@@ -118,7 +119,7 @@ func TestProvided(t *testing.T) {
 		publish()
 		before = s.renewed(before)
 
-		next := s.newCA()
+		next := clustertest.CA(t)
 		s.register(slices.Concat(ca.Bundle(), next.Bundle()))
 		time.Sleep(settle) // as who replaces a CA has to
 		ca = next
@@ -128,26 +129,36 @@ func TestProvided(t *testing.T) {
 	})
 }
 
-func (s *site) newCA() *cluster.CA {
-	s.Helper()
-	ca, err := cluster.NewCA()
-	if err != nil {
-		s.Fatal(err)
-	}
-	return ca
-}
-
 // TestRollingRestart ends each of two servers in turn and replaces it, three
-// times.
+// times, and once under -short.
 func TestRollingRestart(t *testing.T) {
 	s := newSite(t, "restart")
+	s.rollingRestart()
+}
+
+// TestRollingRestartWithSlowHandshakes does so while every handshake of the API
+// server takes 200 ms more, and connections come until just before a server ends:
+// some handshakes are in flight when it closes.
+func TestRollingRestartWithSlowHandshakes(t *testing.T) {
+	s := newSite(t, "handshakes")
+	s.balancer.HoldFinished(200 * time.Millisecond)
+	s.balancer.SetLag(shutdownDelay - 2*rotation.PollInterval)
+	s.rollingRestart()
+}
+
+func (s *site) rollingRestart() {
+	s.Helper()
 	s.register(nil)
 	options := s.selfManaged(0)
 	for range 2 {
 		s.start(options)
 	}
+	rounds := 3
+	if testing.Short() {
+		rounds = 1
+	}
 	s.underLoad(func() {
-		for range 3 {
+		for range rounds {
 			for _, webhook := range slices.Clone(s.servers) {
 				s.stop(webhook)
 				s.start(options)

@@ -16,6 +16,7 @@ import (
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 	"github.com/shorthop/shorthop/test/rotation"
 )
 
@@ -27,6 +28,8 @@ spec:
   dns: {ndots: 2}
 `
 	siteLabel = "example.com/site"
+	// shutdownDelay is that of every server.
+	shutdownDelay = 2 * time.Second
 )
 
 // site is an installation of Shorthop in a namespace of its own, behind a
@@ -45,6 +48,9 @@ type site struct {
 // newSite prepares a site without servers.
 func newSite(t *testing.T, name string) *site {
 	t.Helper()
+	if testing.Short() {
+		t.Parallel()
+	}
 	s := &site{T: t, name: name, policy: filepath.Join(t.TempDir(), "policy.yaml"), open: name + "-open", closed: name + "-closed"}
 	if err := os.WriteFile(s.policy, []byte(document), 0o600); err != nil {
 		t.Fatal(err)
@@ -118,19 +124,8 @@ func (s *site) configuration() *admissionv1.MutatingWebhookConfiguration {
 func (s *site) start(options cluster.WebhookOptions) *cluster.Webhook {
 	s.Helper()
 	options.Binary, options.Policy, options.ReadyTimeout = program, s.policy, hang
-	options.Args = append([]string{"--own-namespace", s.name, "--shutdown-delay", "2s"}, options.Args...)
-	webhook, err := cluster.StartProcess(s.Context(), options)
-	if err != nil {
-		s.Fatal(err)
-	}
-	processes.Store(webhook, nil)
-	s.Cleanup(func() {
-		webhook.Kill()
-		processes.Delete(webhook)
-		if s.Failed() {
-			s.Logf("a server's output:\n%s", webhook.Logs())
-		}
-	})
+	options.Args = append([]string{"--own-namespace", s.name, "--shutdown-delay", shutdownDelay.String()}, options.Args...)
+	webhook := clustertest.Webhook(s, options)
 	if err := s.balancer.Add(webhook); err != nil {
 		s.Fatal(err)
 	}
@@ -165,7 +160,7 @@ func (s *site) served() []*x509.Certificate {
 // returns them.
 func (s *site) renewed(before []*x509.Certificate) (now []*x509.Certificate) {
 	s.Helper()
-	eventually(s.T, "every server serves a new certificate", func() bool {
+	clustertest.Eventually(s.T, "every server serves a new certificate", func() bool {
 		now = s.served()
 		return !slices.ContainsFunc(now, func(c *x509.Certificate) bool { return slices.ContainsFunc(before, c.Equal) })
 	})

@@ -19,7 +19,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/shorthop/shorthop/pkg/policy"
-	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
 
 // TestShortRun goes through everything once but for most of the faults, which have their time in `make soak`.
@@ -98,10 +98,7 @@ func TestGeneratorNoticesEveryLoss(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ca, err := cluster.NewCA()
-			if err != nil {
-				t.Fatal(err)
-			}
+			ca := clustertest.CA(t)
 			dir := t.TempDir()
 			if err := ca.WriteServingCert(dir, siteName+"."+siteName+".svc"); err != nil {
 				t.Fatal(err)

@@ -1,11 +1,11 @@
-{{/* The name of the release's objects: a DNS label, so that it fits a Service too. */}}
+{{/* The name of the release's objects: a DNS label, so that it fits a Service too. Names of releases may have dots. */}}
 {{- define "shorthop.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
 {{- else if contains .Chart.Name .Release.Name -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- .Release.Name | replace "." "-" | trunc 50 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 50 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | replace "." "-" | trunc 50 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 
@@ -14,18 +14,69 @@ app.kubernetes.io/name: shorthop
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
+{{/* The labels of every object. commonLabels cannot replace any of the chart's: see shorthop.check. */}}
 {{- define "shorthop.labels" -}}
 {{ include "shorthop.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
+{{/*
+What stands below `metadata:` of every object. A dict: root, name and namespace (left out: the object has none); labels and
+annotations of the operator's for this object, over the common ones; own, annotations of the chart's, over all others.
+*/}}
+{{- define "shorthop.metadata" -}}
+{{- $labels := merge (include "shorthop.labels" .root | fromYaml) (.labels | default dict) -}}
+{{- $annotations := merge dict (.own | default dict) (.annotations | default dict) (.root.Values.commonAnnotations | default dict) -}}
+name: {{ .name }}
+{{- with .namespace }}
+namespace: {{ . }}
+{{- end }}
+labels:
+  {{- toYaml $labels | nindent 2 }}
+{{- with $annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{- define "shorthop.serviceAccount" -}}
+{{- .Values.serviceAccount.name | default (include "shorthop.fullname" .) -}}
+{{- end -}}
+
+{{/* A registry takes the place of the one that the repository names, if it names one. */}}
 {{- define "shorthop.image" -}}
+{{- $registry := dig "imageRegistry" "" (.Values.global | default dict) | default .Values.image.registry -}}
+{{- $repository := .Values.image.repository -}}
+{{- if $registry -}}
+{{- $host := splitList "/" $repository | first -}}
+{{- if and (contains "/" $repository) (or (contains "." $host) (contains ":" $host) (eq $host "localhost")) -}}
+{{- $repository = trimPrefix (printf "%s/" $host) $repository -}}
+{{- end -}}
+{{- $repository = printf "%s/%s" (trimSuffix "/" $registry) $repository -}}
+{{- end -}}
 {{- if .Values.image.digest -}}
-{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{ $repository }}@{{ .Values.image.digest }}
 {{- else -}}
-{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{ $repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+
+{{/* The field imagePullSecrets, empty where there are none. Other charts have names alone, and others {name: ...}. */}}
+{{- define "shorthop.imagePullSecrets" -}}
+{{- $names := list -}}
+{{- range concat (.Values.imagePullSecrets | default list) (.Values.image.pullSecrets | default list) (dig "imagePullSecrets" list (.Values.global | default dict)) -}}
+{{- $names = append $names (kindIs "map" . | ternary (get (kindIs "map" . | ternary . dict) "name") .) -}}
+{{- end -}}
+{{- with uniq $names -}}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ . }}
+{{- end }}
 {{- end -}}
 {{- end -}}
 
@@ -35,20 +86,25 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "shorthop.servingSecret" -}}
 {{- if eq (include "shorthop.certificateMode" .) "provided" -}}
 {{- required "certificates.mode provided needs certificates.provided.secretName" .Values.certificates.provided.secretName -}}
+{{- else if eq (include "shorthop.certificateMode" .) "service-ca" -}}
+{{ include "shorthop.fullname" . }}-service-ca-tls
 {{- else -}}
 {{ include "shorthop.fullname" . }}-tls
 {{- end -}}
 {{- end -}}
 
 {{/*
-cert-manager, self-managed or provided. A release that manages its own certificates keeps doing so when cert-manager is
-installed later: the change would be one more moment in which certificate and caBundle can differ.
+cert-manager, self-managed, service-ca or provided. A release that manages its own certificates keeps doing so when cert-manager
+is installed later: the change would be one more moment in which certificate and caBundle can differ. Every cluster has
+kube-system: who does not see it sees no cluster, and could take a release to another mode without a word.
 */}}
 {{- define "shorthop.certificateMode" -}}
 {{- if ne .Values.certificates.mode "auto" -}}
 {{ .Values.certificates.mode }}
 {{- else if lookup "v1" "Secret" .Release.Namespace (include "shorthop.selfManagedCASecret" .) -}}
 self-managed
+{{- else if not (lookup "v1" "Namespace" "" "kube-system") -}}
+{{- fail "certificates.mode auto looks at the cluster, and here is none to look at (helm template, --dry-run=client, Argo CD and others that render with them): set certificates.mode to cert-manager, self-managed, service-ca or provided" -}}
 {{- else if .Capabilities.APIVersions.Has "cert-manager.io/v1" -}}
 cert-manager
 {{- else -}}
@@ -80,8 +136,8 @@ secret:
 {{- end -}}
 
 {{/*
-The DaemonSets whose status is a health gate, one namespace/name a line: those of Compiled.Caches in pkg/policy; a test
-compares the two.
+The DaemonSets whose status is a health gate, one namespace/name a line, or namespace/* for a selector: those of
+Compiled.Caches in pkg/policy; a test compares the two.
 */}}
 {{- define "shorthop.daemonSets" -}}
 {{- $policy := .Values.policy -}}
@@ -104,6 +160,7 @@ compares the two.
 {{- $local := .nodeLocal | default dict -}}
 {{- if hasKey $local "servers" -}}{{- $servers = $local.servers -}}{{- end -}}
 {{- if hasKey $local "daemonSet" -}}{{- $daemonSet = $local.daemonSet -}}{{- end -}}
+{{- with $local.daemonSetSelector -}}{{- $daemonSet = printf "%s/*" .namespace -}}{{- end -}}
 {{- end -}}
 {{- if and $servers $daemonSet (or $nodeLocal $byAnnotation) -}}
 {{- $found = append $found $daemonSet -}}

@@ -73,23 +73,12 @@ func scaled(n, most int64, length int) int {
 	return max(1, int(float64(n)/float64(most)*float64(length)+0.5))
 }
 
-// short cuts a label to what fits. Characters beyond Latin, Greek and Cyrillic count
-// twice.
+// short cuts a label, which is ASCII, to what fits.
 func short(label string) string {
-	width, cut := 0, 0
-	for at, r := range label {
-		width++
-		if r >= 0x1100 {
-			width++
-		}
-		if width <= labelChars-1 {
-			cut = at + len(string(r))
-		}
-	}
-	if width <= labelChars {
+	if len(label) <= labelChars {
 		return label
 	}
-	return label[:cut] + "…"
+	return label[:labelChars-1] + "…"
 }
 
 // row begins a row with its label.

@@ -2,8 +2,9 @@
 // loads nothing, so it works from a file, in a mail and behind any proxy, and it is
 // readable without JavaScript, in light and dark, and on paper.
 //
-// Names come from query logs, that is from whoever can send a query. html/template
-// escapes them, and the page's Content-Security-Policy lets only the page's own
+// Names come from query logs, that is from whoever can send a query, and from owner
+// references, which nobody checks. Strings of the report are made printable before
+// anything else, html/template escapes them, and the page's Content-Security-Policy lets only the page's own
 // style and script run, by their hashes.
 package htmlreport
 
@@ -18,8 +19,6 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/shorthop/shorthop/pkg/advisor"
 )
@@ -33,6 +32,9 @@ var (
 	script string
 )
 
+// maxFiles is how many logs are shown one by one.
+const maxFiles = 100
+
 // document is what the page is made from.
 type document struct {
 	*advisor.Report
@@ -43,6 +45,11 @@ type document struct {
 	RiskKinds      []riskKind
 	Queries, Waste *chart // nil without anything to show
 	Results        *chart
+	// Better is what would make the advice better. Files are the logs that are shown one by
+	// one, and MoreFiles how many there are besides.
+	Better         []string
+	Files          []advisor.LogSource
+	MoreFiles      int
 	Style          template.CSS
 	Script         template.JS
 	SecurityPolicy string
@@ -61,23 +68,30 @@ type riskKind struct {
 // there was no earlier report to compare with.
 func Write(w io.Writer, r *advisor.Report, comparison []advisor.Comparison) error {
 	parsed, err := template.New("page").Funcs(template.FuncMap{
-		"number":  number,
-		"percent": percent,
-		"ndots":   ndots,
-		"list":    list[string],
-		"lower":   strings.ToLower,
-		"minus":   func(a, b int64) int64 { return a - b },
-		"result":  result,
+		"number":   number,
+		"percent":  percent,
+		"ndots":    ndots,
+		"list":     list[string],
+		"lower":    strings.ToLower,
+		"minus":    func(a, b int64) int64 { return a - b },
+		"result":   result,
+		"resolver": resolverOf,
+		"because":  because,
 	}).Parse(page)
 	if err != nil {
 		return err
 	}
+	r, comparison = shown(r), shown(comparison)
 	d := &document{
 		Report: r, Compared: comparison != nil, Comparison: comparison,
 		RiskKinds: riskKinds(r.Workloads),
 		Queries:   queriesChart(r.Workloads), Waste: wasteChart(r.Waste), Results: resultsChart(r.Source.Results),
 		Style: template.CSS(style), Script: template.JS(script), // files of this package, not to be escaped
 		SecurityPolicy: fmt.Sprintf("default-src 'none'; style-src '%s'; script-src '%s'; img-src data:; base-uri 'none'; form-action 'none'", hash(style), hash(script)),
+	}
+	if len(r.Source.Files) > 1 || len(r.Source.Files) == 1 && r.Source.Files[0].Name != "" {
+		d.Files = r.Source.Files[:min(len(r.Source.Files), maxFiles)]
+		d.MoreFiles = len(r.Source.Files) - len(d.Files)
 	}
 	for i := range r.Workloads {
 		if a := r.Workloads[i].Recommendation; a != nil && a.Apply {
@@ -88,17 +102,8 @@ func Write(w io.Writer, r *advisor.Report, comparison []advisor.Comparison) erro
 	if err := parsed.Execute(&b, d); err != nil {
 		return err
 	}
-	_, err = w.Write(bytes.Map(visible, b.Bytes()))
+	_, err = w.Write(b.Bytes())
 	return err
-}
-
-// visible replaces what HTML does not allow, and what would make a name look like
-// another one: control characters, directions, spaces without width.
-func visible(r rune) rune {
-	if r == '\n' || unicode.IsPrint(r) {
-		return r
-	}
-	return utf8.RuneError
 }
 
 // hash is how a Content-Security-Policy names a style or script.
@@ -171,4 +176,22 @@ func result(w advisor.Workload) string {
 		return "apply"
 	}
 	return "keep"
+}
+
+// resolverOf names a workload's resolver. Where it comes from, and why it is not known,
+// is in the details.
+func resolverOf(w advisor.Workload) string {
+	switch {
+	case len(w.Resolvers) > 0:
+		return list(w.Resolvers)
+	case w.Resolver.Name != "":
+		return w.Resolver.Name
+	}
+	return "–"
+}
+
+// because joins the reasons of a recommendation, but for what the column of resolvers
+// says.
+func because(r advisor.Recommendation) string {
+	return strings.Join(slices.DeleteFunc(slices.Clone(r.Because), func(why string) bool { return why == advisor.ResolverUnknown }), "; ")
 }

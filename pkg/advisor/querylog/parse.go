@@ -2,10 +2,8 @@ package querylog
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
-	"slices"
-	"strings"
+
+	"github.com/shorthop/shorthop/pkg/resolverhint"
 )
 
 // Type is what is told apart of a query's type.
@@ -27,7 +25,8 @@ const Types = 3
 type Result uint8
 
 const (
-	// OK is NOERROR, with records or without.
+	// OK is NOERROR, with records or without. One that has no flags is none: CoreDNS
+	// before 1.11 logs so that no answer came in time.
 	OK Result = iota
 	// NXDomain says that the name does not exist.
 	NXDomain
@@ -50,8 +49,18 @@ type Record struct {
 	// Source is the client's port and the query's ID, equal in a retry. 0 where
 	// the format has not both.
 	Source uint32
+	// Transport tells resolvers apart. It is resolverhint.NotLogged where the format
+	// has not all that is needed for that.
+	Transport resolverhint.Transport
 	// Unix is the line's timestamp in seconds, 0 where it has none.
 	Unix int64
+	// Namespace and Pod name the pod that asked, where the record does. Else there is
+	// a Client.
+	Namespace, Pod []byte
+	// NoData tells that an OK has no address, where that is known.
+	NoData bool
+	// Form is what it stood in.
+	Form Form
 }
 
 // Verdict says what a line is.
@@ -62,8 +71,11 @@ const (
 	Query Verdict = iota
 	// Other is a line of something else: the log is not only of queries.
 	Other
-	// Malformed is a line that began as one of a query.
+	// Malformed is a line that began as one of a query, or has one in a shape that
+	// is not read.
 	Malformed
+	// Request is a question of a source that has answers too, which count.
+	Request
 )
 
 // MaxLine is how long a line may be in bytes. The longest name takes 1,012
@@ -83,91 +95,29 @@ type Parser struct {
 	nodes []node // nil: common and combined
 }
 
-// node is a part of a format: a literal or a field.
-type node struct {
-	literal string
-	field   field
-}
-
-type field uint8
-
-const (
-	noField field = iota // literal
-	ignored
-	remote
-	port
-	id
-	qtype
-	qname
-	rcode
-)
-
-// New makes a parser for a format of the log plugin: text with the placeholders
-// that its documentation lists. {common} and {combined} stand for the formats of
-// these names. The format must have {remote}, {type}, {name} and {rcode}; empty
-// means {common}.
-func New(format string) (*Parser, error) {
-	switch strings.TrimSpace(format) {
-	case "", "{common}", common, "{combined}", combined:
-		return &Parser{}, nil
-	}
-	format = strings.NewReplacer("{common}", common, "{combined}", combined).Replace(format)
-	p := &Parser{}
-	rest := format
-	for rest != "" {
-		start := strings.IndexByte(rest, '{')
-		end := strings.IndexByte(rest[max(start, 0):], '}')
-		if start < 0 || end < 0 {
-			p.nodes = append(p.nodes, node{literal: rest})
-			break
-		}
-		end += start
-		if start > 0 {
-			p.nodes = append(p.nodes, node{literal: rest[:start]})
-		}
-		f := ignored
-		switch rest[start : end+1] {
-		case "{remote}":
-			f = remote
-		case "{port}":
-			f = port
-		case "{>id}":
-			f = id
-		case "{type}":
-			f = qtype
-		case "{name}":
-			f = qname
-		case "{rcode}":
-			f = rcode
-		}
-		if n := len(p.nodes); n > 0 && p.nodes[n-1].field != noField {
-			return nil, fmt.Errorf("log format %q: nothing between two placeholders before %s", format, rest[start:end+1])
-		}
-		p.nodes = append(p.nodes, node{field: f})
-		rest = rest[end+1:]
-	}
-	var errs []error
-	for _, needed := range []struct {
-		field field
-		name  string
-	}{{remote, "{remote}"}, {qtype, "{type}"}, {qname, "{name}"}, {rcode, "{rcode}"}} {
-		if !slices.ContainsFunc(p.nodes, func(n node) bool { return n.field == needed.field }) {
-			errs = append(errs, fmt.Errorf("log format %q: %s is missing", format, needed.name))
-		}
-	}
-	return p, errors.Join(errs...)
-}
-
 // Parse takes a line without its newline apart. The record is complete only for
 // [Query].
 func (p *Parser) Parse(line []byte, r *Record) Verdict {
 	if len(line) > MaxLine {
 		return Malformed
 	}
+	var v Verdict
 	if p.nodes != nil {
-		return p.parseCustom(line, r)
+		v = p.parseCustom(line, r)
+	} else {
+		v = parseCommon(line, r)
 	}
-	return parseCommon(line, r)
+	if v == Other && looksLikeQuery(line) {
+		return Malformed
+	}
+	return v
+}
+
+// looksLikeQuery tells whether a line has what only a query's has, somewhere: it is
+// one in a shape that is not read, and not a message of something else.
+func looksLikeQuery(line []byte) bool {
+	return bytes.Contains(line, []byte(" IN ")) && (bytes.Contains(line, []byte(" udp ")) || bytes.Contains(line, []byte(" tcp "))) ||
+		bytes.Contains(line, []byte("NXDOMAIN")) || bytes.Contains(line, []byte("NOERROR"))
 }
 
 // parseCommon works from the first quote in both directions, so that what stands
@@ -192,8 +142,12 @@ func parseCommon(line []byte, r *Record) Verdict {
 		return Malformed
 	}
 	end := colon - 1
-	start := bytes.LastIndexByte(head[:end], ' ') + 1
+	start := end
+	for start > 0 && head[start-1] != ' ' && head[start-1] != '\t' {
+		start--
+	}
 	r.Client = unbracketed(head[start:end])
+	r.Namespace, r.Pod, r.NoData, r.Form = nil, nil, false, Plain
 	r.Source = portNumber<<16 | number
 	r.Unix = timestamp(head[:start])
 
@@ -209,7 +163,7 @@ func parseCommon(line []byte, r *Record) Verdict {
 		return Malformed
 	}
 	rest = rest[space+1:]
-	if space = bytes.IndexByte(rest, ' '); space < 1 {
+	if space = nameEnd(rest); space < 1 {
 		return Malformed
 	}
 	name := rest[:space]
@@ -217,85 +171,43 @@ func parseCommon(line []byte, r *Record) Verdict {
 	if quote = bytes.IndexByte(rest, '"'); quote < 0 || quote+2 > len(rest) || rest[quote+1] != ' ' {
 		return Malformed
 	}
+	r.Transport = transport(rest[:quote])
 	rest = rest[quote+2:]
+	var answer []byte // RFLAGS RSIZE DURATION
 	if space = bytes.IndexByte(rest, ' '); space >= 0 {
-		rest = rest[:space]
+		rest, answer = rest[:space], rest[space+1:]
 	}
 	if len(rest) == 0 || len(r.Client) == 0 || !r.setName(name) || !r.setResult(rest) {
 		return Malformed
 	}
+	if r.Result == OK && len(answer) > 1 && answer[0] == '-' && answer[1] == ' ' {
+		r.Result = Failed
+	}
 	return Query
 }
 
-func (p *Parser) parseCustom(line []byte, r *Record) Verdict {
-	rest := afterPrefix(line)
-	r.Unix = timestamp(line[:len(line)-len(rest)])
-	var (
-		portNumber, number uint32
-		ports, ids         bool
-	)
-	for i, n := range p.nodes {
-		if n.field == noField {
-			var ok bool
-			if rest, ok = bytes.CutPrefix(rest, []byte(n.literal)); !ok {
-				// What does not begin as the format does is something else.
-				if i == 0 || i == 1 {
-					return Other
-				}
-				return Malformed
-			}
-			continue
+// nameEnd finds the space behind a name. One in the name has a backslash before it.
+func nameEnd(text []byte) int {
+	for from := 0; ; {
+		space := bytes.IndexByte(text[from:], ' ')
+		if space < 0 {
+			return -1
 		}
-		end := len(rest)
-		if i+1 < len(p.nodes) {
-			from := 0
-			if n.field == remote && len(rest) > 0 && rest[0] == '[' { // an IPv6 address has colons
-				from = max(bytes.IndexByte(rest, ']'), 0)
-			}
-			end = bytes.Index(rest[from:], []byte(p.nodes[i+1].literal))
-			if end < 0 {
-				if i == 0 {
-					return Other
-				}
-				return Malformed
-			}
-			end += from
+		space += from
+		if !escaped(text, space) {
+			return space
 		}
-		value := rest[:end]
-		rest = rest[end:]
-		switch n.field {
-		case remote:
-			r.Client = unbracketed(value)
-			if !address(r.Client) {
-				return Other
-			}
-		case port:
-			portNumber, ports = digits(value)
-		case id:
-			number, ids = digits(value)
-		case qtype:
-			if r.Type = typeOf(value); len(value) == 0 {
-				return Malformed
-			}
-		case qname:
-			if !r.setName(value) {
-				return Malformed
-			}
-		case rcode:
-			if i+1 == len(p.nodes) {
-				value, _, _ = bytes.Cut(value, []byte(" "))
-			}
-			if !r.setResult(value) {
-				return Malformed
-			}
-		case noField, ignored:
-		}
+		from = space + 1
 	}
-	r.Source = 0
-	if ports && ids {
-		r.Source = portNumber<<16 | number&0xffff
+}
+
+// escaped tells whether an odd number of backslashes stands before a place.
+func escaped(text []byte, at int) bool {
+	n := 0
+	for at > n && text[at-n-1] == '\\' {
+		n++
 	}
-	return Query
+	return n%2 == 1
 }
 
 // setName refuses what CoreDNS would not write: it escapes what is not printable.
@@ -305,7 +217,7 @@ func (r *Record) setName(name []byte) bool {
 		return false
 	}
 	for i, c := range name {
-		if c <= ' ' || c > '~' {
+		if c < ' ' || c > '~' || c == ' ' && !escaped(name, i) {
 			return false
 		}
 		if 'A' <= c && c <= 'Z' { // only of a log that was made by something else
@@ -379,75 +291,4 @@ func digitsBefore(text []byte, end int) (number uint32, start int, ok bool) {
 func digits(text []byte) (number uint32, ok bool) {
 	number, start, ok := digitsBefore(text, len(text))
 	return number, ok && start == 0 && number < 1<<16
-}
-
-// afterPrefix skips what stands before the query: any of "[pod/name/container]",
-// a timestamp, the container runtime's "stdout F" and "[INFO]".
-func afterPrefix(line []byte) []byte {
-	for {
-		word, rest, found := bytes.Cut(line, []byte(" "))
-		if !found {
-			return line
-		}
-		switch {
-		case len(word) > 1 && word[0] == '[' && word[len(word)-1] == ']' && !address(word[1:len(word)-1]):
-		case len(word) >= 20 && word[4] == '-' && word[10] == 'T':
-		case string(word) == "stdout", string(word) == "stderr", string(word) == "F":
-		default:
-			return line
-		}
-		line = rest
-	}
-}
-
-// timestamp finds an RFC 3339 timestamp among the words of a prefix. A container
-// runtime and kubectl --timestamps write one at the start or behind the pod.
-func timestamp(prefix []byte) int64 {
-	for len(prefix) >= 20 {
-		if prefix[4] == '-' && prefix[10] == 'T' {
-			return seconds(prefix)
-		}
-		space := bytes.IndexByte(prefix, ' ')
-		if space < 0 {
-			return 0
-		}
-		prefix = prefix[space+1:]
-	}
-	return 0
-}
-
-// seconds reads YYYY-MM-DDTHH:MM:SS and the zone behind it; 0 where it is none.
-func seconds(text []byte) int64 {
-	two := func(at int) int64 {
-		tens, ones := text[at]-'0', text[at+1]-'0'
-		if tens > 9 || ones > 9 {
-			return -1 << 32
-		}
-		return int64(tens)*10 + int64(ones)
-	}
-	year, month, day := two(0)*100+two(2), two(5), two(8)
-	hour, minute, second := two(11), two(14), two(17)
-	if year < 1970 || month < 1 || month > 12 || day < 1 || day > 31 || hour < 0 || minute < 0 || second < 0 {
-		return 0
-	}
-	// Days since 1970 (a year that begins in March ends with its leap day).
-	if month <= 2 {
-		year--
-		month += 12
-	}
-	days := 365*year + year/4 - year/100 + year/400 + (153*(month-3)+2)/5 + day - 719469
-	unix := days*86400 + hour*3600 + minute*60 + second
-	end := bytes.IndexByte(text, ' ')
-	if end < 0 {
-		end = len(text)
-	}
-	if zone := end - 6; zone >= 19 && (text[zone] == '+' || text[zone] == '-') && text[zone+3] == ':' {
-		if offset := two(zone+1)*3600 + two(zone+4)*60; offset >= 0 {
-			if text[zone] == '+' {
-				offset = -offset
-			}
-			unix += offset
-		}
-	}
-	return unix
 }

@@ -21,6 +21,8 @@ func text(v querylog.Verdict, r *querylog.Record) string {
 		return "other"
 	case querylog.Malformed:
 		return "malformed"
+	case querylog.Request:
+		return "request"
 	case querylog.Query:
 	}
 	s := fmt.Sprintf("%s asks %s type %d: %d, source %d:%d", r.Client, r.Name, r.Type, r.Result, r.Source>>16, r.Source&0xffff)
@@ -65,8 +67,15 @@ func TestParse(t *testing.T) {
 		"an empty client":                   {"", `[INFO] :53 - 1 "A IN a. udp 17 false 512" NOERROR qr 1 2s`, "malformed"},
 		"nothing but a quote":               {"", `"`, "other"},
 		"a date that is none":               {"", "2026-13-02T03:04:05.123456789Z [INFO] " + plain, query},
+		"a tab before the client":           {"", "2026-01-02T03:04:05Z\t" + plain, query + ", 2026-01-02T03:04:05Z"},
+		"a zone without a colon":            {"", "2026-01-02T03:04:05+0200 node coredns[7]: [INFO] " + plain, query + ", 2026-01-02T01:04:05Z"},
+		"a zone of hours only":              {"", "2026-01-02T03:04:05-02 [INFO] " + plain, query + ", 2026-01-02T05:04:05Z"},
+		"a space in the name":               {"", `[INFO] 10.0.0.1:53 - 1 "A IN my\ printer\\. udp 17 false 512" NXDOMAIN qr 0 2s`, `10.0.0.1 asks my\ printer\\ type 0: 1, source 53:1`},
+		"an answer that never came":         {"", `[INFO] 10.0.0.1:53 - 1 "A IN a. udp 17 false 512" NOERROR - 0 2s`, "10.0.0.1 asks a type 0: 2, source 53:1"},
+		"the same in a format of its own":   {"{remote} {type} {name} {rcode} {>rflags} {rsize}", "10.0.0.1 A a. NOERROR - 0", "10.0.0.1 asks a type 0: 2, source 0:0"},
+		"a query that another format has":   {"{remote} {type} {name} {rcode}", "someone asks for a. and gets NXDOMAIN", "malformed"},
 		"spaces only":                       {"", "      ", "other"},
-		"the level of a log in JSON":        {"", `{"level":"info","msg":"` + strings.ReplaceAll(plain, `"`, `\"`) + `"}`, "other"},
+		"the level of a log in JSON":        {"", `{"level":"info","msg":"` + strings.ReplaceAll(plain, `"`, `\"`) + `"}`, "malformed"},
 		"a timestamp that is cut":           {"", "2026-01-02T03:04 [INFO] " + plain, query},
 		"a name as long as one can be":      {"", `[INFO] 10.0.0.1:53 - 1 "A IN ` + strings.Repeat(`\255`, 252) + `. udp 17 false 512" NOERROR qr 1 2s`, "10.0.0.1 asks " + strings.Repeat(`\255`, 252) + " type 0: 0, source 53:1"},
 		"a name that is longer than any is": {"", `[INFO] 10.0.0.1:53 - 1 "A IN ` + strings.Repeat(`\255`, 254) + `. udp 17 false 512" NOERROR qr 1 2s`, "malformed"},

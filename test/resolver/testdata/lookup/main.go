@@ -1,5 +1,5 @@
-// The command lookup looks up its argument with Go's own resolver, and prints
-// the outcome and the addresses.
+// The command lookup looks up its argument with Go's resolver, or with libc's where
+// Go chooses that, and prints the outcome and the addresses.
 package main
 
 import (
@@ -11,7 +11,7 @@ import (
 )
 
 func main() {
-	addresses, err := (&net.Resolver{PreferGo: true}).LookupIPAddr(context.Background(), os.Args[1])
+	addresses, err := net.DefaultResolver.LookupIPAddr(context.Background(), os.Args[1])
 	var dnsError *net.DNSError
 	switch {
 	case err == nil && len(addresses) > 0:

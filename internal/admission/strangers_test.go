@@ -1,0 +1,203 @@
+package admission_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestIncompleteReviews has reviews that lack what those of every API server have.
+func TestIncompleteReviews(t *testing.T) {
+	t.Parallel()
+	without := func(object string) []byte {
+		var review map[string]any
+		if err := json.Unmarshal(capturedReview(t), &review); err != nil {
+			t.Fatal(err)
+		}
+		request := review["request"].(map[string]any)
+		switch object {
+		case "object", "resource", "operation":
+			delete(request, object)
+		default:
+			request["object"] = json.RawMessage(object)
+		}
+		body, err := json.Marshal(review)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return body
+	}
+	for _, missing := range []string{"object", "null", "{}", `{"metadata":{}}`, `{"spec":{}}`, `{"spec":null}`, "resource", "operation"} {
+		for document, want := range map[string]any{
+			policyNodeLocal: allowed(map[string]string{"error": "object"}, "shorthop: the pod cannot be decoded, so the pod is left as it is"),
+			policyDeny:      denied("object", "shorthop: the pod cannot be decoded; the policy says onError: Deny"),
+		} {
+			recorder := newServer(t, document).post(without(missing))
+			if recorder.Code != http.StatusOK {
+				t.Errorf("%s: status %d: %s", missing, recorder.Code, recorder.Body)
+				continue
+			}
+			if diff := cmp.Diff(want, any(decodeReview(t, recorder.Body.Bytes()).Response)); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", missing, diff)
+			}
+		}
+	}
+}
+
+// TestNamespacesThatAreNone refuses them before their labels are asked for.
+func TestNamespacesThatAreNone(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, policyNodeLocal, withNamespaces(func(_ context.Context, namespace string) (map[string]string, bool) {
+		t.Errorf("asked for the labels of %q", namespace)
+		return nil, false
+	}))
+	for _, namespace := range []string{"", ".", "..", "../pods", "a.b", "a/b", "A", "-a", "a-", "a_b", "a b", "\x00", "\u00e9", strings.Repeat("n", 64)} {
+		quoted, err := json.Marshal(namespace)
+		if err != nil {
+			t.Fatal(err)
+		}
+		recorder := s.post(edited(t, `"namespace":"default","operation"`, `"namespace":`+string(quoted)+`,"operation"`))
+		if got := recorder.Body.String(); recorder.Code != http.StatusBadRequest || got != "request.namespace is not a DNS label\n" {
+			t.Errorf("%q: %d %s", namespace, recorder.Code, got)
+		}
+	}
+}
+
+// TestNamespacesThatAreNoneBesideOtherFaults has them where the review cannot be decoded, before and after the fault.
+func TestNamespacesThatAreNoneBesideOtherFaults(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, policyDeny)
+	const before, head = `{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"1",`, `"resource":{"version":"v1","resource":"pods"},"operation":"CREATE",`
+	for _, namespace := range []string{`5`, `[]`, `{}`, `true`, `"../pods"`, `""`, `null`} {
+		for _, body := range []string{
+			before + head + `"namespace":` + namespace + `,"object":{"spec":{"dnsPolicy":"Default"}}}}`,
+			before + head + `"namespace":` + namespace + `,"object":[]}}`,
+			before + head + `"object":[],"namespace":` + namespace + `}}`,
+			before + `"object":[],"namespace":` + namespace + `,` + head + `"x":1}}`,
+		} {
+			if recorder := s.post([]byte(body)); recorder.Code != http.StatusBadRequest || recorder.Body.String() != "request.namespace is not a DNS label\n" {
+				t.Errorf("%s: %d %s", body, recorder.Code, recorder.Body)
+			}
+		}
+	}
+}
+
+// TestExcludedNamespacesAreNeverDenied has a pod that cannot be decoded, under onError Deny.
+func TestExcludedNamespacesAreNeverDenied(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, policyDeny)
+	const before, head = `{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"1",`, `"resource":{"version":"v1","resource":"pods"},"operation":"CREATE",`
+	for namespace, want := range map[string]bool{"kube-system": true, "default": false} {
+		for _, body := range []string{
+			before + head + `"namespace":"` + namespace + `","object":[]}}`,
+			before + head + `"object":[],"namespace":"` + namespace + `"}}`,
+			before + head + `"namespace":"` + namespace + `","object":{"spec":{"containers":[`,
+		} {
+			if got := decodeReview(t, s.post([]byte(body)).Body.Bytes()).Response.Allowed; got != want {
+				t.Errorf("%s: allowed %t, want %t", body, got, want)
+			}
+		}
+	}
+}
+
+// TestLargeReviewsWaitForEachOther has more large bodies, whose rest comes late, than the budget has memory for: none
+// waits longer than the review's deadline, small ones go on, and nothing is left of it.
+func TestLargeReviewsWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, policyNodeLocal)
+		large := append(capturedReview(t), bytes.Repeat([]byte(" "), 2<<20)...)
+		answers := make(chan int, 200)
+		var senders sync.WaitGroup
+		started := time.Now()
+		for range cap(answers) {
+			senders.Go(func() {
+				req := newRequest(nil)
+				req.Body, req.ContentLength = &paused{rest: large, after: 1 << 20, pause: time.Second}, int64(len(large))
+				recorder := s.serve(req)
+				answers <- recorder.Code
+				if recorder.Code == http.StatusServiceUnavailable {
+					// The deadline does not end a pause, as it does at a server.
+					if took := time.Since(started); took > 2600*time.Millisecond || recorder.Header().Get("Retry-After") != "1" {
+						t.Errorf("refused after %s, Retry-After %q", took, recorder.Header().Get("Retry-After"))
+					}
+				}
+			})
+		}
+		time.Sleep(time.Second / 2)
+		if recorder := s.post(capturedReview(t)); recorder.Code != http.StatusOK || time.Since(started) != time.Second/2 {
+			t.Errorf("a small review beside them: status %d after %s", recorder.Code, time.Since(started))
+		}
+		senders.Wait()
+		close(answers)
+		counts := map[int]int{}
+		for code := range answers {
+			counts[code]++
+		}
+		if counts[http.StatusOK] < 2 || counts[http.StatusOK]+counts[http.StatusServiceUnavailable] != cap(answers) {
+			t.Errorf("answers by status: %v", counts)
+		}
+		if recorder := s.post(large); recorder.Code != http.StatusOK {
+			t.Errorf("a large review afterwards: status %d", recorder.Code)
+		}
+	})
+}
+
+// paused is a body that stands still once.
+type paused struct {
+	rest  []byte
+	after int
+	pause time.Duration
+}
+
+func (p *paused) Read(into []byte) (int, error) {
+	if p.after <= 0 && p.pause > 0 {
+		time.Sleep(p.pause)
+		p.pause = 0
+	}
+	n, err := bytes.NewReader(p.rest).Read(into)
+	p.rest, p.after = p.rest[n:], p.after-n
+	return n, err
+}
+
+func (*paused) Close() error { return nil }
+
+// TestManyLargeReviewsAllPass has them one after the other where there is no memory for all. Those that are too many to
+// wait are asked for again, as API servers do.
+func TestManyLargeReviewsAllPass(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, policyNodeLocal)
+	large := append(capturedReview(t), bytes.Repeat([]byte(" "), 2<<20)...)
+	var senders sync.WaitGroup
+	for range 20 {
+		senders.Go(func() {
+			recorder := s.post(large)
+			for recorder.Code == http.StatusServiceUnavailable && recorder.Header().Get("Retry-After") == "1" {
+				recorder = s.post(large)
+			}
+			if recorder.Code != http.StatusOK {
+				t.Errorf("status %d: %s", recorder.Code, recorder.Body)
+			}
+		})
+	}
+	senders.Wait()
+}
+
+// TestTooManyValues does not decode what would take much more memory than it has bytes.
+func TestTooManyValues(t *testing.T) {
+	t.Parallel()
+	body := edited(t, `"env":[{"name":"A"`, `"env":[`+strings.Repeat("{},", 400_000)+`{"name":"A"`)
+	got := decodeReview(t, newServer(t, policyNodeLocal).post(body).Body.Bytes()).Response
+	want := allowed(map[string]string{"error": "object"}, "shorthop: the pod cannot be decoded, so the pod is left as it is")
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("answer (-want +got):\n%s", diff)
+	}
+}

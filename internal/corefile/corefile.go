@@ -1,0 +1,192 @@
+// Package corefile reads the configuration of CoreDNS and of node-local caches, as
+// CoreDNS itself reads it.
+package corefile
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/coredns/caddy/caddyfile"
+)
+
+// File is a Corefile (coredns.io/manual/configuration) and where it is
+// from.
+type File struct {
+	From string
+	// Snippet: the text is the inside of the server block of ".".
+	Snippet bool
+	Text    string
+}
+
+// Block is a server block of a Corefile: the zones it is for, and its
+// plugins.
+type Block struct {
+	From  string
+	Zones []string
+
+	plugins map[string][]caddyfile.Token
+	// snippets are those of the file, by name.
+	snippets map[string]*Block
+}
+
+// Read returns the server blocks of all, as CoreDNS's own parser sees
+// them. A file with an error, which CoreDNS does not load, gives the blocks
+// before it; the errors of all are joined.
+//
+// Snippets are laid over where they are imported. Files that are imported are
+// not known, and neither are variables: {$NAME} stays as it is.
+func Read(files []File) (blocks []Block, err error) {
+	var problems []error
+	for _, f := range files {
+		read, err := f.read()
+		blocks = append(blocks, read...)
+		problems = append(problems, err)
+	}
+	return blocks, errors.Join(problems...)
+}
+
+// Of what it reads, the parser opens the files that are imported and fills in
+// variables, both of the machine that it runs on, and lays snippets over
+// however often they import each other. None of that may happen with what is in
+// a ConfigMap, so the words that ask for it are marked: they are words like any
+// other then. Carriage returns first, which the parser skips within a word.
+const (
+	marker       = "\x00"
+	markedImport = marker + "import"
+)
+
+var marks = strings.NewReplacer(marker, "\uFFFD", "import", markedImport, "(", marker+"(", "{$", "{"+marker+"$", "{%", "{"+marker+"%")
+
+// importLine is one that imports. Outside of server blocks it would be read as
+// the zones of the next one, and is given a block of its own.
+var importLine = regexp.MustCompile(`(?m)` + markedImport + `[ \t]+("[^"\n]*"|[^\s#"]+)[ \t]*(#.*)?$`)
+
+func mark(text string) string {
+	marked := marks.Replace(strings.ReplaceAll(text, "\r", ""))
+	return importLine.ReplaceAllString(marked, markedImport+" $1 { }")
+}
+
+func unmark(text string) string { return strings.ReplaceAll(text, marker, "") }
+
+func (f *File) read() ([]Block, error) {
+	text := f.Text
+	if f.Snippet {
+		text = ". { " + text + "\n}" // on the same line, for the line numbers of errors
+	}
+	parsed, err := caddyfile.Parse(f.From, strings.NewReader(mark(text)), nil)
+	if err != nil {
+		err = errors.New(unmark(err.Error()))
+	}
+	var blocks []Block
+	snippets := map[string]*Block{}
+	for _, p := range parsed {
+		block := Block{From: f.From, plugins: p.Tokens, snippets: snippets}
+		if name, isSnippet := strings.CutPrefix(unmark(p.Keys[0]), "("); isSnippet && len(p.Keys) == 1 {
+			snippets[strings.TrimSuffix(name, ")")] = &block
+			continue
+		}
+		if p.Keys[0] == markedImport {
+			continue
+		}
+		if p.Keys[0] == "}" { // to the parser, a zone; CoreDNS finds no plugin of the name that follows
+			return blocks, fmt.Errorf("%s: a closing brace too many", f.From)
+		}
+		for _, key := range p.Keys {
+			if zone := ZoneOf(unmark(key)); zone != "" {
+				block.Zones = append(block.Zones, zone)
+			}
+		}
+		blocks = append(blocks, block)
+	}
+	return blocks, err
+}
+
+// All returns the arguments of every use of a plugin.
+func (b *Block) All(plugin string) [][]string {
+	return b.uses(plugin, map[*Block]bool{})
+}
+
+// Plugins are the names of those that are used, in snippets that it imports too.
+func (b *Block) Plugins() []string {
+	used := map[string]bool{}
+	for _, other := range append(slices.Collect(maps.Values(b.snippets)), b) {
+		for name := range other.plugins {
+			if name != markedImport && len(b.All(name)) > 0 {
+				used[unmark(name)] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(used))
+}
+
+// uses leaves out the snippets that were seen, so that each counts once.
+func (b *Block) uses(plugin string, seen map[*Block]bool) [][]string {
+	uses := argumentsOf(b.plugins[plugin])
+	for _, imported := range argumentsOf(b.plugins[markedImport]) {
+		if len(imported) != 1 {
+			continue
+		}
+		if snippet := b.snippets[imported[0]]; snippet != nil && !seen[snippet] {
+			seen[snippet] = true
+			uses = append(uses, snippet.uses(plugin, seen)...)
+		}
+	}
+	return uses
+}
+
+// argumentsOf returns what follows the plugin's name on the line of each use.
+func argumentsOf(tokens []caddyfile.Token) [][]string {
+	var uses [][]string
+	depth := 0
+	for d := caddyfile.NewDispenserTokens("", tokens); d.Next(); {
+		switch d.Val() {
+		case "{":
+			depth++
+		case "}":
+			depth--
+		default:
+			if depth > 0 {
+				continue
+			}
+			var arguments []string
+			for _, argument := range d.RemainingArgs() {
+				arguments = append(arguments, unmark(argument))
+			}
+			uses = append(uses, arguments)
+		}
+	}
+	return uses
+}
+
+// IsVariable reports whether only CoreDNS's container knows what a word is.
+func IsVariable(word string) bool {
+	return strings.Contains(word, "{$") || strings.Contains(word, "{%")
+}
+
+// ZoneOf takes the zone out of a key such as "dns://Example.com.:53". "." is
+// the root.
+func ZoneOf(key string) string {
+	if scheme, rest, found := strings.Cut(key, "://"); found {
+		key = rest
+		if scheme != "dns" && scheme != "tls" && scheme != "https" && scheme != "grpc" && scheme != "quic" && scheme != "https3" {
+			return ""
+		}
+	}
+	if colon := strings.LastIndexByte(key, ':'); colon >= 0 && strings.Trim(key[colon+1:], "0123456789") == "" {
+		key = key[:colon]
+		if key == "" { // ":53"
+			return "."
+		}
+	}
+	switch {
+	case key == ".":
+		return key
+	case IsVariable(key):
+		return key
+	}
+	return strings.ToLower(strings.TrimSuffix(key, "."))
+}

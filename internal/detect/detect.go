@@ -1,0 +1,186 @@
+// Package detect finds out what a cluster is like and makes values for the chart
+// of it, each with its reason.
+//
+// Collect asks the cluster, changes nothing, and gathers Objects; Judge makes a
+// Result of them and does no I/O. What could not be read makes the values that
+// need it unknown, and no others.
+package detect
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// Objects are what Collect found, as far as it could be read.
+type Objects struct {
+	// Server is the URL of the API server that was asked.
+	Server string
+	// ResolvConf is the text of a pod's resolv.conf, "" where none is at hand.
+	ResolvConf string
+	Nodes      []corev1.Node
+	Namespaces []string
+	// Services and their EndpointSlices are those of discovery.Namespaces.
+	Services   []corev1.Service
+	Slices     []discoveryv1.EndpointSlice
+	DaemonSets []appsv1.DaemonSet
+	// Redirects are Cilium's local redirect policies.
+	Redirects  []unstructured.Unstructured
+	ConfigMaps []corev1.ConfigMap
+	// Kubelets are some kubelets, as they are configured.
+	Kubelets []Kubelet
+	// Hosts are names of the API server, and what came of trying them.
+	Hosts []Host
+	// Unread is what could not be read.
+	Unread []Unread
+}
+
+// Kubelet is what a kubelet tells pods of DNS.
+type Kubelet struct {
+	// From says where it is from: a node, or a ConfigMap.
+	From          string   `json:"from"`
+	ClusterDNS    []string `json:"clusterDNS"`
+	ClusterDomain string   `json:"clusterDomain"`
+}
+
+// Host is a name in the API server's certificate.
+type Host struct {
+	Name string `json:"name"`
+	Port int    `json:"port"`
+	// Addresses are what it resolves to from here.
+	Addresses []string `json:"addresses"`
+	// Problem says why pods cannot use it; "" where it answers with a certificate
+	// of the cluster's CA for that name.
+	Problem string `json:"problem"`
+}
+
+// Unread is something that could not be read.
+type Unread struct {
+	// Resource as a permission names it.
+	Resource string `json:"resource"`
+	Why      string `json:"why"`
+}
+
+// Result is what was made of the objects.
+type Result struct {
+	Server  string
+	Flavour string
+	// Settings are the values, in the order in which they are printed.
+	Settings []Setting
+	Findings []Finding
+	Unknown  []Unknown
+}
+
+// Setting is a value for the chart.
+type Setting struct {
+	// Path of keys in values.yaml.
+	Path  []string
+	Value any
+	Why   string
+}
+
+// Finding is what is so in the cluster.
+type Finding struct {
+	// About is a word for what it is about. It is API: never reworded.
+	About string `json:"about"`
+	Found string `json:"found"`
+	// Set is what may be set besides, as --set takes it, and is not: it is the
+	// operator's to decide.
+	Set string `json:"set,omitzero"`
+	// Problem: something contradicts itself, or does not work.
+	Problem bool `json:"problem,omitzero"`
+}
+
+// Unknown is what could not be found out.
+type Unknown struct {
+	About string `json:"about"`
+	Why   string `json:"why"`
+	How   string `json:"how"`
+}
+
+// Problems reports whether something contradicts itself, or does not work.
+func (r *Result) Problems() bool {
+	return slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Problem })
+}
+
+// Judge makes a result of objects.
+func Judge(o *Objects) *Result {
+	r := &Result{Server: o.Server, Settings: []Setting{}, Findings: []Finding{}, Unknown: []Unknown{}}
+	f := flavourOf(o)
+	r.Flavour = f.name
+	if f.name == "" {
+		r.Flavour = "unknown"
+		r.unknown("flavour", "nothing tells the platform", "the values go by what is in the cluster, whatever it is called")
+	} else {
+		r.found("flavour", "%s: %s", f.name, f.from)
+	}
+	d := dnsOf(o)
+	d.judge(r, f.name)
+	judgeKubeProxy(r, o)
+	judgeHosts(r, o, f.name)
+	judgeNamespaces(r, o, f.name)
+	judgePlatform(r, o, f.name)
+	for _, u := range o.Unread {
+		r.unknown(u.Resource, u.Why, "ask again with that permission")
+	}
+	return r
+}
+
+func (r *Result) found(about, format string, args ...any) {
+	r.Findings = append(r.Findings, Finding{About: about, Found: fmt.Sprintf(format, args...)})
+}
+
+func (r *Result) problem(about, format string, args ...any) {
+	r.Findings = append(r.Findings, Finding{About: about, Found: fmt.Sprintf(format, args...), Problem: true})
+}
+
+func (r *Result) unknown(about, why, how string) {
+	r.Unknown = append(r.Unknown, Unknown{about, why, how})
+}
+
+func (r *Result) set(value any, why string, path ...string) {
+	r.Settings = append(r.Settings, Setting{path, value, why})
+}
+
+func (o *Objects) configMap(namespace, name string) *corev1.ConfigMap {
+	i := slices.IndexFunc(o.ConfigMaps, func(m corev1.ConfigMap) bool { return m.Namespace == namespace && m.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &o.ConfigMaps[i]
+}
+
+func (o *Objects) daemonSet(namespace, name string) *appsv1.DaemonSet {
+	i := slices.IndexFunc(o.DaemonSets, func(s appsv1.DaemonSet) bool { return s.Namespace == namespace && s.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return &o.DaemonSets[i]
+}
+
+func (o *Objects) isUnread(resource string) bool {
+	return slices.ContainsFunc(o.Unread, func(u Unread) bool { return u.Resource == resource })
+}
+
+// shared are the addresses that are in both lists, as the first has them.
+func shared(a, b []string) []string {
+	return slices.DeleteFunc(slices.Clone(a), func(address string) bool { return !contains(b, address) })
+}
+
+// without are the addresses of the first list that the second has not.
+func without(a, b []string) []string {
+	return slices.DeleteFunc(slices.Clone(a), func(address string) bool { return contains(b, address) })
+}
+
+func contains(list []string, address string) bool {
+	wanted, err := netip.ParseAddr(address)
+	return err == nil && slices.ContainsFunc(list, func(text string) bool {
+		a, err := netip.ParseAddr(text)
+		return err == nil && a.Unmap() == wanted.Unmap()
+	})
+}

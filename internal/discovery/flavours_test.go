@@ -1,0 +1,176 @@
+package discovery_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
+
+	"github.com/shorthop/shorthop/internal/discovery"
+	"github.com/shorthop/shorthop/internal/nodecache"
+)
+
+// Flavours of clusters: testdata/flavours/<flavour>.txtar. The text before the first section says what is special about it.
+// The sections:
+//
+//	resolv.conf    of our pod
+//	objects.yaml   Services, their EndpointSlices, DaemonSets and redirects, as far as they matter
+//	found.yaml     expected: what is discovered, under a policy that has a gate for every cache
+//
+// What else can be found out from the same objects may have further sections. `go test ./internal/discovery -update` rewrites
+// what is expected.
+func TestFlavours(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/flavours/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no flavours (error %v)", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			t.Parallel()
+			archive, err := txtar.ParseFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(bytes.TrimSpace(archive.Comment)) == 0 {
+				t.Error("no comment says what is special about it")
+			}
+			var objects, want []byte
+			var facts discovery.Facts
+			expected := -1
+			for i, section := range archive.Files {
+				switch section.Name {
+				case "resolv.conf":
+					facts.ResolvConf = string(section.Data)
+				case "objects.yaml":
+					objects = section.Data
+				case "found.yaml":
+					want, expected = section.Data, i
+				}
+			}
+			got, err := yaml.Marshal(findIn(t, facts, objects))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if *update {
+				if expected < 0 {
+					archive.Files = append(archive.Files, txtar.File{Name: "found.yaml"})
+					expected = len(archive.Files) - 1
+				}
+				archive.Files[expected].Data = got
+				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				return
+			}
+			if diff := cmp.Diff(string(want), string(got)); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+		})
+	}
+}
+
+// found is what the objects of a cluster tell.
+type found struct {
+	Discovered discovery.Result  `json:"discovered"`
+	Caches     []nodecache.Cache `json:"caches"`
+	// Nobodys are addresses of caches that no node has and nothing redirects.
+	Nobodys []string `json:"nobodys,omitzero"`
+}
+
+func findIn(t *testing.T, facts discovery.Facts, text []byte) found {
+	t.Helper()
+	encoded, err := yaml.YAMLToJSONStrict(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list unstructured.UnstructuredList
+	if err := list.UnmarshalJSON(append(append([]byte(`{"apiVersion":"v1","kind":"List","items":`), encoded...), '}')); err != nil {
+		t.Fatal(err)
+	}
+	services, endpoints := map[string][]discovery.Service{}, map[string]map[string]int{}
+	var redirects []nodecache.Redirect
+	result := found{Caches: []nodecache.Cache{}}
+	for i := range list.Items {
+		object := &list.Items[i]
+		namespace := object.GetNamespace()
+		switch object.GetKind() {
+		case "Service":
+			services[namespace] = append(services[namespace], discovery.ServiceOf(typed(t, object, &corev1.Service{})))
+		case "EndpointSlice":
+			if endpoints[namespace] == nil {
+				endpoints[namespace] = map[string]int{}
+			}
+			slice := typed(t, object, &discoveryv1.EndpointSlice{})
+			endpoints[namespace][slice.Labels[discoveryv1.LabelServiceName]] += len(slice.Endpoints)
+		case "DaemonSet":
+			if cache, ok := nodecache.Of(typed(t, object, &appsv1.DaemonSet{})); ok {
+				result.Caches = append(result.Caches, cache)
+			}
+		case "CiliumLocalRedirectPolicy":
+			if redirect, ok := nodecache.RedirectOf(object); ok {
+				redirects = append(redirects, redirect)
+			}
+		default:
+			t.Fatalf("nothing reads a %s", object.GetKind())
+		}
+	}
+	facts.Caches = result.Caches
+	for _, namespace := range discovery.Namespaces() {
+		discovery.MarkIdle(services[namespace], endpoints[namespace])
+		facts.Services = append(facts.Services, services[namespace]...)
+	}
+	result.Discovered = discovery.Discover(facts)
+	for i := range result.Caches {
+		result.Nobodys = append(result.Nobodys, result.Caches[i].Nobodys(result.Caches[i].LocalIPs, redirects)...)
+	}
+	return result
+}
+
+func typed[T any](t *testing.T, object *unstructured.Unstructured, into *T) *T {
+	t.Helper()
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object.Object, into, true); err != nil {
+		t.Fatal(err)
+	}
+	return into
+}
+
+// A unique local address of the same cluster is the cluster DNS or a cache, by what else is known.
+func TestUniqueLocalAddresses(t *testing.T) {
+	t.Parallel()
+	const conf = "search a.svc.cluster.local svc.cluster.local cluster.local\nnameserver fd00::10\n"
+	service := func(address string) []discovery.Service {
+		return []discovery.Service{{Namespace: "kube-system", Name: "kube-dns", ClusterIPs: []string{address}, Ports: []int{53}}}
+	}
+	for name, test := range map[string]struct {
+		facts discovery.Facts
+		want  string
+	}{
+		"no Service can be read":                     {discovery.Facts{}, "fd00::10"},
+		"it is the Service's":                        {discovery.Facts{Services: service("fd00::10")}, "fd00::10"},
+		"in another form":                            {discovery.Facts{Services: service("fd00:0::10")}, "fd00::10"},
+		"the Service has another":                    {discovery.Facts{Services: service("10.0.0.10")}, "10.0.0.10"},
+		"the policy says it is":                      {discovery.Facts{CacheServers: []string{"fd00:0::10"}}, ""},
+		"a cache says it is":                         {discovery.Facts{Services: []discovery.Service{{Namespace: "kube-system", Name: "other"}}, Caches: []nodecache.Cache{{LocalIPs: []string{"fd00::10"}}}}, ""},
+		"a cache has it, and no Service can be read": {discovery.Facts{Caches: []nodecache.Cache{{LocalIPs: []string{"fd00::10"}}}}, "fd00::10"},
+		"a cache has the Service's as":               {discovery.Facts{Services: service("fd00::10"), Caches: []nodecache.Cache{{LocalIPs: []string{"fd00::10"}}}}, "fd00::10"},
+	} {
+		test.facts.ResolvConf = conf
+		got := discovery.Discover(test.facts)
+		if len(got.DNSServers) > 0 && got.DNSServers[0] != test.want || len(got.DNSServers) == 0 && test.want != "" {
+			t.Errorf("%s: got %v, want %q", name, got.DNSServers, test.want)
+		}
+		if len(got.Contradictions) > 0 {
+			t.Errorf("%s: %v", name, got.Contradictions)
+		}
+	}
+}

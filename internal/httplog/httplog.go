@@ -1,0 +1,55 @@
+// Package httplog bounds what strangers make net/http write to the log.
+package httplog
+
+import (
+	"bytes"
+	"log"
+	"regexp"
+
+	"go.uber.org/zap"
+
+	"github.com/shorthop/shorthop/internal/loglimit"
+)
+
+// quoted is how much of a line of net/http is logged, in bytes, so that the
+// whole line has less than 300.
+const quoted = 160
+
+// New returns what net/http writes its complaints to: failed handshakes,
+// broken HTTP/2, panics. Nearly all of them are caused by whoever connects,
+// and repeat what that one has sent.
+func New(to *zap.Logger) *log.Logger {
+	return log.New(&writer{log: to.Named("http"), lines: loglimit.New(), stacks: loglimit.NewWith(1.0/60, 1)}, "", 0)
+}
+
+// writer is a writer of whole lines.
+type writer struct {
+	log           *zap.Logger
+	lines, stacks *loglimit.Limiter
+}
+
+// panicking is how net/http begins a line that has a stack, which is worth its
+// length now and then.
+var panicking = regexp.MustCompile(`^http2?: panic serving`)
+
+func (w *writer) Write(line []byte) (int, error) {
+	leftOut, ok := w.lines.Allow()
+	if !ok {
+		return len(line), nil
+	}
+	text, stack := bytes.TrimSpace(line), []byte(nil)
+	if panicking.Match(text) {
+		text, stack, _ = bytes.Cut(text, []byte("\n"))
+	}
+	var fields []zap.Field
+	if leftOut > 0 {
+		fields = append(fields, zap.Int64("leftOut", leftOut))
+	}
+	if len(stack) > 0 {
+		if _, ok := w.stacks.Allow(); ok {
+			fields = append(fields, zap.ByteString("stack", stack))
+		}
+	}
+	w.log.Info(loglimit.Quote(string(text), quoted), fields...)
+	return len(line), nil
+}

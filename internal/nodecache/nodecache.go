@@ -1,0 +1,132 @@
+// Package nodecache reads the objects of node-local caches: what their arguments
+// tell of them, and the policies of Cilium that redirect an address to them.
+package nodecache
+
+import (
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// Cache is what the pod template of a DaemonSet tells of a cache.
+//
+//	argument of node-cache     tells
+//	-localip                   the addresses that it listens on, and that it gives to an interface of its own
+//	-setupinterface=false      that it makes no such interface
+//	-upstreamsvc               the Service, in its namespace, through which it asks the cluster DNS; kube-dns
+//	                           where it is left out
+type Cache struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	// LocalIPs are those of -localip, the addresses of the cluster DNS among them
+	// where kube-proxy uses iptables.
+	LocalIPs []string `json:"localIPs,omitzero"`
+	// Upstream is the name of a Service in its namespace, empty where it is not
+	// named.
+	Upstream string `json:"upstream,omitzero"`
+	// Unowned: no node owns an address that it listens on. It is in the pod
+	// network, and says itself that it makes no interface. Only a redirect leads to
+	// it.
+	Unowned bool `json:"unowned,omitzero"`
+}
+
+// Of reads a DaemonSet. found is false where nothing tells that it is a cache:
+// neither node-cache's image nor its arguments.
+func Of(set *appsv1.DaemonSet) (cache Cache, found bool) {
+	cache = Cache{Namespace: set.Namespace, Name: set.Name}
+	pod := &set.Spec.Template.Spec
+	noInterface := false
+	for i := range pod.Containers {
+		container := &pod.Containers[i]
+		found = found || strings.Contains(container.Image, "k8s-dns-node-cache")
+		arguments := slices.Concat(container.Command, container.Args)
+		for _, address := range LocalIPs(arguments) {
+			found = true
+			if !slices.Contains(cache.LocalIPs, address) {
+				cache.LocalIPs = append(cache.LocalIPs, address)
+			}
+		}
+		if name := value(arguments, "upstreamsvc"); name != "" {
+			cache.Upstream, found = name, true
+		}
+		// A flag of Go's: its value, if any, is joined to it.
+		if made, err := strconv.ParseBool(joined(arguments, "setupinterface")); err == nil && !made {
+			noInterface, found = true, true
+		}
+	}
+	cache.Unowned = noInterface && !reachesNode(pod)
+	return cache, found
+}
+
+// reachesNode reports whether a pod may use addresses of its node: on its
+// network, through ports that the runtime forwards, or with the processes of the
+// node in reach. Something else may then have set up the address.
+func reachesNode(pod *corev1.PodSpec) bool {
+	return pod.HostNetwork || pod.HostPID || slices.ContainsFunc(pod.Containers, func(c corev1.Container) bool {
+		return slices.ContainsFunc(c.Ports, func(p corev1.ContainerPort) bool { return p.HostPort != 0 })
+	})
+}
+
+// value of a flag, written -flag=value, --flag=value, or as two arguments; empty
+// where it is not there. Of several the last counts.
+func value(arguments []string, flag string) string {
+	found := joined(arguments, flag)
+	for i, argument := range arguments {
+		if i+1 < len(arguments) && (argument == "-"+flag || argument == "--"+flag) {
+			found = arguments[i+1]
+		}
+	}
+	return found
+}
+
+func joined(arguments []string, flag string) string {
+	found := ""
+	for _, argument := range arguments {
+		name, text, ok := strings.Cut(argument, "=")
+		if ok && (name == "-"+flag || name == "--"+flag) {
+			found = text
+		}
+	}
+	return found
+}
+
+// LocalIPs are the addresses of -localip, without 0.0.0.0 and ::, which say every
+// address of the pod (Cilium's own example has that).
+func LocalIPs(arguments []string) []string {
+	return slices.DeleteFunc(Addresses(value(arguments, "localip")), func(text string) bool {
+		address, err := netip.ParseAddr(text)
+		return err == nil && address.IsUnspecified()
+	})
+}
+
+// Addresses are those of a list with commas or spaces.
+func Addresses(text string) []string {
+	var all []string
+	for address := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == ',' || r == ' ' }) {
+		if _, err := netip.ParseAddr(address); err == nil {
+			all = append(all, address)
+		}
+	}
+	return all
+}
+
+// Nobodys returns those of the servers that pods would ask and nobody has: the
+// cache does not own them (Unowned), they are link-local, so that no Service can
+// have them, and nothing redirects them.
+func (c *Cache) Nobodys(servers []string, redirects []Redirect) []string {
+	if !c.Unowned {
+		return nil
+	}
+	var nobodys []string
+	for _, server := range servers {
+		address, err := netip.ParseAddr(server)
+		if err == nil && address.Unmap().IsLinkLocalUnicast() && !slices.ContainsFunc(redirects, func(r Redirect) bool { return r.Address == address.Unmap() }) {
+			nobodys = append(nobodys, server)
+		}
+	}
+	return nobodys
+}

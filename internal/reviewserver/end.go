@@ -1,0 +1,114 @@
+package reviewserver
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net/http"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// What happens once the context of Start has ended:
+//
+//	at once            StartedChecker fails; answers ask clients for a new connection,
+//	                   which leads them to another replica
+//	for Options.Delay  everything is served as before, new connections included, while
+//	                   the cluster learns not to send anything here any more
+//	then               the server waits for handshakes in flight and the first request
+//	                   behind each, at most handshakeTimeout, and still accepts
+//	                   connections
+//	then               the listener is closed, and connections without a request are
+//	last               requests in flight are answered
+//
+// The last three take endTimeout at most; whoever is not done then is hung up on.
+// There is no delay where the context was ended for a cause: something the server
+// cannot do without has failed.
+//
+// Requests do not end with the context: their own context does not descend from
+// it, and their handlers bound themselves.
+const (
+	// endTimeout is what a review may take, and less than what the chart's
+	// terminationGracePeriodSeconds leaves after the delay.
+	endTimeout = writeTimeout
+	// handshakeTimeout keeps those who never finish one from holding up the end.
+	handshakeTimeout = 3 * time.Second
+	// firstRequest is how long after a handshake its first request is waited for. An
+	// API server sends it right behind; but http.Server.Shutdown hangs up on a
+	// connection whose first request it has not read, without a word by which the
+	// client could tell that it was not served.
+	firstRequest = 100 * time.Millisecond
+	pollInterval = 10 * time.Millisecond
+)
+
+// end returns once server has ended. ctx has ended.
+func (s *Server) end(ctx context.Context, server *http.Server) {
+	s.ending.Store(true)
+	if errors.Is(context.Cause(ctx), ctx.Err()) {
+		time.Sleep(s.Delay)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	defer cancel()
+	s.handshakes.wait(ctx)
+	if err := server.Shutdown(ctx); err != nil {
+		s.Log.Info("ending without waiting for a slow client", zap.String("what", "reviews"), zap.Error(err))
+		_ = server.Close() // closes the listener a second time, which fails
+	}
+}
+
+// handshakes counts those that have begun with a hello and are not over.
+type handshakes struct {
+	mu       sync.Mutex
+	inFlight int
+	// last is when the last one was over.
+	last time.Time
+}
+
+// counted returns config, whose handshakes are counted. The context of a hello
+// ends when its handshake does, in whichever way: a hook such as
+// VerifyConnection is called before the client's Finished has come, and not
+// at all where the client leaves.
+func (h *handshakes) counted(config *tls.Config) *tls.Config {
+	choose := config.GetConfigForClient
+	config = config.Clone()
+	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		h.mu.Lock()
+		h.inFlight++
+		h.mu.Unlock()
+		context.AfterFunc(hello.Context(), func() {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.inFlight--
+			h.last = time.Now()
+		})
+		if choose == nil {
+			return nil, nil
+		}
+		return choose(hello)
+	}
+	return config
+}
+
+// wait returns once all are over and their first requests have come, and at the
+// latest after handshakeTimeout or with ctx.
+func (h *handshakes) wait(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	tick := time.NewTicker(pollInterval)
+	defer tick.Stop()
+	for !h.over() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (h *handshakes) over() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.inFlight == 0 && time.Since(h.last) >= firstRequest
+}

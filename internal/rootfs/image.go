@@ -1,0 +1,182 @@
+package rootfs
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Bounds of what is read of an image, whoever made it.
+const (
+	// maxUnpacked bounds the unpacked bytes of an image.
+	maxUnpacked = 64 << 30
+	// maxRatio is how many times its size a layer may have unpacked, once that is
+	// more than maxSmall. Files of zeros get there, programs do not.
+	maxRatio = 100
+	maxSmall = 1 << 30
+	// maxFindings bounds the executables of a layer, and its hard links to files
+	// of others.
+	maxFindings = 200_000
+)
+
+// Image is the file system of an image while its layers go by, from the
+// uppermost to the lowest.
+type Image struct {
+	upper *upper
+	// links are other names, of upper layers, for files of lower ones.
+	links    map[string]string
+	tally    tally
+	unpacked int64 // bytes of archives
+	judged   int64 // bytes of executables: sparse ones are more than their archive
+	buffer   []byte
+}
+
+// NewImage returns an image of which nothing has been read.
+func NewImage() *Image {
+	return &Image{upper: newUpper(), links: map[string]string{}, buffer: make([]byte, chunk)}
+}
+
+// Verdict judges what has been read. Once it is final, further layers change
+// nothing.
+func (i *Image) Verdict() Verdict { return i.tally.verdict() }
+
+// ReadLayer reads the next lower layer, plain or compressed by gzip or zstd, of
+// so many bytes. It ends early once the verdict is final. An error says what is
+// wrong with the layer.
+func (i *Image) ReadLayer(r io.Reader, size int64) error {
+	packed := &source{Reader: r, limit: size}
+	unpacked, end, err := unpack(packed)
+	if err == nil {
+		defer end()
+		err = i.readUnpacked(&meter{Reader: unpacked, image: i, size: size})
+	}
+	if v := i.Verdict(); err == nil && !v.Final() {
+		// At its end its digest is compared.
+		_, err = io.Copy(io.Discard, packed)
+	}
+	return packed.explain(err)
+}
+
+// readUnpacked reads a layer to its end.
+func (i *Image) readUnpacked(r io.Reader) error {
+	l := layer{image: i, found: map[string]finding{}, own: map[uint64]hides{}}
+	if err := l.read(tar.NewReader(r)); err != nil {
+		return err
+	}
+	if l.final {
+		return nil
+	}
+	if err := l.join(); err != nil {
+		return err
+	}
+	_, err := io.Copy(io.Discard, r) // what is behind the archive belongs to the layer
+	return err
+}
+
+// layer is a layer that is being read.
+type layer struct {
+	image *Image
+	// found counts at the end: a hard link gives a file that an upper layer takes
+	// away another name.
+	found map[string]finding
+	names []string // of what is found, in order
+	// own are the paths that hide those of lower layers, by hash.
+	own   map[uint64]hides
+	final bool
+}
+
+func (l *layer) read(archive *tar.Reader) error {
+	for !l.final {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err == nil {
+			err = l.readEntry(header, archive)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *layer) readEntry(header *tar.Header, content io.Reader) error {
+	name := clean(header.Name)
+	if removed, h, is := removes(name); is {
+		return l.hide(removed, h)
+	}
+	if header.Typeflag == tar.TypeDir {
+		return l.hide(name, hidesItself)
+	}
+	if err := l.hide(name, hidesAll); err != nil {
+		return err
+	}
+	f, err := l.judge(header, name, content)
+	if err != nil || f.traits == 0 {
+		return err
+	}
+	if _, again := l.found[name]; !again {
+		l.names = append(l.names, name)
+	}
+	if len(l.names) > maxFindings {
+		return tooMuch(fmt.Sprintf("it has more than %d executables", maxFindings))
+	}
+	l.found[name] = f
+	if f.traits&traitMusl != 0 {
+		l.final = l.image.count(name, f)
+	}
+	return nil
+}
+
+func (l *layer) judge(header *tar.Header, name string, content io.Reader) (finding, error) {
+	switch header.Typeflag {
+	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
+		limited := &judging{content, l.image}
+		return judgeFile(name, header.Size, limited, l.image.buffer)
+	case tar.TypeLink:
+		f, target := judgeName(name), clean(header.Linkname)
+		linked := l.found[target]
+		if _, here := l.own[l.image.upper.hash(target)]; !here && !l.image.upper.hidden(name) {
+			if len(l.image.links) >= maxFindings {
+				return f, tooMuch(fmt.Sprintf("it has more than %d hard links to files of other layers", maxFindings))
+			}
+			l.image.links[target] = name
+		}
+		f.add(linked.traits, linked.why)
+		return f, nil
+	}
+	return judgeName(name), nil
+}
+
+func (l *layer) hide(name string, h hides) error {
+	if name == "" {
+		return nil
+	}
+	if len(l.own) >= maxPaths {
+		return errTooManyPaths
+	}
+	l.own[l.image.upper.hash(name)] |= h
+	return nil
+}
+
+// join makes the layer one of those above the next.
+func (l *layer) join() error {
+	for _, name := range l.names {
+		l.image.count(name, l.found[name])
+	}
+	return l.image.upper.add(l.own)
+}
+
+// count counts a finding if the file, or a hard link to it, is still there, and
+// reports whether it is.
+func (i *Image) count(name string, f finding) bool {
+	if link, linked := i.links[name]; linked {
+		name = link
+	} else if i.upper.hidden(name) {
+		return false
+	}
+	i.tally.add(name, f)
+	return true
+}

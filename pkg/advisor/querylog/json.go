@@ -1,0 +1,313 @@
+package querylog
+
+import (
+	"bytes"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// One rule reads all JSON: a query is the first string of a record that the parser
+// understands, and its time the best among its siblings, or else among those of what
+// encloses it.
+//
+//	record       the outermost object or array, and every object or array in an array
+//	the string   itself, or JSON or another envelope in it; of an array of strings, each
+//	a time       by its key, by the table in jsontime.go; in an array, any; {"field": name,
+//	             "value": value} counts as the key name of what encloses it
+//
+// Records of Inspektor Gadget and of Hubble are not strings: records.go says how they
+// are told.
+//
+// Everything is read in one pass, and nothing is allocated but the stack. What is not
+// well-formed ends the line: what was read before counts.
+
+// level is an object or array that is being read.
+type level struct {
+	array bool
+	// first is how many queries there were at its beginning.
+	first int
+	scope int
+	// time is the best so far, of this rank.
+	unix int64
+	rank uint8
+	// key is that of the value in what encloses it, and field what "field" says here.
+	key, field []byte
+}
+
+// scope is a record that is being read.
+type scope struct {
+	// level is its own, and taken the level of the string that was understood.
+	level, taken int
+	fields       fields
+}
+
+const notTaken = -1
+
+// json reads all values of a text. time is what stands before it.
+func (u *Unwrapper) json(b []byte, time int64, depth int) {
+	base, first := len(u.levels), len(u.found)
+	var key []byte
+	for i := 0; i < len(b); {
+		switch c := b[i]; c {
+		case ' ', '\t', '\n', '\r', ',', ':':
+			i++
+		case '{', '[':
+			if len(u.levels) == base+maxLevels {
+				i = len(b)
+				break
+			}
+			u.push(c == '[', key, base)
+			key = nil
+			i++
+		case '}', ']':
+			if len(u.levels) == base {
+				return
+			}
+			u.pop()
+			key = nil
+			i++
+		case '"':
+			end, escaped := stringEnd(b, i+1)
+			if end < 0 { // cut off
+				u.malformed++
+				i = len(b)
+				break
+			}
+			text := b[i+1 : end]
+			i = end + 1
+			if key == nil && len(u.levels) > base && !u.levels[len(u.levels)-1].array {
+				for i < len(b) && isBlank(b[i]) {
+					i++
+				}
+				if i == len(b) || b[i] != ':' {
+					i = len(b)
+					break
+				}
+				key = text
+				i++
+				continue
+			}
+			u.text(key, text, escaped, base, depth)
+			key = nil
+		default:
+			start := i
+			for i < len(b) && !isBlank(b[i]) && b[i] != ',' && b[i] != '}' && b[i] != ']' {
+				i++
+			}
+			if i == start { // a letter that begins nothing
+				i++
+			}
+			u.number(key, b[start:i], base)
+			key = nil
+		}
+	}
+	for len(u.levels) > base { // cut off
+		u.pop()
+	}
+	u.timed(first, time)
+}
+
+// stringEnd finds the quote that ends a string.
+func stringEnd(b []byte, from int) (end int, escaped bool) {
+	for at := from; ; {
+		quote := bytes.IndexByte(b[at:], '"')
+		if quote < 0 {
+			return -1, escaped
+		}
+		end = at + quote
+		n := 0
+		for end-n > from && b[end-n-1] == '\\' {
+			n++
+		}
+		if n%2 == 0 {
+			if !escaped {
+				escaped = bytes.IndexByte(b[from:end], '\\') >= 0
+			}
+			return end, escaped
+		}
+		escaped = true
+		at = end + 1
+	}
+}
+
+// maxLevels is how deeply what is read may be nested.
+const maxLevels = 64
+
+func (u *Unwrapper) push(array bool, key []byte, base int) {
+	l := level{array: array, first: len(u.found), key: key}
+	parent := len(u.levels) - 1
+	if parent < base || u.levels[parent].array {
+		l.scope = len(u.scopes)
+		u.scopes = append(u.scopes, scope{level: len(u.levels), taken: notTaken})
+	} else {
+		l.scope = u.levels[parent].scope
+	}
+	u.levels = append(u.levels, l)
+}
+
+func (u *Unwrapper) pop() {
+	last := len(u.levels) - 1
+	l := &u.levels[last]
+	if s := &u.scopes[l.scope]; s.level == last {
+		u.record(s)
+		u.scopes = u.scopes[:l.scope]
+	} else if string(l.key) == "flow" {
+		s.fields.flowTime = l.unix
+	}
+	u.timed(l.first, l.unix)
+	u.levels = u.levels[:last]
+}
+
+// timed gives a time to the queries from first on that have none.
+func (u *Unwrapper) timed(first int, unix int64) {
+	if unix == 0 {
+		return
+	}
+	for i := first; i < len(u.found); i++ {
+		if u.found[i].Unix == 0 {
+			u.found[i].Unix = unix
+		}
+	}
+}
+
+// shortest is the shortest text that may hold a query.
+const shortest = 20
+
+// text is a string, the value of key or an element of an array.
+func (u *Unwrapper) text(key, text []byte, escaped bool, base, depth int) {
+	if len(u.levels) == base { // the line is a string
+		u.levels = append(u.levels, level{array: true, first: len(u.found), scope: len(u.scopes)})
+		u.scopes = append(u.scopes, scope{level: base, taken: notTaken})
+		u.text(nil, text, escaped, base, depth)
+		u.pop()
+		return
+	}
+	at := len(u.levels) - 1
+	l := &u.levels[at]
+	if string(key) == "value" && l.field != nil {
+		if at > base {
+			u.levels[at-1].takeTime(l.field, text)
+		}
+	} else if string(key) == "field" {
+		l.field = text
+	}
+	l.takeTime(key, text)
+	s := &u.scopes[l.scope]
+	s.fields.text(u, at, key, text, escaped)
+	if len(text) < shortest || s.taken != notTaken && (s.taken != at || !l.array) {
+		return
+	}
+	if u.Parser.nodes == nil && !escaped { // a query has quotes
+		return
+	}
+	if escaped {
+		text = unescape(text)
+	}
+	text = bytes.TrimRight(text, "\r\n")
+	before := len(u.found)
+	var r Record
+	switch v := u.Parser.Parse(text, &r); {
+	case v == Query:
+		r.Form = JSON
+		u.found = append(u.found, Found{Record: r, Text: text})
+	case depth < maxNested:
+		u.unwrap(text, depth+1)
+		for i := before; i < len(u.found); i++ {
+			if f := &u.found[i]; f.Form < JSON {
+				f.Form = JSON
+			}
+		}
+	case v == Malformed:
+		u.malformed++
+	}
+	if len(u.found) > before {
+		u.scopes[u.levels[at].scope].taken = at
+	}
+}
+
+// number is any other value.
+func (u *Unwrapper) number(key, text []byte, base int) {
+	if len(u.levels) == base {
+		return
+	}
+	l := &u.levels[len(u.levels)-1]
+	l.takeTime(key, text)
+	u.scopes[l.scope].fields.number(u, len(u.levels)-1, key, text)
+}
+
+// unescape writes a string in place as what it stands for, which is never longer.
+func unescape(text []byte) []byte {
+	to := bytes.IndexByte(text, '\\')
+	if to < 0 {
+		return text
+	}
+	for i := to; i < len(text); i++ {
+		if next := bytes.IndexByte(text[i:], '\\'); next != 0 { // up to the next
+			if next < 0 {
+				next = len(text) - i
+			}
+			to += copy(text[to:], text[i:i+next])
+			if i += next; i == len(text) {
+				break
+			}
+		}
+		if i++; i == len(text) {
+			break
+		}
+		c := text[i]
+		switch c {
+		case 'n':
+			c = '\n'
+		case 't':
+			c = '\t'
+		case 'r':
+			c = '\r'
+		case 'b':
+			c = '\b'
+		case 'f':
+			c = '\f'
+		case 'u':
+			if r, n := unicodeEscape(text[i+1:]); n > 0 { // else it would be longer
+				to += utf8.EncodeRune(text[to:], r)
+				i += n
+				continue
+			}
+		}
+		text[to] = c
+		to++
+	}
+	return text[:to]
+}
+
+// unicodeEscape reads the four digits of \uXXXX, and the second half of a pair. The length
+// is 0 where these are none.
+func unicodeEscape(text []byte) (r rune, length int) {
+	r, ok := hex4(text)
+	if !ok {
+		return 0, 0
+	}
+	if utf16.IsSurrogate(r) && len(text) >= 10 && text[4] == '\\' && text[5] == 'u' {
+		if low, ok := hex4(text[6:]); ok {
+			return utf16.DecodeRune(r, low), 10
+		}
+	}
+	return r, 4
+}
+
+func hex4(text []byte) (r rune, ok bool) {
+	if len(text) < 4 {
+		return 0, false
+	}
+	for _, c := range text[:4] {
+		switch {
+		case c >= '0' && c <= '9':
+			c -= '0'
+		case c|0x20 >= 'a' && c|0x20 <= 'f':
+			c = c | 0x20 - 'a' + 10
+		default:
+			return 0, false
+		}
+		r = r<<4 | rune(c)
+	}
+	return r, true
+}

@@ -1,0 +1,270 @@
+package querylog
+
+import "bytes"
+
+// Form is what a query stood in.
+type Form uint8
+
+const (
+	// Plain is a line of CoreDNS, with or without something before it.
+	Plain Form = iota
+	// Quoted is such a line in a field that has its quotes escaped: CSV, logfmt.
+	Quoted
+	// JSON is such a line in a string of JSON.
+	JSON
+	// InspektorGadget is a record of Inspektor Gadget's trace_dns.
+	InspektorGadget
+	// Hubble is a flow of Cilium's Hubble.
+	Hubble
+
+	// Forms is the number of forms.
+	Forms = 5
+)
+
+// Unwrapper reads lines that are in an envelope. It keeps buffers, so each goroutine
+// needs its own. What it is given is changed: strings are unescaped in place.
+//
+//	line                                  what is read of it
+//	JSON, also behind a prefix            json.go says
+//	{key="value"} before the query        what follows the labels (logcli)
+//	the query's quotes written as \"      the field (logfmt)
+//	the query's quotes written as ""      the cell (CSV)
+type Unwrapper struct {
+	Parser *Parser
+
+	found  []Found
+	levels []level
+	scopes []scope
+	// malformed and requests are how many texts of a line began as a query does and
+	// cannot be read, and how many are questions of which the answer counts.
+	malformed, requests int
+}
+
+// Found is a query.
+type Found struct {
+	Record
+	// Text is what it was read from. Of a record, it is the server that answered.
+	Text []byte
+}
+
+// maxNested is how often a string of JSON is taken for JSON again.
+const maxNested = 4
+
+// InJSON tells whether a line is JSON, by its first characters.
+func InJSON(line []byte) bool {
+	if len(line) < 2 || line[0] != '{' && line[0] != '[' {
+		return false
+	}
+	i := 1
+	for i < len(line)-1 && isBlank(line[i]) {
+		i++
+	}
+	switch next := line[i]; {
+	case next == '"', next == '}' && line[0] == '{':
+		return true
+	case line[0] == '{':
+		return false
+	case next == '{', next == '[':
+		return InJSON(line[i:])
+	default:
+		return next >= '0' && next <= '9' && i > 1 // and not [1.2.3.4]
+	}
+}
+
+// Lines takes the lines of a block apart, each of which is handed to take with what it
+// is. Of one with several queries, or texts that cannot be read as one, that is each of
+// them. Empty lines are left out. Queries are parts of the block, and valid until take
+// returns.
+func (u *Unwrapper) Lines(block []byte, take func(text []byte, v Verdict, r *Record)) {
+	var r Record
+	for offset := 0; offset < len(block); {
+		end := bytes.IndexByte(block[offset:], '\n')
+		if end < 0 {
+			end = len(block)
+		} else {
+			end += offset
+		}
+		line := block[offset:end]
+		if Partial(line) {
+			line, end = Join(block, offset, end)
+		}
+		offset = end + 1
+		if n := len(line); n > 0 && line[n-1] == '\r' {
+			line = line[:n-1]
+		}
+		if len(line) == 0 || isBlank(line[0]) && len(bytes.TrimSpace(line)) == 0 {
+			continue
+		}
+		v := Other
+		if line[0] != '{' || u.Parser.nodes != nil {
+			if v = u.Parser.Parse(line, &r); v == Query {
+				take(line, Query, &r)
+				continue
+			}
+		}
+		found, unwrapped := u.Unwrap(line)
+		if unwrapped == Other {
+			take(line, v, nil)
+			continue
+		}
+		for i := range found {
+			take(found[i].Text, Query, &found[i].Record)
+		}
+		for range u.malformed {
+			take(line, Malformed, nil)
+		}
+		for range u.requests {
+			take(line, Request, nil)
+		}
+	}
+}
+
+// Unwrap takes a line apart that is no plain query. The queries are valid until the
+// next call; without one, the verdict says what the line is.
+func (u *Unwrapper) Unwrap(line []byte) ([]Found, Verdict) {
+	u.found, u.levels, u.scopes = u.found[:0], u.levels[:0], u.scopes[:0]
+	u.malformed, u.requests = 0, 0
+	u.unwrap(line, 0)
+	for i := range u.found {
+		u.found[i].identify()
+	}
+	switch {
+	case len(u.found) > 0:
+		return u.found, Query
+	case u.malformed > 0:
+		return nil, Malformed
+	case u.requests > 0:
+		return nil, Request
+	}
+	return nil, Other
+}
+
+func (u *Unwrapper) unwrap(line []byte, depth int) {
+	if at := jsonIn(line); at >= 0 {
+		if depth < maxNested {
+			u.json(line[at:], timestamp(line[:at]), depth)
+		}
+		return
+	}
+	if len(line) > MaxLine {
+		u.malformed++
+		return
+	}
+	var r Record
+	v, text := Other, line
+	if end := labelsEnd(line); end > 0 {
+		text = line[end:]
+		if v = u.Parser.Parse(text, &r); v == Query && r.Unix == 0 {
+			r.Unix = timestamp(line[:end])
+		}
+	}
+	if v != Query {
+		if unquoted, form, ok := unquote(text); ok {
+			text = unquoted
+			if v = u.Parser.Parse(text, &r); v == Query {
+				r.Form = form
+				if r.Unix == 0 {
+					r.Unix = quotedTime(text)
+				}
+			}
+		}
+	}
+	if v != Query {
+		if v == Malformed || v == Other && looksLikeQuery(line) {
+			u.malformed++
+		}
+		return
+	}
+	u.found = append(u.found, Found{Record: r, Text: text})
+}
+
+// jsonIn is where JSON begins in a line, -1 if nowhere: at its beginning, or behind a
+// prefix as fluentd and syslog write it.
+func jsonIn(line []byte) int {
+	first := 0
+	for first < len(line) && isBlank(line[first]) {
+		first++
+	}
+	if InJSON(line[first:]) {
+		return first
+	}
+	for at := 0; ; at++ {
+		next := bytes.IndexByte(line[at:], '{')
+		if next < 0 {
+			return -1
+		}
+		if at += next; at > 0 && isBlank(line[at-1]) && InJSON(line[at:]) {
+			return at
+		}
+	}
+}
+
+func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
+
+// labelsEnd finds {key="value", ...} among the words before a query, and what follows
+// it. 0 is none.
+func labelsEnd(line []byte) int {
+	start := bytes.IndexByte(line, '{')
+	if start < 0 {
+		return 0
+	}
+	equals := bytes.Index(line[start:], []byte(`="`))
+	quote := bytes.IndexByte(line, '"')
+	if equals < 0 || quote != start+equals+1 { // no quote before the first label's
+		return 0
+	}
+	end := bytes.Index(line[start:], []byte(`"}`))
+	if end < 0 {
+		return 0
+	}
+	return start + end + len(`"}`)
+}
+
+// unquote unescapes the quotes of a query, in place, and what follows the first of
+// them. The client's word must not begin with what its field begins with.
+func unquote(line []byte) (text []byte, form Form, ok bool) {
+	for _, quote := range []string{`\"`, `""`} {
+		at := bytes.Index(line, []byte(" "+quote))
+		if at < 0 {
+			continue
+		}
+		at++
+		// The field's beginning is the last quote before it.
+		start := bytes.LastIndexByte(line[:at], '"')
+		if start < 0 || start > 0 && line[start-1] == quote[0] && quote == `\"` {
+			continue
+		}
+		for i := range start + 1 {
+			if c := line[i]; c == '"' || c == ',' || c == ';' { // what else stands before it
+				line[i] = ' '
+			}
+		}
+		to := at
+		for from := at; from < len(line); from++ {
+			if from+1 < len(line) && line[from] == quote[0] && (line[from+1] == '"' || quote[0] == '\\' && line[from+1] == '\\') {
+				from++
+			} else if line[from] == '"' { // the field's end
+				break
+			}
+			line[to] = line[from]
+			to++
+		}
+		return line[:to], Quoted, true
+	}
+	return nil, Plain, false
+}
+
+// quotedTime finds a time behind the = of a field, as in time=2026-...
+func quotedTime(text []byte) int64 {
+	for at := 0; at < len(text) && text[at] != '"'; {
+		next := bytes.IndexByte(text[at:], '=')
+		if next < 0 {
+			return 0
+		}
+		at += next + 1
+		if unix := timestamp(bytes.TrimLeft(text[at:min(at+64, len(text))], " ")); unix != 0 {
+			return unix
+		}
+	}
+	return 0
+}

@@ -1,0 +1,219 @@
+package policy
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+const (
+	// MaxAdviceSize is how many bytes a document of advice can have, or all parts of
+	// one together: several times what 10,000 workloads take.
+	MaxAdviceSize = 16 << 20
+	// maxAdvised is the highest ndots that advice names: what kubelet writes by itself.
+	maxAdvised = kubeletNdots
+	// maxReferences of a workload.
+	maxReferences = 64
+)
+
+func adviceForm() *form {
+	return &form{
+		kind: KindAdvice, a: "an", what: "advice", document: reflect.TypeFor[DNSAdvice](), spec: reflect.TypeFor[AdviceSpec](),
+		noSpec: "must be an object; {workloads: []} is advice about nothing", limit: MaxAdviceSize, large: true,
+	}
+}
+
+// ParseAdvice decodes and validates a document of advice in JSON or YAML, or a
+// part of one, as strictly as Parse does a policy. The error joins everything
+// that is wrong, one line each.
+func ParseAdvice(data []byte) (*DNSAdvice, error) {
+	a, faults := readAdvice(data)
+	if a == nil {
+		return nil, faults.join()
+	}
+	if a.APIVersion != APIVersion || a.Kind != KindAdvice {
+		faults.typeErrors(&a.TypeMeta)
+		return nil, faults.join()
+	}
+	setDefault(&a.Metadata.Name, "default")
+	for _, e := range validateAdvice(a) {
+		if !faults.covers(e.Field) {
+			faults.errs = append(faults.errs, e)
+		}
+	}
+	if len(faults.errs) > 0 {
+		return nil, faults.join()
+	}
+	a.sum = sha256.Sum256(data)
+	return a, nil
+}
+
+// readAdvice reads JSON that programs write in one pass. What that pass does not
+// take, or cannot tell from a mistake, is read as a policy is.
+func readAdvice(data []byte) (*DNSAdvice, *faults) {
+	// null may stand for a value, and the first byte of characters that turn the
+	// direction of text is this one.
+	if plain := len(data) <= MaxAdviceSize && !bytes.Contains(data, []byte("null")) && bytes.IndexByte(data, 0xe2) < 0; plain {
+		var a DNSAdvice
+		if json.Unmarshal(data, &a, json.RejectUnknownMembers(true)) == nil && a.Spec.Workloads != nil {
+			return &a, &faults{form: adviceForm()}
+		}
+	}
+	return readAs[DNSAdvice](data, adviceForm())
+}
+
+func validateAdvice(a *DNSAdvice) field.ErrorList {
+	var errs field.ErrorList
+	for _, message := range validation.IsDNS1123Subdomain(a.Metadata.Name) {
+		errs = append(errs, field.Invalid(field.NewPath("metadata", "name"), a.Metadata.Name, message))
+	}
+	at := field.NewPath("spec")
+	if p := &a.Spec.Part; *p != (AdvicePart{}) {
+		at := at.Child("part")
+		errs = append(errs, validateRange(int(p.Of), 1, maxAdviceParts, at.Child("of"))...)
+		errs = append(errs, validateRange(int(p.Number), 1, max(1, int(p.Of)), at.Child("number"))...)
+		if p.Document == "" {
+			errs = append(errs, field.Required(at.Child("document"), "parts are known by it"))
+		}
+	}
+	seen := make(map[adviceKey]bool, len(a.Spec.Workloads))
+	for i := range a.Spec.Workloads {
+		w := &a.Spec.Workloads[i]
+		at := at.Child("workloads").Index(i)
+		errs = append(errs, w.validate(at)...)
+		if seen[w.key()] {
+			errs = append(errs, field.Duplicate(at, w.key().String()))
+		}
+		seen[w.key()] = true
+	}
+	return errs
+}
+
+// maxAdviceParts is how many ConfigMaps one document can take.
+const maxAdviceParts = 16
+
+func (w *AdvisedWorkload) validate(at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for _, message := range validation.IsDNS1123Label(w.Namespace) {
+		errs = append(errs, field.Invalid(at.Child("namespace"), w.Namespace, message))
+	}
+	if len(w.Kind) > maxKind || !kindSyntax.MatchString(w.Kind) {
+		errs = append(errs, field.Invalid(at.Child("kind"), w.Kind, "must be the kind of an object"))
+	}
+	for _, message := range validation.IsDNS1123Subdomain(w.Name) {
+		errs = append(errs, field.Invalid(at.Child("name"), w.Name, message))
+	}
+	errs = append(errs, validateAdvised(w.Ndots, w.Needed, at, "ndots", "needed")...)
+	errs = append(errs, validateAdvised(w.Fallthrough, w.FallthroughNeeded, at, "fallthrough", "fallthroughNeeded")...)
+	switch {
+	case w.Confidence != "":
+		errs = append(errs, oneOf(at.Child("confidence"), w.Confidence, ConfidenceMedium, ConfidenceHigh)...)
+	case w.Ndots != nil || w.Fallthrough != nil:
+		errs = append(errs, field.Required(at.Child("confidence"), "a value is used by it: medium or high"))
+	}
+	errs = append(errs, validateAtMost(len(w.References), maxReferences, at.Child("references"))...)
+	for i := range w.References {
+		if r := &w.References[i]; !r.isValid() { // they are many
+			errs = append(errs, r.validate(at.Child("references").Index(i))...)
+		}
+	}
+	for _, confidence := range slices.Sorted(maps.Keys(w.Covered)) {
+		at := at.Child("covered").Key(string(confidence))
+		errs = append(errs, oneOf(at, confidence, ConfidenceMedium, ConfidenceHigh)...)
+		for _, day := range slices.Sorted(maps.Keys(w.Covered[confidence])) {
+			errs = append(errs, day.validate(at.Key(string(day)))...)
+			errs = append(errs, validateRange(int(w.Covered[confidence][day]), 1, 24*60, at.Key(string(day)))...)
+		}
+	}
+	return errs
+}
+
+// validateAdvised checks a value and what is known to be needed of it.
+func validateAdvised(value *int32, needed map[string]Date, at *field.Path, name, neededName string) field.ErrorList {
+	var errs field.ErrorList
+	if value != nil {
+		errs = append(errs, validateRange(int(*value), 1, maxAdvised, at.Child(name))...)
+	}
+	for _, key := range slices.Sorted(maps.Keys(needed)) {
+		at := at.Child(neededName).Key(key)
+		if n, ok := smallNumber(key); !ok || n < 2 || n > maxAdvised || strconv.Itoa(int(n)) != key {
+			errs = append(errs, field.Invalid(at, key, fmt.Sprintf("must be a number from 2 to %d", maxAdvised)))
+			continue
+		}
+		errs = append(errs, needed[key].validate(at)...)
+	}
+	if least := highest(needed); value != nil && *value < least && *value >= 1 {
+		errs = append(errs, field.Invalid(at.Child(name), *value, fmt.Sprintf("is below what a name needs (%d)", least)))
+	}
+	return errs
+}
+
+// highest is the highest number that is needed, 0 for none.
+func highest(needed map[string]Date) int32 {
+	var most int32
+	for key := range needed {
+		if n, ok := smallNumber(key); ok && n <= maxAdvised {
+			most = max(most, n)
+		}
+	}
+	return most
+}
+
+// isDigest is for a digest, in the form of CommandLine.
+func isDigest(text string) bool {
+	return len(text) == 16 && strings.Trim(text, "0123456789abcdef") == ""
+}
+
+func (r *AdviceReference) isValid() bool {
+	return IsImage(r.Image) && (r.Command == "" || isDigest(r.Command)) && (r.Seen == "" || r.Seen.isValid())
+}
+
+func (r *AdviceReference) validate(at *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if len(r.Image) > maxImagePattern {
+		errs = append(errs, field.TooLong(at.Child("image"), r.Image, maxImagePattern))
+	} else if !IsImage(r.Image) {
+		errs = append(errs, field.Invalid(at.Child("image"), r.Image, "must be an image, as pods name it"))
+	}
+	if r.Command != "" && !isDigest(r.Command) {
+		errs = append(errs, field.Invalid(at.Child("command"), r.Command, "must be a digest of 16 hex digits"))
+	}
+	if r.Seen != "" {
+		errs = append(errs, r.Seen.validate(at.Child("seen"))...)
+	}
+	return errs
+}
+
+// IsImage reports whether a text can be an image as a pod names it.
+func IsImage(text string) bool {
+	for i := range len(text) {
+		c := text[i]
+		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+		if !letter && (i == 0 || strings.IndexByte("-._+/:@", c) < 0) {
+			return false
+		}
+	}
+	return text != "" && len(text) <= maxImagePattern
+}
+
+func (d Date) isValid() bool {
+	_, err := time.Parse(time.DateOnly, string(d))
+	return err == nil
+}
+
+func (d Date) validate(at *field.Path) field.ErrorList {
+	if !d.isValid() {
+		return field.ErrorList{field.Invalid(at, string(d), "must be a day, as in 2026-11-29")}
+	}
+	return nil
+}

@@ -1,0 +1,107 @@
+package policy_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/shorthop/shorthop/pkg/policy"
+)
+
+// A reason without a row in the list has no sentence, no series from the start,
+// and no case that must reach it.
+func TestEveryReasonIsInTheList(t *testing.T) {
+	t.Parallel()
+	declared := reasonConstants(t)
+	var constants, listed []string
+	for _, text := range declared {
+		constants = append(constants, text)
+	}
+	for _, text := range policy.Reasons() {
+		listed = append(listed, string(text.Reason))
+	}
+	slices.Sort(constants)
+	slices.Sort(listed)
+	if diff := cmp.Diff(constants, listed); diff != "" {
+		t.Errorf("-constants of reason.go +list:\n%s", diff)
+	}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if made := regexp.MustCompile(`\bReason\("\w+"\)`).Find(source); made != nil && !strings.HasSuffix(file, "_test.go") {
+			t.Errorf("%s makes %s: give it a constant in reason.go", file, made)
+		}
+	}
+}
+
+// The table at the top of skip.go is what one reads to know which pods are left
+// alone, and in which order.
+func TestTheTableOfSkipsHasWhatTheCodeReturns(t *testing.T) {
+	t.Parallel()
+	source, err := os.ReadFile("skip.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := map[string]bool{}
+	for _, row := range regexp.MustCompile(`(?m)^//\t.* skip +([a-z_]+)(?: \(.*\))?$`).FindAllStringSubmatch(string(source), -1) {
+		rows[row[1]] = true
+		if policy.Reason(row[1]).Sentence() == "" {
+			t.Errorf("the table has %s, which is no reason", row[1])
+		}
+	}
+	constants := reasonConstants(t)
+	returned := regexp.MustCompile(`return (Reason\w+)`).FindAllStringSubmatch(string(source), -1)
+	if len(returned) == 0 {
+		t.Error("skip.go returns no reason")
+	}
+	for _, name := range returned {
+		if reason := constants[name[1]]; !rows[reason] {
+			t.Errorf("skip.go returns %s, which its table lacks", name[1])
+		}
+	}
+}
+
+// reasonConstants returns the reasons by their names in Go.
+func reasonConstants(t *testing.T) map[string]string {
+	t.Helper()
+	source, err := os.ReadFile("reason.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	constants := map[string]string{}
+	for _, constant := range regexp.MustCompile(`(?m)^\t(Reason\w+) +Reason += "(\w+)"`).FindAllStringSubmatch(string(source), -1) {
+		constants[constant[1]] = constant[2]
+	}
+	if len(constants) == 0 {
+		t.Fatal("reason.go has no constants")
+	}
+	return constants
+}
+
+// Every skip says what it does with what an earlier review put on the pod.
+func TestEverySkipSaysWhatBecomesOfAnEarlierReview(t *testing.T) {
+	t.Parallel()
+	for _, text := range policy.Reasons() {
+		skips := slices.Contains(text.Actions, policy.ActionSkip)
+		if said := text.Earlier == policy.EarlierStays || text.Earlier == policy.EarlierComesOut; said != skips {
+			t.Errorf("%s: %q, skips %t", text.Reason, text.Earlier, skips)
+		}
+		if text.Reason.Earlier() != text.Earlier {
+			t.Errorf("%s: %q, the list says %q", text.Reason, text.Reason.Earlier(), text.Earlier)
+		}
+	}
+	if got := policy.Reason("no_such_reason").Earlier(); got != policy.EarlierStays {
+		t.Errorf("a reason that is not in the list: %q", got)
+	}
+}

@@ -1,0 +1,96 @@
+// Package clustertest starts what package cluster has for one test, and ends it with the test. What a whole package's tests
+// share, its TestMain starts: see [cluster.Main].
+package clustertest
+
+import (
+	"crypto/tls"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/shorthop/shorthop/test/cluster"
+)
+
+// Hang guards against tests that never end; nothing is expected to take that long.
+const Hang = 2 * time.Minute
+
+// Start starts a control plane of the test's own.
+func Start(t testing.TB, options cluster.Options) *cluster.Cluster {
+	t.Helper()
+	control, err := cluster.Start(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := control.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return control
+}
+
+// Webhook starts the program and returns once it is ready. Its output is shown if the test fails.
+func Webhook(t testing.TB, options cluster.WebhookOptions) *cluster.Webhook {
+	t.Helper()
+	webhook, err := cluster.StartProcess(t.Context(), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		webhook.Kill()
+		if t.Failed() {
+			t.Logf("the webhook's output:\n%.10000s", webhook.Logs())
+		}
+	})
+	return webhook
+}
+
+// CA makes a new CA.
+func CA(t testing.TB) *cluster.CA {
+	t.Helper()
+	ca, err := cluster.NewCA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ca
+}
+
+// ServingCert makes a certificate for a host, and the bundle that verifies it.
+func ServingCert(t testing.TB, host string) (certificate tls.Certificate, caBundle []byte) {
+	t.Helper()
+	ca, dir := CA(t), t.TempDir()
+	if err := ca.WriteServingCert(dir, host); err != nil {
+		t.Fatal(err)
+	}
+	return LoadCert(t, dir), ca.Bundle()
+}
+
+// LoadCert reads the certificate in a folder.
+func LoadCert(t testing.TB, dir string) tls.Certificate {
+	t.Helper()
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "tls.crt"), filepath.Join(dir, "tls.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pair
+}
+
+// FreeAddresses returns different addresses of the loopback interface that nobody listens on.
+func FreeAddresses(t testing.TB, n int) []string {
+	t.Helper()
+	addresses, err := cluster.FreeAddresses(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return addresses
+}
+
+// Eventually waits until something holds.
+func Eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(Hang); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not after %s: %s", Hang, what)
+		}
+	}
+}

@@ -1,0 +1,160 @@
+package savings
+
+import (
+	"encoding/json"
+	"fmt"
+
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+
+	"github.com/shorthop/shorthop/pkg/mutate"
+	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/pkg/resolver"
+)
+
+// Strategy is one way to set resolver options. What pods get is decided, patched
+// and read as in a cluster: a policy, mutate.Review, the JSON Patch applied.
+type Strategy struct {
+	Name string
+	// Ours tells what Shorthop promises for from what others do.
+	Ours bool
+	// dns is the policy's spec.dns; empty patches nothing.
+	dns string
+	// overwrites takes out what the pod itself says of ndots before.
+	overwrites bool
+	// spec adds what is known of a world to the policy.
+	spec func(w *world, s *policy.Spec) error
+	// local tells that the cluster DNS answers "svc." itself.
+	local bool
+	// oracle picks for each workload the ndots with the fewest queries in the month
+	// that is judged, among those that break nothing in it; reckless among all.
+	oracle, reckless bool
+}
+
+// The rows of the page, the values of others as their documentation or source has
+// them: ACK's and UCloud's nodeLocal injection, CCE's (its empty "timeout" has no
+// effect and is left out), Zalando's pod admitter (pod.default.dns-ndots), and the
+// samples add-ndots and dns-policy-and-dns-config of Kyverno.
+const (
+	nameKubelet = "kubelet's 5"
+	nameDefault = "Shorthop, default 4"
+	nameKnown   = "Shorthop, resolvers known"
+	nameReread  = "the same, new tags read"
+	nameAdvice  = "Shorthop, advice as rules"
+	nameOracle  = "oracle, breaking nothing"
+	nameCheap   = "oracle, whatever breaks"
+)
+
+func strategies() []Strategy {
+	resolversOf := func(month func(w *world) []workload) func(w *world, s *policy.Spec) error {
+		return func(w *world, s *policy.Spec) error {
+			s.Resolvers = known(month(w))
+			return nil
+		}
+	}
+	now, next := func(w *world) []workload { return w.now }, func(w *world) []workload { return w.next }
+	return []Strategy{
+		{Name: nameKubelet},
+		{Name: "fixed 4", dns: "{ndots: 4}"},
+		{Name: "fixed 3", dns: "{ndots: 3}"},
+		{Name: "fixed 2 (Zalando)", dns: "{ndots: 2}"},
+		{Name: "fixed 1", dns: "{ndots: 1}"},
+		{Name: "Kyverno add-ndots: 1, forced", dns: "{ndots: 1}", overwrites: true},
+		{Name: "Kyverno dns-policy: 2, cache only", overwrites: true,
+			dns: `{mode: NodeLocal, ndots: 2, options: [{name: timeout, value: "1"}, {name: attempts, value: "1"}], nodeLocal: {servers: [169.254.25.10], fallbackServers: [], daemonSet: ""}}`},
+		{Name: "ACK: 3, cache and kube-dns",
+			dns: `{mode: NodeLocal, ndots: 3, options: [{name: timeout, value: "1"}, {name: attempts, value: "2"}], nodeLocal: {servers: [169.254.20.10], fallbackServers: [10.96.0.10], daemonSet: ""}}`},
+		{Name: "CCE: 5, cache and CoreDNS",
+			dns: `{mode: NodeLocal, ndots: 5, options: [{name: single-request-reopen}], nodeLocal: {servers: [169.254.20.10], fallbackServers: [10.96.0.10], daemonSet: ""}}`},
+		{Name: nameDefault, Ours: true, dns: "{}"},
+		{Name: nameKnown, Ours: true, dns: "{}", local: true, spec: resolversOf(now)},
+		{Name: nameReread, Ours: true, dns: "{}", local: true, spec: resolversOf(next)},
+		{Name: nameAdvice, dns: "{}", local: true, spec: advised},
+		{Name: nameOracle, oracle: true},
+		{Name: nameCheap, oracle: true, reckless: true},
+	}
+}
+
+// policyOf is the compiled policy of a strategy in a world; nil for none.
+func (s *Strategy) policyOf(w *world) (*policy.Compiled, error) {
+	if s.dns == "" {
+		return nil, nil
+	}
+	p, err := policy.Parse(fmt.Appendf(nil, "apiVersion: %s\nkind: %s\nmetadata: {name: %q}\nspec: {cluster: {domain: %s, dnsServers: [%s]}, dns: %s}\n",
+		policy.APIVersion, policy.Kind, "savings", clusterDomain, clusterDNS, s.dns))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.Name, err)
+	}
+	if s.spec != nil {
+		if err := s.spec(w, &p.Spec); err != nil {
+			return nil, fmt.Errorf("%s: %w", s.Name, err)
+		}
+	}
+	return policy.Compile(p, "shorthop")
+}
+
+// gates are those of a cluster DNS that answers "svc." itself, or asks outside.
+func (s *Strategy) gates(public bool) *policy.Gates {
+	reason := policy.ReasonServiceNotLocal
+	if s.local {
+		reason = ""
+	}
+	return &policy.Gates{Upstreams: map[policy.Upstream]policy.Reason{policy.UpstreamCluster: reason}, PublicNamespace: public}
+}
+
+// admit is the workload's pod as it is admitted.
+func (s *Strategy) admit(compiled *policy.Compiled, l *workload, public bool) (policy.Pod, error) {
+	p := l.pod()
+	if s.overwrites {
+		p.Spec.DNSConfig = nil
+	}
+	if compiled == nil {
+		return p, nil
+	}
+	review := mutate.Review(compiled, policy.Request{
+		Operation: policy.OperationCreatePod, Namespace: l.namespace, NamespaceKnown: true, Pod: &p, Gates: s.gates(public),
+	})
+	if len(review.Operations) == 0 {
+		return p, nil
+	}
+	document, err := json.Marshal(&p)
+	if err != nil {
+		return p, err
+	}
+	operations, err := json.Marshal(review.Operations)
+	if err != nil {
+		return p, err
+	}
+	patch, err := jsonpatch.DecodePatch(operations)
+	if err != nil {
+		return p, err
+	}
+	if document, err = patch.Apply(document); err != nil {
+		return p, err
+	}
+	var admitted policy.Pod
+	err = json.Unmarshal(document, &admitted)
+	return admitted, err
+}
+
+// clients are the containers' resolvers in a pod as it is admitted.
+func (w *world) clients(l *workload, p *policy.Pod) []resolver.Client {
+	dns := resolver.PodDNS{Namespace: l.namespace, Policy: p.Spec.DNSPolicy}
+	if config := p.Spec.DNSConfig; config != nil {
+		dns.Config = &resolver.DNSConfig{Nameservers: config.Nameservers, Searches: config.Searches}
+		for _, option := range config.Options {
+			dns.Config.Options = append(dns.Config.Options, resolver.Option{Name: option.Name, Value: option.Value})
+		}
+	}
+	conf, _ := w.node.ResolvConf(dns)
+	clients := make([]resolver.Client, len(l.containers))
+	for i := range l.containers {
+		kind := imageKinds[l.containers[i].kind]
+		clients[i] = resolver.Client{Resolver: kind.client, CLibrary: kind.library, ResolvConf: conf, Hostname: "pod"}
+		for _, env := range p.Spec.Containers[i].Env {
+			if env.Name == policy.EnvResOptions {
+				clients[i].ResOptions = env.Value
+			}
+		}
+	}
+	return clients
+}
