@@ -365,7 +365,7 @@ func hostileQueries(pods *corev1.PodList) []byte {
 		if created.Before(begin) {
 			begin = created
 		}
-		for round := range 25 { // at all seconds of a minute: else it is a log of which a part was kept
+		for round := range 60 { // each at another second of the minute, or it is a log of which a part was kept
 			at := created.Add(time.Duration(round) * 67 * time.Second)
 			for range 4 {
 				query(at, client, "web.tenant.svc.cluster.local", "NOERROR")
