@@ -365,8 +365,8 @@ func hostileQueries(pods *corev1.PodList) []byte {
 		if created.Before(begin) {
 			begin = created
 		}
-		for round := range 60 { // each at another second of the minute, or it is a log of which a part was kept
-			at := created.Add(time.Duration(round) * 67 * time.Second)
+		for round := range 60 { // in every minute, at all seconds of one: else a part of the log was kept, or there are holes
+			at := created.Add(time.Duration(round) * 59 * time.Second)
 			for range 4 {
 				query(at, client, "web.tenant.svc.cluster.local", "NOERROR")
 			}
