@@ -28,7 +28,7 @@ import (
 //
 // Its address and DaemonSet are in the values wherever pods could ask it, for
 // rules and annotations that choose mode NodeLocal; where there is no such
-// cache, annotations may not.
+// cache, or pods would have nobody to fall back to, annotations may not.
 func (d *dns) judgeCaches(r *Result, flavour string) {
 	d.managed(r, flavour)
 	if len(d.caches) == 0 && d.o.isUnread("daemonsets") {
@@ -76,10 +76,21 @@ func (d *dns) judgeCaches(r *Result, flavour string) {
 		d.options(r, "mode NodeLocal needs the domain, which is not known", len(own) > 0)
 	case already == "":
 		d.nodeLocal(r)
+	case d.fallsBackToItself():
+		d.options(r, already+": nothing to do in pods", false)
+		return
 	default:
 		d.options(r, already+": nothing to do in pods", len(own) > 0)
 	}
 	d.place(r, own)
+}
+
+// fallsBackToItself: pods that ask the cache at an address of its own would have
+// no other server to fall back to than the cache, at the cluster DNS's address.
+func (d *dns) fallsBackToItself() bool {
+	return d.bypass == "" && len(d.discovered.UpstreamServers) == 0 && slices.ContainsFunc(d.caches, func(c nodecache.Cache) bool {
+		return len(shared(c.LocalIPs, d.discovered.DNSServers)) > 0
+	})
 }
 
 func hasPath(r *Result, path ...string) bool {
@@ -161,7 +172,7 @@ func (d *dns) options(r *Result, why string, cache bool) {
 	r.set(string(policy.DNSModeOptions), why, "policy", "dns", "mode")
 	if !cache {
 		r.set([]string{string(policy.OverrideNdots), string(policy.OverrideOptions)},
-			"pods may not choose mode NodeLocal by annotation: no cache is known that it could mean", "policy", "podOverrides", "allowed")
+			"pods may not choose mode NodeLocal by annotation: no cache that it could mean is known, with a server to fall back to", "policy", "podOverrides", "allowed")
 	}
 }
 
