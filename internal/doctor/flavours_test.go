@@ -39,7 +39,11 @@ func TestFlavours(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				got := toldOf(Judge(flavourFacts(t, archive)))
+				report := Judge(flavourFacts(t, archive))
+				if strings.Contains(file, "/flavours/") && report.Count(Fail) > 0 { // others may contradict themselves
+					t.Errorf("the values that detect prints do not pass:\n%s", toldOf(report))
+				}
+				got := toldOf(report)
 				expected := -1
 				for i := range archive.Files {
 					if archive.Files[i].Name == "doctor.txt" {
