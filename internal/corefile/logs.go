@@ -67,7 +67,7 @@ func namesOf(arguments []string) []string {
 	var names []string
 	for _, argument := range arguments {
 		argument = unmark(argument)
-		if zone := ZoneOf(argument); zone != "." && !slices.Contains([]byte(argument), '{') {
+		if zone := ZoneOf(argument); zone != "." && !strings.Contains(argument, "{") {
 			names = append(names, zone)
 		}
 	}

@@ -33,11 +33,11 @@ var builtIn = []schema.GroupVersionKind{
 
 // Parse reads a list of objects in YAML: a sequence of them, as the cases of flavours have it, or an object of kind List, as
 // `kubectl get -o yaml` prints it.
-func Parse(t testing.TB, text []byte) []unstructured.Unstructured {
-	t.Helper()
+func Parse(tb testing.TB, text []byte) []unstructured.Unstructured {
+	tb.Helper()
 	encoded, err := yaml.YAMLToJSONStrict(text)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if string(encoded) == "null" {
 		return nil
@@ -47,14 +47,14 @@ func Parse(t testing.TB, text []byte) []unstructured.Unstructured {
 	}
 	var list unstructured.UnstructuredList
 	if err := list.UnmarshalJSON(encoded); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return list.Items
 }
 
 // Start serves the objects until the test ends.
-func Start(t testing.TB, objects []unstructured.Unstructured) *rest.Config {
-	t.Helper()
+func Start(tb testing.TB, objects []unstructured.Unstructured) *rest.Config {
+	tb.Helper()
 	kinds := slices.Clone(builtIn)
 	for i := range objects {
 		if kind := objects[i].GroupVersionKind(); !slices.Contains(kinds, kind) {
@@ -67,7 +67,7 @@ func Start(t testing.TB, objects []unstructured.Unstructured) *rest.Config {
 		w.WriteHeader(status)
 		_ = json.NewEncoder(w).Encode(body) // whoever does not read it has what it wanted
 	}))
-	t.Cleanup(server.Close)
+	tb.Cleanup(server.Close)
 	return &rest.Config{Host: server.URL}
 }
 
@@ -138,8 +138,8 @@ func parse(path string) (resource schema.GroupVersionResource, namespace, name s
 	return resource, namespace, name, len(parts) < 3
 }
 
-func refusal(code int, reason metav1.StatusReason) (status int, body any) {
-	return code, metav1.Status{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure, Code: int32(code), Reason: reason, Message: string(reason),
+func refusal(code int32, reason metav1.StatusReason) (status int, body any) {
+	return int(code), metav1.Status{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}, Status: metav1.StatusFailure, Code: code, Reason: reason, Message: string(reason),
 	}
 }
