@@ -107,7 +107,9 @@ func (f *File) read() ([]Block, error) {
 
 // All returns the arguments of every use of a plugin.
 func (b *Block) All(plugin string) [][]string {
-	return b.uses(plugin, map[*Block]bool{})
+	var uses [][]string
+	b.each(map[*Block]bool{}, func(each *Block) { uses = append(uses, argumentsOf(each.plugins[plugin])...) })
+	return uses
 }
 
 // Plugins are the names of those that are used, in snippets that it imports too.
@@ -123,19 +125,19 @@ func (b *Block) Plugins() []string {
 	return slices.Sorted(maps.Keys(used))
 }
 
-// uses leaves out the snippets that were seen, so that each counts once.
-func (b *Block) uses(plugin string, seen map[*Block]bool) [][]string {
-	uses := argumentsOf(b.plugins[plugin])
+// each visits the block and the snippets that it imports, but those that were seen,
+// so that each counts once.
+func (b *Block) each(seen map[*Block]bool, visit func(*Block)) {
+	visit(b)
 	for _, imported := range argumentsOf(b.plugins[markedImport]) {
 		if len(imported) != 1 {
 			continue
 		}
 		if snippet := b.snippets[imported[0]]; snippet != nil && !seen[snippet] {
 			seen[snippet] = true
-			uses = append(uses, snippet.uses(plugin, seen)...)
+			snippet.each(seen, visit)
 		}
 	}
-	return uses
 }
 
 // argumentsOf returns what follows the plugin's name on the line of each use.

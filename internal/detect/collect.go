@@ -164,7 +164,7 @@ func (c *collector) daemonSets(ctx context.Context, namespace string) ([]appsv1.
 func (c *collector) configMaps(ctx context.Context) {
 	c.progress("their configuration")
 	names := slices.Clone(corefile.ClusterDNS())
-	for _, name := range []string{"kube-proxy", "kube-proxy-config", "kubeadm-config", "cilium-config", kubeletConfig} {
+	for _, name := range append(kubeProxyConfigs(c.objects.DaemonSets), "kubeadm-config", "cilium-config", kubeletConfig) {
 		names = append(names, [2]string{metav1.NamespaceSystem, name})
 	}
 	for i := range c.objects.DaemonSets {
@@ -172,10 +172,8 @@ func (c *collector) configMaps(ctx context.Context) {
 		if _, is := nodecache.Of(set); !is {
 			continue
 		}
-		for k := range set.Spec.Template.Spec.Volumes {
-			if volume := set.Spec.Template.Spec.Volumes[k].ConfigMap; volume != nil {
-				names = append(names, [2]string{set.Namespace, volume.Name})
-			}
+		for _, name := range nodecache.Corefiles(&set.Spec.Template.Spec) {
+			names = append(names, [2]string{set.Namespace, name})
 		}
 	}
 	for i, name := range names {

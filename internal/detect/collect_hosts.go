@@ -33,7 +33,7 @@ func (c *collector) hosts(ctx context.Context) {
 		u, err = url.Parse("https://" + c.config.Host)
 	}
 	if err != nil {
-		c.unread("service-host", fmt.Errorf("the kubeconfig's server %q is no URL", c.config.Host))
+		c.unread(aboutHost, fmt.Errorf("the kubeconfig's server %q is no URL", c.config.Host))
 		return
 	}
 	port := 443
@@ -42,7 +42,7 @@ func (c *collector) hosts(ctx context.Context) {
 	}
 	roots, err := c.roots(ctx)
 	if err != nil {
-		c.unread("service-host", err)
+		c.unread(aboutHost, err)
 		return
 	}
 	serverName := c.config.ServerName
@@ -56,7 +56,7 @@ func (c *collector) hosts(ctx context.Context) {
 	}
 	if err != nil {
 		if len(names) == 0 {
-			c.unread("service-host", fmt.Errorf("%s does not serve what pods verify, so the names in the API server's certificate are not known: %w", u.Host, err))
+			c.unread(aboutHost, fmt.Errorf("%s does not serve what pods verify, so the names in the API server's certificate are not known: %w", u.Host, err))
 		}
 	} else {
 		for _, name := range certificate.DNSNames {

@@ -119,14 +119,16 @@ func Judge(o *Objects) *Result {
 	} else {
 		r.found("flavour", "%s: %s", f.name, f.from)
 	}
-	d := dnsOf(o)
+	d := dnsOf(o, f.name)
 	d.judge(r, f.name)
 	judgeKubeProxy(r, o)
 	judgeHosts(r, o, f.name)
 	judgeNamespaces(r, o, f.name)
 	judgePlatform(r, o, f.name)
 	for _, u := range o.Unread {
-		r.unknown(u.Resource, u.Why, "ask again with that permission")
+		if u.Resource != aboutHost { // is said there
+			r.unknown(u.Resource, u.Why, "ask again with that permission")
+		}
 	}
 	return r
 }

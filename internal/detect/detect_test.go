@@ -20,6 +20,7 @@ import (
 
 	"github.com/shorthop/shorthop/internal/detect"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/objectserver"
 )
 
 var update = flag.Bool("update", false, "rewrite the sections detect.yaml and detect.findings.yaml of the flavours")
@@ -49,7 +50,8 @@ func TestFlavours(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				result := detect.Judge(objectsOf(t, archive))
+				o := objectsOf(t, archive)
+				result := detect.Judge(o)
 				values, err := result.YAML()
 				if err != nil {
 					t.Fatal(err)
@@ -59,10 +61,35 @@ func TestFlavours(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				checkCollected(t, archive, o, values)
 				expect(t, file, archive, "detect.yaml", values)
 				expect(t, file, archive, "detect.findings.yaml", findings)
 			})
 		}
+	}
+}
+
+// checkCollected wants the same values of what Collect reads at an API server with these objects. What kubelets and hosts answer,
+// and what may not be read, is as the case has it.
+func checkCollected(t *testing.T, archive *txtar.Archive, o *detect.Objects, values []byte) {
+	t.Helper()
+	var objects []unstructured.Unstructured
+	for _, section := range archive.Files {
+		if section.Name == "objects.yaml" || section.Name == "detect.objects.yaml" {
+			objects = append(objects, objectserver.Parse(t, section.Data)...)
+		}
+	}
+	collected, err := detect.Collect(t.Context(), objectserver.Start(t, objects), o.ResolvConf, func(string) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	collected.Server, collected.Kubelets, collected.Hosts, collected.Unread = o.Server, o.Kubelets, o.Hosts, o.Unread
+	got, err := detect.Judge(collected).YAML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(values), string(got)); diff != "" {
+		t.Errorf("as an API server tells it (-objects +collected):\n%s", diff)
 	}
 }
 

@@ -24,6 +24,9 @@ import (
 //	Deckhouse     node.deckhouse.io/group
 //	IKS           ibm-cloud.kubernetes.io/worker-id     +IKS
 //	kOps          kops.k8s.io/instancegroup
+//	Kapsule       k8s.scaleway.com/kapsule
+//	MicroK8s      microk8s.io/cluster
+//	minikube      minikube.k8s.io/name
 //	RKE2          -                                     +rke2
 //	k3s           -                                     +k3s
 //	k0s           -                                     +k0s
@@ -55,6 +58,9 @@ var signs = []struct {
 	{"Deckhouse", []string{"node.deckhouse.io/group"}, "", nil},
 	{"IKS", []string{"ibm-cloud.kubernetes.io/worker-id"}, "+IKS", nil},
 	{"kOps", []string{"kops.k8s.io/instancegroup"}, "", nil},
+	{"Kapsule", []string{"k8s.scaleway.com/kapsule"}, "", nil},
+	{"MicroK8s", []string{"microk8s.io/cluster"}, "", nil},
+	{"minikube", []string{"minikube.k8s.io/name"}, "", nil},
 	{"RKE2", nil, "+rke2", nil},
 	{"k3s", nil, "+k3s", nil},
 	{"k0s", nil, "+k0s", nil},

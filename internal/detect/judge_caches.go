@@ -17,7 +17,8 @@ import (
 //
 //	the cache                                          mode       because
 //	kubelets tell pods its address                     Options    pods ask it already
-//	has the cluster DNS's address on its node          Options    pods ask it already
+//	has the cluster DNS's address on its node, and     Options    pods ask it already
+//	  kube-proxy leaves that to it (kubeProxy.bypasses)
 //	Cilium redirects the cluster DNS's Service to it   Options    pods ask it already
 //	an address that no node owns and nobody redirects  Options    pods would ask nobody; a problem
 //	on addresses of its own                            NodeLocal  only pods that are told do
@@ -27,7 +28,7 @@ import (
 //
 // Its address and DaemonSet are in the values wherever pods could ask it, for
 // rules and annotations that choose mode NodeLocal; where there is no such
-// cache, annotations may not.
+// cache, or pods would have nobody to fall back to, annotations may not.
 func (d *dns) judgeCaches(r *Result, flavour string) {
 	d.managed(r, flavour)
 	if len(d.caches) == 0 && d.o.isUnread("daemonsets") {
@@ -64,6 +65,9 @@ func (d *dns) judgeCaches(r *Result, flavour string) {
 		}
 	}
 	already := d.already()
+	if already == "" {
+		d.tellBypassed(r, own)
+	}
 	switch {
 	case already == "" && len(own) == 0:
 		d.options(r, "no address of the cache is known that pods could ask", false)
@@ -72,10 +76,21 @@ func (d *dns) judgeCaches(r *Result, flavour string) {
 		d.options(r, "mode NodeLocal needs the domain, which is not known", len(own) > 0)
 	case already == "":
 		d.nodeLocal(r)
+	case d.fallsBackToItself():
+		d.options(r, already+": nothing to do in pods", false)
+		return
 	default:
 		d.options(r, already+": nothing to do in pods", len(own) > 0)
 	}
 	d.place(r, own)
+}
+
+// fallsBackToItself: pods that ask the cache at an address of its own would have
+// no other server to fall back to than the cache, at the cluster DNS's address.
+func (d *dns) fallsBackToItself() bool {
+	return d.bypass == "" && len(d.discovered.UpstreamServers) == 0 && slices.ContainsFunc(d.caches, func(c nodecache.Cache) bool {
+		return len(shared(c.LocalIPs, d.discovered.DNSServers)) > 0
+	})
 }
 
 func hasPath(r *Result, path ...string) bool {
@@ -105,7 +120,7 @@ func (d *dns) already() string {
 		if asked := d.allAsk(d.own(c)); len(asked) > 0 {
 			return "kubelets already point pods at " + strings.Join(asked, " and ") + ", which is the cache"
 		}
-		if has := shared(c.LocalIPs, d.addresses); len(has) > 0 && !c.Unowned {
+		if has := shared(c.LocalIPs, d.addresses); len(has) > 0 && !c.Unowned && d.bypass == "" {
 			return "the cache listens on the cluster DNS's address " + strings.Join(has, " and ") + " too"
 		}
 		for k := range d.o.Redirects {
@@ -116,6 +131,24 @@ func (d *dns) already() string {
 		}
 	}
 	return ""
+}
+
+// tellBypassed says that a cache listens on the cluster DNS's address in vain. Pods
+// that are told an address of its own ask it all the same.
+func (d *dns) tellBypassed(r *Result, own []string) {
+	for i := range d.caches {
+		has := shared(d.caches[i].LocalIPs, d.addresses)
+		if d.bypass == "" || len(has) == 0 || d.caches[i].Unowned {
+			continue
+		}
+		text := fmt.Sprintf("DaemonSet %s listens on the cluster DNS's address %s too, in vain: %s takes the packets to that Service first",
+			name(&d.caches[i]), strings.Join(has, " and "), d.bypass)
+		if len(own) > 0 {
+			r.found(aboutCache, "%s, so only pods that are told %s ask the cache", text, strings.Join(own, " and "))
+			continue
+		}
+		r.problem(aboutCache, "%s, so no pod asks the cache; give it an address of its own (-localip)", text)
+	}
 }
 
 // tell says what is known of a cache.
@@ -139,7 +172,7 @@ func (d *dns) options(r *Result, why string, cache bool) {
 	r.set(string(policy.DNSModeOptions), why, "policy", "dns", "mode")
 	if !cache {
 		r.set([]string{string(policy.OverrideNdots), string(policy.OverrideOptions)},
-			"pods may not choose mode NodeLocal by annotation: no cache is known that it could mean", "policy", "podOverrides", "allowed")
+			"pods may not choose mode NodeLocal by annotation: no cache that it could mean is known, with a server to fall back to", "policy", "podOverrides", "allowed")
 	}
 }
 

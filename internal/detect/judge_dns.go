@@ -37,10 +37,16 @@ type dns struct {
 	// asked are the nameservers that kubelets give to pods.
 	asked     []string
 	askedFrom string
+	// bypass is what takes packets to the cluster DNS's Service before a cache on
+	// its address gets them, "" for nothing.
+	bypass string
 }
 
-func dnsOf(o *Objects) *dns {
+func dnsOf(o *Objects, flavour string) *dns {
 	d := &dns{o: o}
+	if flavour != gke { // its dataplane redirects to its cache by itself
+		d.bypass = kubeProxyOf(o).bypasses()
+	}
 	for i := range o.DaemonSets {
 		if cache, is := nodecache.Of(&o.DaemonSets[i]); is {
 			d.caches = append(d.caches, cache)
@@ -184,6 +190,8 @@ func (d *dns) withoutClusterDNS(r *Result, flavour string) {
 	switch {
 	case flavour == gke && idle:
 		r.found(aboutDNS, "no Service of a cluster DNS has an endpoint, as with Cloud DNS for GKE: there is no address to fall back to")
+	case flavour == gke && len(d.asked) > 0:
+		r.found(aboutDNS, "there is no Service of a cluster DNS, as with Cloud DNS for GKE: there is no address to fall back to")
 	case idle:
 		r.problem(aboutDNS, "no Service of a cluster DNS has an endpoint (%s)", strings.Join(d.addresses, ", "))
 	default:

@@ -11,6 +11,7 @@ import (
 
 	"github.com/shorthop/shorthop/internal/corefile"
 	"github.com/shorthop/shorthop/internal/discovery"
+	"github.com/shorthop/shorthop/internal/nodecache"
 )
 
 func nodeIsAuto(node corev1.Node) bool { return node.Labels[eksComputeType] == "auto" }
@@ -52,20 +53,31 @@ func (d *dns) judgeLogs(r *Result, flavour string) {
 	if source.pods != "" {
 		command += " --log-pods " + source.pods
 	}
+	part := ""
 	for i := range blocks {
-		if slices.Contains(blocks[i].Plugins(), "log") {
+		all, only := blocks[i].Logs()
+		if all {
 			r.found(aboutLogs, "%s logs queries for %s (%s): %s", source.what, strings.Join(blocks[i].Zones, ", "), blocks[i].From, command)
 			return
+		}
+		if len(only) > 0 && part == "" {
+			part = fmt.Sprintf("logs only some queries: %s (%s)", strings.Join(only, ", "), blocks[i].From)
 		}
 	}
 	if len(blocks) == 0 {
 		return // said already
 	}
 	add := "add the plugin log to the block of \".\" and of the cluster's zone"
-	if flavour == openShift {
-		add = "set spec.logLevel of dns.operator/default to Debug"
+	switch {
+	case flavour == openShift:
+		add = "set spec.logLevel of dns.operator/default to Trace"
+	case part != "":
+		add = "take classes and names away from the plugin log"
 	}
-	r.found(aboutLogs, "%s logs no queries; for an hour of them: %s, then %s", source.what, add, command)
+	if part == "" {
+		part = "logs no queries"
+	}
+	r.found(aboutLogs, "%s %s; for an hour of them: %s, then %s", source.what, part, add, command)
 }
 
 // firstHop is whom pods ask, nil where no Corefile of it is known.
@@ -75,11 +87,9 @@ func (d *dns) firstHop() *logSource {
 		c := &d.caches[i]
 		set := d.o.daemonSet(c.Namespace, c.Name)
 		source := logSource{what: "the cache (DaemonSet " + name(c) + ")"}
-		for k := range set.Spec.Template.Spec.Volumes {
-			if volume := set.Spec.Template.Spec.Volumes[k].ConfigMap; volume != nil {
-				if m := d.o.configMap(c.Namespace, volume.Name); m != nil {
-					source.files = append(source.files, corefile.OfConfigMap(m)...)
-				}
+		for _, name := range nodecache.Corefiles(&set.Spec.Template.Spec) {
+			if m := d.o.configMap(c.Namespace, name); m != nil {
+				source.files = append(source.files, corefile.OfConfigMap(m)...)
 			}
 		}
 		if len(source.files) > 0 {

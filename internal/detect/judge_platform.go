@@ -2,51 +2,107 @@ package detect
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/shorthop/shorthop/internal/nodecache"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
 
-// judgeKubeProxy tells how Services reach their pods. In iptables mode a cache can
-// have the cluster DNS's own address, in IPVS mode it cannot.
+// judgeKubeProxy tells how Services reach their pods.
 func judgeKubeProxy(r *Result, o *Objects) {
 	const about = "kube-proxy"
+	switch proxy := kubeProxyOf(o); {
+	case proxy.from == "":
+		r.unknown(about, "no ConfigMap or argument of kube-proxy was found", "on a node: curl -s http://127.0.0.1:10249/proxyMode")
+	case proxy.mode == ciliumInPlace:
+		r.found(about, "none: Cilium takes its place (%s)", proxy.from)
+	case proxy.mode == "":
+		r.found(about, "mode iptables, its default (%s)", proxy.from)
+	default:
+		r.found(about, "mode %s (%s)", proxy.mode, proxy.from)
+	}
+}
+
+// ciliumInPlace stands for the mode where there is no kube-proxy.
+const ciliumInPlace = "cilium"
+
+// kubeProxy is its mode, "" for its default, and what tells it; from is "" where
+// nothing does.
+type kubeProxy struct{ mode, from string }
+
+// bypasses says what takes packets for the address of a Service away before they
+// reach a process on the node that listens on that address, "" for nothing. In mode
+// iptables or nftables the cache keeps its packets out of connection tracking, and so
+// out of kube-proxy's hands; IPVS and Cilium do not go by that.
+func (k kubeProxy) bypasses() string {
+	switch k.mode {
+	case "ipvs":
+		return "kube-proxy in mode ipvs"
+	case ciliumInPlace:
+		return "Cilium in the place of kube-proxy"
+	}
+	return ""
+}
+
+func kubeProxyOf(o *Objects) kubeProxy {
 	if m := o.configMap("kube-system", "cilium-config"); m != nil && (m.Data["kube-proxy-replacement"] == "true" || m.Data["kube-proxy-replacement"] == "strict") {
-		r.found(about, "none: Cilium takes its place (ConfigMap kube-system/cilium-config)")
-		return
+		return kubeProxy{ciliumInPlace, "ConfigMap kube-system/cilium-config"}
 	}
-	for _, at := range []struct{ name, key string }{{"kube-proxy", "config.conf"}, {"kube-proxy-config", "config"}, {"kube-proxy", "kubeconfig.conf"}} {
-		m := o.configMap("kube-system", at.name)
-		if m == nil || m.Data[at.key] == "" {
-			continue
-		}
-		var config struct{ Kind, Mode string }
-		if yaml.Unmarshal([]byte(m.Data[at.key]), &config) != nil || config.Kind != "KubeProxyConfiguration" {
-			continue
-		}
-		if config.Mode == "" {
-			config.Mode = "iptables, its default"
-		}
-		r.found(about, "mode %s (ConfigMap kube-system/%s)", config.Mode, at.name)
-		return
-	}
-	if set := o.daemonSet("kube-system", "kube-proxy"); set != nil {
-		for i := range set.Spec.Template.Spec.Containers {
-			c := &set.Spec.Template.Spec.Containers[i]
-			for _, argument := range slices.Concat(c.Command, c.Args) {
-				if mode, found := strings.CutPrefix(argument, "--proxy-mode="); found {
-					r.found(about, "mode %s (DaemonSet kube-system/kube-proxy)", mode)
-					return
-				}
+	for i := range o.DaemonSets { // an argument is stronger than a file
+		set := &o.DaemonSets[i]
+		for k := range set.Spec.Template.Spec.Containers {
+			c := &set.Spec.Template.Spec.Containers[k]
+			if mode := nodecache.Flag(slices.Concat(c.Command, c.Args), "proxy-mode"); mode != "" && isKubeProxy(set) {
+				return kubeProxy{mode, "DaemonSet " + set.Namespace + "/" + set.Name}
 			}
 		}
 	}
-	r.unknown(about, "no ConfigMap or argument of kube-proxy was found", "on a node: curl -s http://127.0.0.1:10249/proxyMode")
+	for _, name := range kubeProxyConfigs(o.DaemonSets) {
+		m := o.configMap("kube-system", name)
+		if m == nil {
+			continue
+		}
+		for _, key := range slices.Sorted(maps.Keys(m.Data)) {
+			var config struct{ Kind, Mode string }
+			if yaml.Unmarshal([]byte(m.Data[key]), &config) == nil && config.Kind == "KubeProxyConfiguration" {
+				return kubeProxy{config.Mode, "ConfigMap kube-system/" + name}
+			}
+		}
+	}
+	return kubeProxy{}
 }
+
+// isKubeProxy goes by names: of one DaemonSet, or of one for each pool.
+func isKubeProxy(set *appsv1.DaemonSet) bool {
+	return set.Namespace == "kube-system" && strings.HasPrefix(set.Name, "kube-proxy")
+}
+
+// kubeProxyConfigs are the ConfigMaps of kube-system that may configure kube-proxy:
+// those of kubeadm and of EKS, and what the DaemonSets mount.
+func kubeProxyConfigs(sets []appsv1.DaemonSet) []string {
+	names := []string{"kube-proxy", "kube-proxy-config"}
+	for i := range sets {
+		if !isKubeProxy(&sets[i]) {
+			continue
+		}
+		for k := range sets[i].Spec.Template.Spec.Volumes {
+			if volume := sets[i].Spec.Template.Spec.Volumes[k].ConfigMap; volume != nil && !slices.Contains(names, volume.Name) {
+				names = append(names, volume.Name)
+			}
+		}
+	}
+	return names
+}
+
+// aboutHost is the word of findings about the API server's name, and of what kept
+// its names from being known.
+const aboutHost = "service-host"
 
 // judgeHosts chooses the name that pods get for the API server:
 //
@@ -55,10 +111,11 @@ func judgeKubeProxy(r *Result, o *Objects) {
 //	the same, but on EKS with public addresses alone    a suggestion: traffic would leave the VPC
 //	anything else                                       a finding
 func judgeHosts(r *Result, o *Objects, flavour string) {
-	const about = "service-host"
+	const about = aboutHost
 	chosen := false
 	for i := range o.Hosts {
-		h := &o.Hosts[i]
+		h := o.Hosts[i]
+		h.Name = strings.ToLower(h.Name) // a kubeconfig of EKS has capitals, and a policy takes none
 		at := fmt.Sprintf("%s:%d", h.Name, h.Port)
 		switch {
 		case h.Problem != "":
@@ -66,7 +123,7 @@ func judgeHosts(r *Result, o *Objects, flavour string) {
 		case chosen:
 			r.found(about, "%s would do too (%s)", at, strings.Join(h.Addresses, ", "))
 		case flavour == eks && allPublic(h.Addresses):
-			r.Findings = append(r.Findings, Finding{About: about, Set: hostAsSet(h),
+			r.Findings = append(r.Findings, Finding{About: about, Set: hostAsSet(&h),
 				Found: at + " answers, and resolves to public addresses from here (" + strings.Join(h.Addresses, ", ") +
 					"): without private access to the endpoint, pods would leave the VPC through NAT; enable it first, and look at what the name resolves to in a pod"})
 			chosen = true
@@ -94,7 +151,11 @@ func judgeHosts(r *Result, o *Objects, flavour string) {
 		case talos:
 			how = "the cluster's endpoint, if it is a name; KubePrism on localhost:7445 is for the node alone"
 		}
-		r.unknown(about, "no name of the API server was found that resolves and verifies from here", how)
+		why := "no name of the API server was found that resolves and verifies from here"
+		if i := slices.IndexFunc(o.Unread, func(u Unread) bool { return u.Resource == about }); i >= 0 {
+			why = o.Unread[i].Why
+		}
+		r.unknown(about, why, how)
 	}
 }
 

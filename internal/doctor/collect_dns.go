@@ -156,15 +156,15 @@ func (c *collector) cacheConfigOf(ctx context.Context, namespace string, pod *co
 		found.args = slices.Concat(found.args, pod.Containers[i].Command, pod.Containers[i].Args)
 	}
 	for i := range pod.Volumes {
-		source := pod.Volumes[i].ConfigMap
-		if source == nil {
-			continue
-		}
-		if source.Name == kubeDNSConfigMap {
+		if source := pod.Volumes[i].ConfigMap; source != nil && source.Name == kubeDNSConfigMap {
 			found.readsStubDomains = true
+		}
+	}
+	for _, name := range nodecache.Corefiles(pod) {
+		if name == kubeDNSConfigMap {
 			continue
 		}
-		corefiles, err := c.corefiles(ctx, namespace, source.Name)
+		corefiles, err := c.corefiles(ctx, namespace, name)
 		if err != nil {
 			return fact[*cacheConfig]{err: err}
 		}

@@ -70,7 +70,7 @@ func judgeClusterDNS(f *Facts, known *knownPolicy) *judgement {
 				if len(upstream) > 0 {
 					do = fmt.Sprintf("set fallbackServers to %s, the address of %s", strings.Join(upstream, ", "), discovery.UpstreamService)
 				}
-				j.warn(do, "%s falls back to %s, on which the node-local cache listens too: when it dies, both are gone", use.at, server)
+				j.warn(do, "%s falls back to %s, on which the node-local cache listens too: when it dies, both are gone (but for kube-proxy in mode ipvs and for Cilium in its place)", use.at, server)
 			case use.local.FallbackServers != nil && !containsAddress(servers, server) && !containsAddress(upstream, server):
 				j.warn("check that it serves the cluster's zone", "%s falls back to %s, which is no Service of the cluster DNS", use.at, server)
 			}

@@ -123,7 +123,27 @@ func (f *Facts) clusterDNSPath(known *knownPolicy, cluster []discovery.Service) 
 		from += "; cluster.dnsServers"
 	}
 	f.toClusterDNS(&path, cluster, from)
+	for _, use := range nodeLocalUses(&known.document.Spec) {
+		for _, name := range f.found(use.cache.DaemonSet) {
+			if note := besideClusterDNS(name, f.cacheConfig[name].value.addresses(), use.local.Servers, cluster); !slices.Contains(path.Notes, note) {
+				path.Notes = append(path.Notes, note)
+			}
+		}
+	}
 	return path
+}
+
+// besideClusterDNS says where a cache that the policy points no pod at answers
+// them all the same: which it is, only kubelets and nodes know.
+func besideClusterDNS(name string, listens, servers []string, cluster []discovery.Service) string {
+	for i := range cluster {
+		for _, address := range cluster[i].ClusterIPs {
+			if containsAddress(listens, address) {
+				return fmt.Sprintf("DaemonSet %s has %s on its nodes too, and answers there first but for kube-proxy in mode ipvs and for Cilium in its place", name, address)
+			}
+		}
+	}
+	return fmt.Sprintf("DaemonSet %s answers first where kubelets give pods %s", name, strings.Join(servers, " and "))
 }
 
 func (f *Facts) toClusterDNS(path *Path, cluster []discovery.Service, from string) {

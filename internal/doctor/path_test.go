@@ -67,7 +67,19 @@ func TestPaths(t *testing.T) {
 					spec.DNS.Mode, spec.ServiceHost = policy.DNSModeOptions, nil
 				}
 			},
-			[]string{"dns: pod -> kube-dns 10.0.0.10 -> the cluster DNS (2 pods)", "api: pod -> the Service default/kubernetes -> the API server"},
+			[]string{"dns: pod -> kube-dns 10.0.0.10 -> the cluster DNS (2 pods)",
+				"DaemonSet kube-system/node-local-dns answers first where kubelets give pods 169.254.20.10",
+				"api: pod -> the Service default/kubernetes -> the API server"},
+		},
+		"mode Options beside a cache on the cluster DNS's address": {
+			func(f *Facts) {
+				for i := range f.replicas.value {
+					f.replicas.value[i].debug.value.Document.Spec.DNS.Mode = policy.DNSModeOptions
+				}
+				f.cache().args = []string{"-localip", "169.254.20.10,10.0.0.10"}
+			},
+			[]string{"dns: pod -> kube-dns 10.0.0.10 -> the cluster DNS (2 pods)",
+				"DaemonSet kube-system/node-local-dns has 10.0.0.10 on its nodes too, and answers there first but for kube-proxy in mode ipvs and for Cilium in its place", api},
 		},
 		"no policy": {
 			func(f *Facts) { f.replicas.value, f.configMap.value = nil, nil },

@@ -50,16 +50,35 @@ func Of(set *appsv1.DaemonSet) (cache Cache, found bool) {
 				cache.LocalIPs = append(cache.LocalIPs, address)
 			}
 		}
-		if name := value(arguments, "upstreamsvc"); name != "" {
+		if name := Flag(arguments, "upstreamsvc"); name != "" {
 			cache.Upstream, found = name, true
 		}
 		// A flag of Go's: its value, if any, is joined to it.
-		if made, err := strconv.ParseBool(joined(arguments, "setupinterface")); err == nil && !made {
+		if made, err := strconv.ParseBool(joined(words(arguments), "setupinterface")); err == nil && !made {
 			noInterface, found = true, true
 		}
 	}
 	cache.Unowned = noInterface && !reachesNode(pod)
 	return cache, found
+}
+
+// stubDomains is where node-cache reads what it takes over from kube-dns.
+const stubDomains = "/etc/kube-dns"
+
+// Corefiles are the names of the ConfigMaps that a pod may have its Corefile from:
+// all that it mounts, but for stub domains.
+func Corefiles(pod *corev1.PodSpec) []string {
+	var names []string
+	for i := range pod.Volumes {
+		volume := &pod.Volumes[i]
+		if volume.ConfigMap == nil || slices.ContainsFunc(pod.Containers, func(c corev1.Container) bool {
+			return slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == volume.Name && m.MountPath == stubDomains })
+		}) {
+			continue
+		}
+		names = append(names, volume.ConfigMap.Name)
+	}
+	return names
 }
 
 // reachesNode reports whether a pod may use addresses of its node: on its
@@ -71,9 +90,11 @@ func reachesNode(pod *corev1.PodSpec) bool {
 	})
 }
 
-// value of a flag, written -flag=value, --flag=value, or as two arguments; empty
-// where it is not there. Of several the last counts.
-func value(arguments []string, flag string) string {
+// Flag is the value of a flag, written -flag=value, --flag=value, or as two arguments; empty
+// where it is not there. Of several the last counts. The words of a script count
+// too: some run the cache in a shell (KubeOne).
+func Flag(arguments []string, flag string) string {
+	arguments = words(arguments)
 	found := joined(arguments, flag)
 	for i, argument := range arguments {
 		if i+1 < len(arguments) && (argument == "-"+flag || argument == "--"+flag) {
@@ -81,6 +102,20 @@ func value(arguments []string, flag string) string {
 		}
 	}
 	return found
+}
+
+// words takes the scripts of shells apart, as far as blanks, quotes and semicolons
+// do that.
+func words(arguments []string) []string {
+	var all []string
+	for _, argument := range arguments {
+		if !strings.Contains(argument, " -") { // a list of addresses may have blanks
+			all = append(all, argument)
+			continue
+		}
+		all = slices.AppendSeq(all, strings.FieldsFuncSeq(argument, func(r rune) bool { return strings.ContainsRune(" \t\n;'\"", r) }))
+	}
+	return all
 }
 
 func joined(arguments []string, flag string) string {
@@ -97,7 +132,7 @@ func joined(arguments []string, flag string) string {
 // LocalIPs are the addresses of -localip, without 0.0.0.0 and ::, which say every
 // address of the pod (Cilium's own example has that).
 func LocalIPs(arguments []string) []string {
-	return slices.DeleteFunc(Addresses(value(arguments, "localip")), func(text string) bool {
+	return slices.DeleteFunc(Addresses(Flag(arguments, "localip")), func(text string) bool {
 		address, err := netip.ParseAddr(text)
 		return err == nil && address.IsUnspecified()
 	})

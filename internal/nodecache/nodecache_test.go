@@ -21,6 +21,7 @@ func TestOf(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		image, arguments string
+		script           string // of a shell
 		change           func(*corev1.PodSpec)
 		want             nodecache.Cache // without its name
 		not              bool            // a cache
@@ -46,13 +47,20 @@ func TestOf(t *testing.T) {
 		"the example of Cilium's documentation":          {arguments: "-localip 0.0.0.0 -upstreamsvc kube-dns-upstream -skipteardown=true -setupinterface=false -setupiptables=false", want: nodecache.Cache{Upstream: "kube-dns-upstream", Unowned: true}},
 		"another DaemonSet":                              {arguments: "--kubeconfig=/etc/x -v 2", not: true},
 		"what is no address":                             {arguments: "-localip __PILLAR__LOCAL__DNS__,169.254.20.10", want: nodecache.Cache{LocalIPs: []string{"169.254.20.10"}}},
-		"in a shell, whose words are not read":           {arguments: "sh -c node-cache_-setupinterface=false_-localip_10.0.0.1", not: true},
+		"in a shell, as KubeOne has it": {
+			script: "sleep 10;\nexec /node-cache -localip 169.254.20.10 -conf /etc/Corefile -upstreamsvc 'kube-dns-upstream';",
+			want:   nodecache.Cache{LocalIPs: []string{"169.254.20.10"}, Upstream: "kube-dns-upstream"},
+		},
+		"a shell that does something else": {script: "exec /dnsmasq --local=/cluster.local/ -k", not: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			set := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: "dns", Name: "cache"}}
 			pod := &set.Spec.Template.Spec
 			pod.Containers = []corev1.Container{{Image: test.image, Args: strings.Fields(test.arguments)}}
+			if test.script != "" {
+				pod.Containers[0].Command = []string{"/bin/sh", "-c", test.script}
+			}
 			if test.change != nil {
 				test.change(pod)
 			}

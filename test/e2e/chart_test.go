@@ -74,9 +74,11 @@ func (e *environment) install(ctx context.Context) error {
 const chartFolder = repository + "/charts/shorthop"
 
 // flags of both install and upgrade.
-func (e *environment) flags() []string {
+func (e *environment) flags() []string { return e.flagsWith(e.chart.values) }
+
+func (e *environment) flagsWith(values string) []string {
 	return []string{
-		"--values", e.chart.values, "--wait", "--timeout", "3m",
+		"--values", values, "--wait", "--timeout", "3m",
 		"--set", "image.pullPolicy=Never", // there is no registry
 		"--set", "certificates.mode=self-managed",
 		"--set", "test.namespace=options-2",

@@ -1,0 +1,177 @@
+package doctor
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/yaml"
+
+	"github.com/shorthop/shorthop/internal/discovery"
+	"github.com/shorthop/shorthop/internal/health"
+	"github.com/shorthop/shorthop/internal/webhookconfig"
+	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/objectserver"
+)
+
+// Flavours of clusters: those of discovery (internal/discovery/testdata/flavours) and of detect (internal/detect/testdata/others),
+// with the values installed that detect prints for them, unchanged: the section detect.yaml. The section doctor.txt is expected:
+// the paths, and every check that does not pass. `go test ./internal/doctor -run Flavours -update` rewrites it.
+func TestFlavours(t *testing.T) {
+	t.Parallel()
+	for _, pattern := range []string{"../discovery/testdata/flavours/*.txtar", "../detect/testdata/others/*.txtar"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no files in %s (error %v)", pattern, err)
+		}
+		for _, file := range files {
+			t.Run(filepath.Base(file), func(t *testing.T) {
+				t.Parallel()
+				archive, err := txtar.ParseFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				report := Judge(flavourFacts(t, archive))
+				if strings.Contains(file, "/flavours/") && report.Count(Fail) > 0 { // others may contradict themselves
+					t.Errorf("the values that detect prints do not pass:\n%s", toldOf(report))
+				}
+				got := toldOf(report)
+				expected := -1
+				for i := range archive.Files {
+					if archive.Files[i].Name == "doctor.txt" {
+						expected = i
+					}
+				}
+				if *update {
+					if expected < 0 {
+						archive.Files, expected = append(archive.Files, txtar.File{Name: "doctor.txt"}), len(archive.Files)
+					}
+					archive.Files[expected].Data = []byte(got)
+					if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
+						t.Fatal(err)
+					}
+					return
+				}
+				if expected < 0 {
+					t.Fatal("there is no section doctor.txt")
+				}
+				if diff := cmp.Diff(string(archive.Files[expected].Data), got); diff != "" {
+					t.Errorf("-want +got:\n%s", diff)
+				}
+			})
+		}
+	}
+}
+
+// flavourFacts are those of an installation in which every check passes, and what is collected of the objects of a flavour.
+func flavourFacts(t *testing.T, archive *txtar.Archive) *Facts {
+	t.Helper()
+	var objects []unstructured.Unstructured
+	var values struct{ Policy policy.Spec }
+	resolvConf := ""
+	for _, section := range archive.Files {
+		switch section.Name {
+		case "objects.yaml", "detect.objects.yaml":
+			objects = append(objects, objectserver.Parse(t, section.Data)...)
+		case "resolv.conf":
+			resolvConf = string(section.Data)
+		case "detect.yaml":
+			if err := yaml.Unmarshal(section.Data, &values); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	nodes := int64(0)
+	for i := range objects {
+		if objects[i].GetKind() == "Node" {
+			nodes++
+		}
+	}
+	if nodes == 0 {
+		objects, nodes = append(objects, objectserver.Parse(t, []byte("[{apiVersion: v1, kind: Node, metadata: {name: a}}]"))...), 1
+	}
+	for i := range objects { // those without a status are where they should be
+		if _, has := objects[i].Object["status"]; objects[i].GetKind() == "DaemonSet" && !has {
+			objects[i].Object["status"] = map[string]any{"desiredNumberScheduled": nodes, "numberAvailable": nodes}
+		}
+	}
+
+	ca := newIssuer(t)
+	f := healthyFacts(t, ca)
+	f.hasPolicy(t, ca, values.Policy)
+	f.daemonSets, f.cacheConfig, f.nodes.value, f.dnsServices.value, f.clusterDNS.value = nil, nil, 0, nil, nil
+	config := objectserver.Start(t, objects)
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &collector{config: config, client: client, Options: Options{Progress: func(string) {}}, facts: f}
+	c.nodeLocal(t.Context())
+	c.countNodes(t.Context())
+	c.clusterDNS(t.Context())
+	facts := discovery.Facts{ResolvConf: resolvConf, Services: slices.Concat(f.dnsServices.value, f.idleServices), Caches: f.caches()}
+	for i := range f.replicas.value {
+		f.replicas.value[i].debug.value.Discovered = new(discovery.Discover(facts))
+	}
+	return f
+}
+
+// hasPolicy has a policy loaded, registered and in the ConfigMap, and its hosts answer.
+func (f *Facts) hasPolicy(t *testing.T, ca *issuer, spec policy.Spec) {
+	t.Helper()
+	document := &policy.InjectionPolicy{Spec: spec}
+	document.APIVersion, document.Kind, document.Metadata.Name = policy.APIVersion, policy.Kind, "detected"
+	text, err := yaml.Marshal(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	document = parsed(t, string(text))
+	compiled, err := policy.Compile(document, testNamespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range f.replicas.value {
+		f.replicas.value[i].debug.value = &health.PolicyDocument{Hash: compiled.Hash(), Document: parsed(t, string(text))}
+	}
+	f.configMap.value.document = text
+	registered := webhookconfig.New(document, webhookconfig.Options{OwnNamespace: testNamespace, Service: "shorthop", CABundle: ca.pem()})
+	f.webhook.value.Annotations, f.webhook.value.Webhooks = registered.Annotations, registered.Webhooks
+	f.apiHosts = nil
+	for _, probe := range compiled.HostProbes() {
+		f.apiHosts = append(f.apiHosts, apiHost{host: probe.Host, port: probe.Port, served: ca.serve(t, probe.Host, -24*time.Hour, 365*24*time.Hour)})
+	}
+}
+
+// toldOf is what an operator reads of a report, without what passes.
+func toldOf(report *Report) string {
+	var b strings.Builder
+	for i := range report.Paths {
+		path := &report.Paths[i]
+		fmt.Fprintf(&b, "%s: %s\n", path.Of, path.String())
+		for _, note := range path.Notes {
+			fmt.Fprintf(&b, "    %s\n", note)
+		}
+	}
+	for i := range report.Checks {
+		r := &report.Checks[i]
+		if r.Status == Pass {
+			continue
+		}
+		fmt.Fprintf(&b, "%s %s: %s\n", r.Status, r.Check, r.Found)
+		for _, item := range r.Items {
+			fmt.Fprintf(&b, "    %s\n", item)
+		}
+		if r.Do != "" {
+			fmt.Fprintf(&b, "    do: %s\n", r.Do)
+		}
+	}
+	return b.String()
+}
