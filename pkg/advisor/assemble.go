@@ -62,8 +62,10 @@ type assembly struct {
 	world    world
 	domains  searchDomains
 	logs     coverage
-	waste    map[string]*NameWaste
-	hints    map[*group]*resolverhint.Evidence
+	// likeTheInternet are namespaces with Services that are called like its domains.
+	likeTheInternet []string
+	waste           map[string]*NameWaste
+	hints           map[*group]*resolverhint.Evidence
 	// searched are the names among them that a search domain has the answer for.
 	searched map[string]bool
 	// fromNodes is the queries of nodes and of pods with their addresses.
@@ -88,6 +90,9 @@ func (a *assembly) workload(groups []collected) {
 	}
 	if captured && !slices.ContainsFunc(evidences, func(e *evidence) bool { return !onlyOutside(e.lookups, a.Cluster.Domain) }) {
 		floor = captureFloor
+	}
+	if floor < roomFloor && a.room(w.WorkloadKey) != "" {
+		floor = roomFloor
 	}
 	slices.Sort(w.Ndots)
 	slices.Sort(w.Resolvers)

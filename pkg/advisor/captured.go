@@ -18,13 +18,14 @@ import (
 //	annotation kuma.io/sidecar-injected, kuma-sidecar     Kuma                its own       in the cluster
 //	container consul-dataplane                            Consul              its own       in the cluster
 //	label app=ztunnel                                     Istio, ambient      none          in the cluster
-//	label k8s-app=cilium, or name cilium-agent            Cilium              none          in the cluster
+//	label k8s-app=cilium, or name cilium-agent            Cilium              none          in the cluster, under
+//	                                                                                        rules for DNS
 //
 // Whether capture is on is a setting of the mesh. Where it is off, names of the
 // cluster are in the log, and the marks mean nothing for what is hidden. Cilium writes
-// queries anew only under a network policy with DNS rules, which pods do not show and
-// the queries do not either: an agent is enough for the hint, which has to be right,
-// and says nothing about hidden names.
+// queries anew only under a network policy with rules for DNS. Its policies say so, if
+// the lists have them (with any, all are taken to be there); else an agent is enough for
+// the hint, which has to be right, and says nothing about hidden names.
 
 // captured tells whether names that a pod asks for may not reach the log.
 func (p *Pod) captured() bool {
@@ -40,8 +41,12 @@ func (p *Pod) captured() bool {
 // rewritesQueries tells whether a pod is, or has beside it, something that may take
 // the queries of pods and write them anew.
 func (p *Pod) rewritesQueries() bool {
-	labels := p.Metadata.Labels
-	return p.captured() || labels["app"] == "ztunnel" || labels["k8s-app"] == "cilium" || labels["app.kubernetes.io/name"] == "cilium-agent"
+	return p.captured() || p.Metadata.Labels["app"] == "ztunnel"
+}
+
+// isCilium tells whether a pod is Cilium's agent.
+func (p *Pod) isCilium() bool {
+	return p.Metadata.Labels["k8s-app"] == "cilium" || p.Metadata.Labels["app.kubernetes.io/name"] == "cilium-agent"
 }
 
 // captureFloor is the lowest ndots where DNS is captured: it keeps the search list

@@ -122,10 +122,11 @@ func (c *Clients) Read() int { return c.read }
 // Add adds a pod. One that was in an earlier list is the same if its name and its
 // beginning are: the two lists together tell more of it. Of a Service, a Namespace and a
 // StatefulSet, as a list of several kinds has them, it notes the names that may be
-// looked up.
+// looked up; of a network policy of Cilium, whether its proxy may answer.
 func (c *Clients) Add(p *Pod) {
 	if p.Kind != "" && p.Kind != "Pod" {
 		c.names.addObject(p)
+		c.hinted.addPolicy(p)
 		return
 	}
 	c.read++

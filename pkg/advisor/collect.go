@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
+	"maps"
 	"sync"
 	"sync/atomic"
 
@@ -65,6 +66,7 @@ type tally struct {
 	untimed               int64
 	unknown               map[string]*unknownClient
 	unattributed          map[Reason]int64
+	early                 map[int32]bool // tenures whose address asked just before they began
 	sample                sample
 }
 
@@ -75,7 +77,7 @@ type unknownClient struct {
 }
 
 func newTally() tally {
-	return tally{unknown: make(map[string]*unknownClient), unattributed: make(map[Reason]int64), sample: newSample()}
+	return tally{unknown: make(map[string]*unknownClient), unattributed: make(map[Reason]int64), early: make(map[int32]bool), sample: newSample()}
 }
 
 func (t *tally) add(other *tally) {
@@ -96,6 +98,7 @@ func (t *tally) add(other *tally) {
 	t.last = max(t.last, other.last)
 	t.untimed += other.untimed
 	t.sample.add(&other.sample)
+	maps.Copy(t.early, other.early)
 	for why, n := range other.unattributed {
 		t.unattributed[why] += n
 	}

@@ -39,6 +39,8 @@ type coverage struct {
 	trusted []bool
 	// tenures with queries are by group.
 	tenures map[int32][]seenTenure
+	// programs are by workload what its pods run.
+	programs map[WorkloadKey][]program
 }
 
 // seconds are covered by any log.
@@ -55,6 +57,8 @@ func (v *coverage) seconds() int64 {
 type seenTenure struct {
 	*tenure
 	*presence
+	// early tells that its address had asked just before.
+	early bool
 }
 
 func (c *Collector) coverage() coverage {
@@ -72,10 +76,11 @@ func (c *Collector) coverage() coverage {
 		for i, p := range s.seen {
 			if p != nil {
 				t := &c.clients.tenures[i]
-				v.tenures[t.group] = append(v.tenures[t.group], seenTenure{t, p})
+				v.tenures[t.group] = append(v.tenures[t.group], seenTenure{t, p, c.tally.early[int32(i)]})
 			}
 		}
 	}
+	v.programs = c.programs(&v)
 	return v
 }
 
@@ -125,7 +130,7 @@ func (a *assembly) completeness(evidences []*evidence) *Completeness {
 
 // started tells whether a start of a pod was seen.
 func (v *coverage) started(t seenTenure) bool {
-	if t.beyond {
+	if t.beyond || t.early {
 		return false
 	}
 	var logs [][]interval

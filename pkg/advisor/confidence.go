@@ -3,7 +3,10 @@ package advisor
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/shorthop/shorthop/pkg/printable"
 )
 
 // Thresholds of confidence.
@@ -44,6 +47,8 @@ func (a *assembly) confidence(w *Workload, evidences []*evidence) (c Confidence,
 		because = append(because, fmt.Sprintf("%s needs ndots %d: %s", name, ndots, what))
 	} else if ndots == 1 {
 		because = append(because, "no name needs more")
+	} else if namespace := a.room(w.WorkloadKey); namespace != "" && ndots == roomFloor {
+		because = append(because, "no name needs more than 1; Services in namespace "+namespace+" keep room, since the Internet has a domain of that name and no start was seen")
 	}
 	c = ConfidenceHigh
 	for _, b := range slices.Concat(a.byAmount(w), a.byCompleteness(w, evidences), a.byGaps(evidences, ndots)) {
@@ -123,14 +128,8 @@ func (a *assembly) byCompleteness(w *Workload, evidences []*evidence) (bounds []
 	case c.Foreign > 0:
 		lower(ConfidenceMedium, "%d of %d queries from its addresses are of pods of another namespace", c.Foreign, all)
 	}
-	ndots := w.Recommendation.Ndots
-	lowers := slices.ContainsFunc(evidences, func(e *evidence) bool { return ndots < ndotsOf(e.conf) })
-	if c.Starts == 0 && lowers {
-		if ndots < captureFloor && slices.ContainsFunc(evidences, (*evidence).stops) {
-			lower(ConfidenceLow, "no start seen: what is looked up once, at the start of a pod, may not be found with less than 4")
-		} else {
-			lower(ConfidenceMedium, "no start seen: what is looked up once, at the start of a pod, is not in the log")
-		}
+	if b, found := a.byStarts(w, evidences); found {
+		bounds = append(bounds, b)
 	}
 	if slices.ContainsFunc(evidences, func(e *evidence) bool { _, known := resolversOf(e.group); return !known }) {
 		lower(ConfidenceMedium, ResolverUnknown)
@@ -139,6 +138,27 @@ func (a *assembly) byCompleteness(w *Workload, evidences []*evidence) (bounds []
 		lower(ConfidenceLow, "logs of several servers without timestamps: copies of a query may count twice")
 	}
 	return bounds
+}
+
+// byStarts bounds the confidence where pods of the workload may look up names at a start
+// that no log has: with musl, which stops at ndots, any name of the cluster may be among
+// them that less than 4 would break.
+func (a *assembly) byStarts(w *Workload, evidences []*evidence) (b bound, found bool) {
+	ndots := w.Recommendation.Ndots
+	unseen := a.logs.unseen(w.WorkloadKey)
+	if len(unseen) == 0 || !slices.ContainsFunc(evidences, func(e *evidence) bool { return ndots < ndotsOf(e.conf) }) {
+		return b, false
+	}
+	of := ""
+	if w.Completeness.Starts > 0 {
+		of = " of pods with " + printable.Line(strings.TrimSpace(unseen[0].images))
+	}
+	stops := slices.ContainsFunc(unseen, func(p program) bool { return stopsAtNdots(p.group) }) ||
+		slices.ContainsFunc(evidences, func(e *evidence) bool { return e.contradiction != "" })
+	if ndots < captureFloor && stops {
+		return bound{ConfidenceLow, "no start seen" + of + ": what is looked up once, at the start of a pod, may not be found with less than 4"}, true
+	}
+	return bound{ConfidenceMedium, "no start seen" + of + ": what is looked up once, at the start of a pod, is not in the log"}, true
 }
 
 // byGaps bounds the confidence by what the logs lack as a whole: for all workloads,
@@ -160,6 +180,8 @@ func (a *assembly) byGaps(evidences []*evidence, ndots int) (bounds []bound) {
 //
 //	gap                                   hides what would break
 //	a log that breaks off                 of those whose queries it has
+//	lines that cannot be read             below 4 with musl: where lines are cut off, those with long
+//	                                      names are, of which some are asked for once
 //	no Service, nothing of a namespace    below 4 with musl, if that is less than now
 //	nothing of a namespace called like    below 3: pod.service.namespace would be asked of the Internet
 //	a domain of the Internet
@@ -177,7 +199,9 @@ func (a *assembly) mayBeHidden(g *Gap, evidences []*evidence, ndots int) bool {
 	case GapNamespaceMissing:
 		return ndots < captureFloor && slices.ContainsFunc(evidences, stops) ||
 			ndots < captureFloor-1 && likeTheInternet(g.namespaces) && slices.ContainsFunc(evidences, lowers)
-	case GapUnreadLog, GapUnreadLines, GapNoAnswers, GapNoNXDomain, GapNoClusterNames, GapReadTwice, GapUntimed, GapPeriodic, GapSourceLacks, GapClusterDomain:
+	case GapUnreadLines:
+		return ndots < captureFloor && slices.ContainsFunc(evidences, stops)
+	case GapUnreadLog, GapNoAnswers, GapNoNXDomain, GapNoClusterNames, GapReadTwice, GapUntimed, GapPeriodic, GapSourceLacks, GapClusterDomain:
 		// They mean the same for all.
 	}
 	return false

@@ -60,6 +60,9 @@ func (c *lines) query(r *querylog.Record, text []byte) {
 	index, why := c.clients.find(r)
 	if index < 0 {
 		t.unattributed[why]++
+		if next := c.clients.before(r); next >= 0 {
+			t.early[next] = true
+		}
 		client := r.Client
 		if len(r.Pod) > 0 {
 			client = podKey(r.Namespace, r.Pod)

@@ -4,18 +4,23 @@ import (
 	"slices"
 	"time"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/shorthop/shorthop/pkg/policy"
 )
 
 // Pod is what is read of a pod to find it in a log. It decodes from the API's
 // JSON. Lists may also have Services, Namespaces and StatefulSets, of which the
-// name counts, and a StatefulSet's serviceName.
+// name counts, and a StatefulSet's serviceName; and Cilium's network policies, which
+// count if they have rules for DNS.
 type Pod struct {
 	// Kind is empty in a list of pods from the API server.
 	Kind     string   `json:"kind,omitzero"`
 	Metadata Metadata `json:"metadata"`
 	Spec     Spec     `json:"spec"`
 	Status   Status   `json:"status"`
+	// Specs are of a policy of Cilium with several.
+	Specs jsontext.Value `json:"specs,omitzero"`
 }
 
 // Metadata is the part of a pod's metadata that is read.
@@ -34,6 +39,9 @@ type Spec struct {
 	Subdomain      string      `json:"subdomain,omitzero"`
 	// ServiceName is a StatefulSet's.
 	ServiceName string `json:"serviceName,omitzero"`
+	// Egress is a network policy's. It is not taken apart: other kinds may have it in
+	// whatever shape.
+	Egress jsontext.Value `json:"egress,omitzero"`
 }
 
 // Container is the part of a container that is read.

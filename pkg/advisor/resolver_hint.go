@@ -1,8 +1,11 @@
 package advisor
 
 import (
+	"bytes"
 	"slices"
 	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/shorthop/shorthop/pkg/advisor/querylog"
 	"github.com/shorthop/shorthop/pkg/policy"
@@ -102,6 +105,9 @@ func (c *Collector) resolverHints() map[*group]*resolverhint.Evidence {
 type hinted struct {
 	images    map[WorkloadKey][]string
 	rewritten bool
+	// agent tells that Cilium is there, policies that network policies of it are known,
+	// and dnsRules that one has rules for DNS.
+	agent, policies, dnsRules bool
 }
 
 // maxImages is how many images are kept of a workload.
@@ -112,6 +118,7 @@ func (h *hinted) add(p *Pod, workload WorkloadKey) {
 		h.images = make(map[WorkloadKey][]string)
 	}
 	h.rewritten = h.rewritten || p.rewritesQueries()
+	h.agent = h.agent || p.isCilium()
 	for _, c := range slices.Concat(p.Spec.InitContainers, p.Spec.Containers) {
 		image := printable.Cut(c.Image, printable.MaxLine)
 		if images := h.images[workload]; image != "" && len(images) < maxImages && !slices.Contains(images, image) {
@@ -120,13 +127,30 @@ func (h *hinted) add(p *Pod, workload WorkloadKey) {
 	}
 }
 
+// addPolicy notes a network policy of Cilium, and whether it has rules for DNS.
+func (h *hinted) addPolicy(p *Pod) {
+	if p.Kind != "CiliumNetworkPolicy" && p.Kind != "CiliumClusterwideNetworkPolicy" {
+		return
+	}
+	h.policies = true
+	for _, raw := range []jsontext.Value{p.Spec.Egress, p.Specs} {
+		h.dnsRules = h.dnsRules || bytes.Contains(raw, []byte(`"dns"`))
+	}
+}
+
+// mayBeRewritten tells whether anything in the cluster may write queries anew. Where no
+// policy of Cilium is known, any may have rules for DNS.
+func (h *hinted) mayBeRewritten() bool {
+	return h.rewritten || h.dnsRules || h.agent && !h.policies
+}
+
 // hintOf is what the queries of a group say.
 func (a *assembly) hintOf(g *group) resolverhint.Verdict {
 	e := a.hints[g]
 	if e == nil {
 		e = new(resolverhint.Evidence)
 	}
-	return e.Judge(a.clients.hinted.rewritten)
+	return e.Judge(a.clients.hinted.mayBeRewritten())
 }
 
 // resolverOf is what is known of a workload's resolver. Groups of its pods that differ
@@ -145,7 +169,7 @@ func (a *assembly) resolverOf(w *Workload, groups []collected) WorkloadResolver 
 			names = append(names, v.Name)
 		}
 	}
-	verdict := all.Judge(a.clients.hinted.rewritten)
+	verdict := all.Judge(a.clients.hinted.mayBeRewritten())
 	if known {
 		var words []string
 		for _, r := range w.Resolvers {

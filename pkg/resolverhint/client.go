@@ -158,6 +158,9 @@ func (c *Client) settle() {
 		}
 		if other.name == h.name && other.aaaa != h.aaaa && near(other.unix, h.unix, twoPortsSeconds) {
 			c.evidence.TwoPorts++
+			if !h.aaaa {
+				c.evidence.AFirst++
+			}
 			c.remove(i)
 			return
 		}

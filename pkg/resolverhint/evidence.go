@@ -13,6 +13,8 @@ type Evidence struct {
 	// OnePort and TwoPorts are pairs of A and AAAA of a name. What found no other
 	// half is OnlyA and OnlyAAAA.
 	OnePort, TwoPorts, OnlyA, OnlyAAAA uint32
+	// AFirst are those of TwoPorts whose A came first.
+	AFirst uint32
 
 	// What follows is of pairs from one port.
 
@@ -47,6 +49,7 @@ func (e *Evidence) Add(other *Evidence) {
 	}
 	e.OnePort += other.OnePort
 	e.TwoPorts += other.TwoPorts
+	e.AFirst += other.AFirst
 	e.OnlyA += other.OnlyA
 	e.OnlyAAAA += other.OnlyAAAA
 	e.Reused += other.Reused

@@ -225,10 +225,20 @@ func (e *Evidence) bothSides() bool {
 
 // fromOnePort tells whether pairs come from one port each. In a log that is lossy or out
 // of order, halves of two lookups of a name are taken for a pair from two ports: some of
-// the many then that find no other half.
+// the many then that find no other half. Where few names are asked for again and again,
+// most find one, and A is first as often as AAAA: who asks from two ports, without Go's
+// EDNS, asks for A first, or always for AAAA.
 func (e *Evidence) fromOnePort() bool {
 	pairs := uint64(e.Pairs())
-	return part(e.OnePort, 9, 10, pairs) || part(e.OnePort, 3, 4, pairs) && 4*uint64(e.TwoPorts) <= uint64(e.OnlyA)+uint64(e.OnlyAAAA)
+	return part(e.OnePort, 9, 10, pairs) ||
+		part(e.OnePort, 3, 4, pairs) && 4*uint64(e.TwoPorts) <= uint64(e.OnlyA)+uint64(e.OnlyAAAA) ||
+		part(e.OnePort, 2, 3, pairs) && e.eitherFirst()
+}
+
+// eitherFirst tells whether A came first in as many pairs from two ports as AAAA, but for
+// two standard deviations. Five that are all alike are beyond them.
+func (e *Evidence) eitherFirst() bool {
+	return math.Abs(2*float64(e.AFirst)-float64(e.TwoPorts)) <= 2*math.Sqrt(float64(e.TwoPorts))
 }
 
 // part tells whether a count is of/in of a whole, or more.
