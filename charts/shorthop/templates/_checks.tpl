@@ -14,6 +14,18 @@
 {{- end -}}
 {{- end -}}
 
+{{- /* Other charts call either by other names. What is in the wrong one, Helm 3 drops without a word. */}}
+{{- range $key := list "fsGroup" "fsGroupChangePolicy" "seLinuxChangePolicy" "supplementalGroups" "supplementalGroupsPolicy" "sysctls" -}}
+{{- if hasKey ($v.securityContext | default dict) $key -}}
+{{- fail (printf "securityContext.%s: pods have it, and containers have not: set podSecurityContext.%s" $key $key) -}}
+{{- end -}}
+{{- end -}}
+{{- range $key := list "allowPrivilegeEscalation" "capabilities" "privileged" "procMount" "readOnlyRootFilesystem" -}}
+{{- if hasKey ($v.podSecurityContext | default dict) $key -}}
+{{- fail (printf "podSecurityContext.%s: containers have it, and pods have not: set securityContext.%s" $key $key) -}}
+{{- end -}}
+{{- end -}}
+
 {{- $names := dict -}}
 {{- range $name := list "webhook" "metrics" "health" -}}
 {{- $port := get $v.ports $name | int -}}
