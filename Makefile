@@ -169,7 +169,8 @@ vulncheck: ## Look for known vulnerabilities that the code reaches (needs the da
 	@hack/vulncheck.sh
 
 # What is compared takes turns, for about BENCH_TIME per figure; all of it takes about ten minutes by default.
-# `bin/bench --only querylogs` afterwards is only how advise reads a long log.
+# `bin/bench --only querylogs` afterwards is only how advise reads a long log, `--only prefix` only what a prefix among the
+# excluded namespaces costs.
 BENCH_TIME ?= 8s
 
 .PHONY: bench

@@ -18,6 +18,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -52,7 +53,7 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	lasting := flags.Duration("time", 8*time.Second, "how long to measure one figure, roughly")
 	logLines := flags.Int64("log-lines", 100_000_000, "how many lines of query logs to read, at least")
-	only := flags.String("only", "", "the one part to measure: querylogs (default: all)")
+	only := flags.String("only", "", "the one part to measure: querylogs, or prefix, what a prefix among the excluded namespaces costs (default: all)")
 	against := flags.String("against", "", "another build of the webhook, to compare bin/webhook with (default: measure against alternatives)")
 	capture := flags.Bool("capture", false, "capture reviews from a real API server, and measure nothing")
 	if err := flags.Parse(args); err != nil {
@@ -61,16 +62,18 @@ func run(ctx context.Context, args []string) error {
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	if *only != "" && *only != "querylogs" {
-		return fmt.Errorf("--only %q: only querylogs can be measured by itself", *only)
+	if !slices.Contains([]string{"", "querylogs", "prefix"}, *only) {
+		return fmt.Errorf("--only %q: only querylogs and prefix can be measured by themselves", *only)
 	}
 	b := &bench{time: *lasting, logLines: *logLines, began: time.Now()}
-	if *only != "" {
+	if *only == "querylogs" {
 		return errors.Join(b.measureQueryLogs(ctx), b.stop())
 	}
 	err := b.start(ctx)
 	switch {
 	case err != nil:
+	case *only == "prefix":
+		err = b.measurePrefix(ctx)
 	case *capture:
 		err = b.capture(ctx)
 	case *against != "":
@@ -93,7 +96,8 @@ type bench struct {
 	cluster  *cluster.Cluster
 	host     string // the API server's
 	port     int32
-	pod      []byte // to create, as JSON
+	pod      []byte   // to create, as JSON
+	variants []string // of creating pods; nil for all
 }
 
 func (b *bench) start(ctx context.Context) (err error) {

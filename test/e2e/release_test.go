@@ -58,7 +58,7 @@ func TestUpgradeLosesNoReview(t *testing.T) {
 			"--set", fmt.Sprintf("podAnnotations.revision=r%d", i)}, production...)...)
 		// The last pods of the previous revision end after the upgrade has.
 		if err == nil {
-			err = suite.waitReplicas(t.Context(), fmt.Sprintf("r%d", i))
+			err = suite.waitReplicas(t.Context(), fmt.Sprintf("r%d", i), 2)
 		}
 		stop()
 		load.wait()
@@ -109,8 +109,8 @@ func startLoad(ctx context.Context, t *testing.T) *load {
 	return l
 }
 
-// waitReplicas waits until all pods of the release are ready and carry the annotation revision.
-func (e *environment) waitReplicas(ctx context.Context, revision string) error {
+// waitReplicas waits until as many pods of the release as there shall be carry the annotation revision, and no others are left.
+func (e *environment) waitReplicas(ctx context.Context, revision string, replicas int) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	for {
@@ -124,7 +124,7 @@ func (e *environment) waitReplicas(ctx context.Context, revision string) error {
 				current++
 			}
 		}
-		if current == 2 && len(pods.Items) == 2 {
+		if current == replicas && len(pods.Items) == replicas {
 			return nil
 		}
 		select {

@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/cluster"
 	"github.com/shorthop/shorthop/test/e2e/images"
 	"github.com/shorthop/shorthop/test/e2e/node"
 )
@@ -113,6 +114,8 @@ type operator struct {
 	dir      string
 	tenth    []string // workloads that 10 % selects
 	replicas []string // names of the pods of Shorthop
+	load     *load
+	endLoad  context.CancelFunc
 }
 
 // operation is what a block of commands is expected to do.
@@ -204,6 +207,22 @@ func (o *operator) steps() []operation {
 		}},
 		{section: "Upgrade", after: func(t *testing.T, _ string) {
 			o.wantInjected(t, workloads)
+		}},
+		{section: "Change where certificates come from", before: o.ownCertificate, after: func(t *testing.T, _ string) {
+			o.soon(t, "the old replicas are gone", func() bool {
+				now := o.replicaNames(t)
+				return len(now) == 2 && !slices.ContainsFunc(now, func(name string) bool { return slices.Contains(o.replicas, name) })
+			})
+		}},
+		{section: "Change where certificates come from", after: func(t *testing.T, _ string) {
+			o.wantInjected(t, workloads)
+			o.endLoad()
+			o.load.wait()
+			created, injected := o.load.created.Load(), o.load.injected.Load()
+			t.Logf("since before the change: pods created %d, injected %d, missed %d", created, injected, created-injected)
+			if created == 0 || created != injected {
+				t.Errorf("of %d pods, %d came out injected", created, injected)
+			}
 		}},
 		{section: "Uninstall"},
 		{section: "Uninstall", after: func(t *testing.T, _ string) {
@@ -329,6 +348,30 @@ func (o *operator) outage(t *testing.T) {
 	o.scale(t, 0)
 	o.createDeployment(t, "missed")
 	o.scale(t, 2)
+}
+
+// ownCertificate brings a certificate and the CA that has signed it, and creates pods from now on.
+func (o *operator) ownCertificate(t *testing.T) {
+	t.Helper()
+	ca, err := cluster.NewCA()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair := t.TempDir()
+	if err := ca.WriteServingCert(pair, release+"."+releaseNamespace+".svc"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(o.dir, "ca.crt"), ca.Bundle(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	commands := fmt.Sprintf("kubectl create secret tls shorthop-provided --namespace %s --cert %s/tls.crt --key %[2]s/tls.key", releaseNamespace, pair)
+	if output, code := o.run(t, commands); code != 0 {
+		t.Fatalf("creating the Secret: %s", output)
+	}
+	o.replicas = o.replicaNames(t)
+	var ctx context.Context
+	ctx, o.endLoad = context.WithCancel(t.Context())
+	o.load = startLoad(ctx, t)
 }
 
 func (o *operator) scale(t *testing.T, replicas int) {

@@ -4,17 +4,22 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/shorthop/shorthop/internal/audit"
 	"github.com/shorthop/shorthop/internal/detector"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
 
 // A server that may not list pods says so and is otherwise as it should be. TestAuditOfManyPods has one that may.
@@ -36,6 +41,45 @@ func TestDetectorWithoutPermission(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !webhook.isReady(t) {
+		t.Error("the server is not ready")
+	}
+}
+
+// The Lease may be missing from the beginning, as where Argo CD leaves it out, and it may be deleted: the server makes it and
+// scans on.
+func TestDetectorWithoutItsLease(t *testing.T) {
+	t.Parallel()
+	s := newScope(t)
+	namespace := s.namespace("detector", nil)
+	policyFile := filepath.Join(t.TempDir(), "policy.yaml")
+	replaceFile(t, policyFile, fmt.Sprintf(policyWithSpec, "{dns: {}}"))
+	webhook := s.startWebhook(policyFile, "--kubeconfig", shared.Kubeconfig(),
+		"--own-namespace", namespace, "--detect-interval", "100ms", "--detect-lease", "gone")
+	leases := shared.Client.CoordinationV1().Leases(namespace)
+	const lastScan = "shorthop_detector_last_success_timestamp_seconds"
+	var gone types.UID
+	for _, lacking := range []string{"from the beginning", "deleted"} {
+		since := float64(time.Now().UnixMilli()) / 1000
+		clustertest.Eventually(t, "a Lease that was missing is there, and pods are looked at: "+lacking, func() bool {
+			lease, err := leases.Get(t.Context(), "gone", metav1.GetOptions{})
+			if apierrors.IsNotFound(err) {
+				return false
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, body := get(t, webhook.MetricsURL)
+			if lease.UID == gone || !strings.Contains(body, "\n"+lastScan+" ") || webhook.metric(t, lastScan) <= since {
+				return false
+			}
+			gone = lease.UID
+			return true
+		})
+		if err := leases.Delete(t.Context(), "gone", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if !webhook.isReady(t) {
 		t.Error("the server is not ready")

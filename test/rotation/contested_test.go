@@ -2,17 +2,12 @@ package rotation_test
 
 import (
 	"bytes"
-	"context"
-	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/shorthop/shorthop/test/cluster"
 	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
 
@@ -43,38 +38,7 @@ func TestANewReplicaSaysWhoTakesItsCAOut(t *testing.T) {
 	})
 	defer watch.Stop()
 
-	// Somewhere else than StartProcess looks, which would not return before it is ready.
-	health := clustertest.FreeAddresses(t, 1)[0]
-	options := s.selfManaged(0)
-	options.Binary, options.Policy, options.ReadyTimeout = program, s.policy, 10*time.Minute
-	options.Args = append(options.Args, "--own-namespace", s.name, "--health-probe-bind-address", health)
-	ctx, stop := context.WithCancel(t.Context())
-	running.Go(func() { _, _ = cluster.StartProcess(ctx, options) }) // killed when ctx ends
-	defer stop()
-
-	readyz := func() (status int, body string) {
-		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+health+"/readyz", http.NoBody)
-		if err != nil {
-			t.Fatal(err)
-		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			return 0, err.Error()
-		}
-		defer response.Body.Close()
-		text, err := io.ReadAll(response.Body)
-		if err != nil {
-			return 0, err.Error()
-		}
-		return response.StatusCode, string(text)
-	}
-	await := func(what string, status int, text string) {
-		t.Helper()
-		clustertest.Eventually(t, what, func() bool {
-			got, body := readyz()
-			return got == status && strings.Contains(body, text)
-		})
-	}
+	await := s.startUnready(s.selfManaged(0))
 	await("it says who it is", http.StatusServiceUnavailable, `field manager "argocd-controller" writes the caBundle of webhook configuration contested too`)
 	watch.Stop()
 	await("it is ready once they stop", http.StatusOK, "readyz check passed")

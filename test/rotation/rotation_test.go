@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/pem"
+	"net/http"
 	"slices"
 	"testing"
 	"time"
@@ -24,14 +25,19 @@ const settle = 2 * time.Second
 // start a server that has its certificate from there.
 func (s *site) selfManaged(delay time.Duration) cluster.WebhookOptions {
 	s.Helper()
-	_, err := shared.Client.CoreV1().Secrets(s.name).Create(s.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: s.name}}, metav1.CreateOptions{})
-	if err != nil {
-		s.Fatal(err)
-	}
+	s.createSecret()
 	return cluster.WebhookOptions{Kubeconfig: s.connection(delay), Args: []string{
 		"--cert-source", "self-managed", "--ca-secret", s.name, "--service", s.name, "--webhook-configuration", s.name,
 		"--ca-duration", "1h", "--leaf-duration", "24s", "--ca-settle", settle.String(),
 	}}
+}
+
+func (s *site) createSecret() {
+	s.Helper()
+	_, err := shared.Client.CoreV1().Secrets(s.name).Create(s.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: s.name}}, metav1.CreateOptions{})
+	if err != nil {
+		s.Fatal(err)
+	}
 }
 
 // ca returns the CA in the Secret, nil while there is none.
@@ -93,6 +99,31 @@ func TestSelfManaged(t *testing.T) {
 					t.Errorf("entry %s does not have the %s CA", webhook.Name, what)
 				}
 			}
+		}
+	})
+}
+
+// TestTheCASecretIsDeleted takes the Secret away from a server that runs, and starts another without it. The first goes on; the
+// second is not ready and says why, until there is a Secret again, as the next `helm upgrade` makes it: then both get on with
+// the new CA, and the old one is trusted as long as it is served.
+func TestTheCASecretIsDeleted(t *testing.T) {
+	s := newSite(t, "no-secret")
+	s.register(nil)
+	options := s.selfManaged(0)
+	s.start(options)
+	s.underLoad(func() {
+		old, before := s.ca(), s.served()
+		if err := shared.Client.CoreV1().Secrets(s.name).Delete(t.Context(), s.name, metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		await := s.startUnready(options)
+		await("the new server says what it lacks", http.StatusServiceUnavailable,
+			"it needs a CA in Secret "+s.name+"/"+s.name+": Secret "+s.name+"/"+s.name+" is not there")
+		s.createSecret()
+		await("the new server is ready", http.StatusOK, "readyz check passed")
+		s.renewed(before)
+		if ca := s.ca(); ca == nil || ca.Equal(old) {
+			t.Error("there is no new CA")
 		}
 	})
 }

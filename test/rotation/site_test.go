@@ -3,9 +3,13 @@ package rotation_test
 import (
 	"context"
 	"crypto/x509"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -131,6 +135,46 @@ func (s *site) start(options cluster.WebhookOptions) *cluster.Webhook {
 	}
 	s.servers = append(s.servers, webhook)
 	return webhook
+}
+
+// startUnready starts a server that need not become ready, and returns how to wait until its /readyz answers with a status and
+// a text. It is killed when the test ends.
+func (s *site) startUnready(options cluster.WebhookOptions) (await func(what string, status int, text string)) {
+	s.Helper()
+	// Somewhere else than StartProcess looks, which would not return before it is ready.
+	health := clustertest.FreeAddresses(s.T, 1)[0]
+	options.Binary, options.Policy, options.ReadyTimeout = program, s.policy, 10*time.Minute
+	options.Args = append(slices.Clone(options.Args), "--own-namespace", s.name, "--health-probe-bind-address", health)
+	ctx, stop := context.WithCancel(s.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _, _ = cluster.StartProcess(ctx, options) })
+	s.Cleanup(func() {
+		stop()
+		running.Wait()
+	})
+	readyz := func() (status int, body string) {
+		request, err := http.NewRequestWithContext(s.Context(), http.MethodGet, "http://"+health+"/readyz", http.NoBody)
+		if err != nil {
+			s.Fatal(err)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return 0, err.Error()
+		}
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		if err != nil {
+			return 0, err.Error()
+		}
+		return response.StatusCode, string(text)
+	}
+	return func(what string, status int, text string) {
+		s.Helper()
+		clustertest.Eventually(s.T, what, func() bool {
+			got, body := readyz()
+			return got == status && strings.Contains(body, text)
+		})
+	}
 }
 
 // stop ends a server as kubelet does.

@@ -14,6 +14,18 @@
 {{- end -}}
 {{- end -}}
 
+{{- /* Other charts call either by other names. What is in the wrong one, Helm 3 drops without a word. */}}
+{{- range $key := list "fsGroup" "fsGroupChangePolicy" "seLinuxChangePolicy" "supplementalGroups" "supplementalGroupsPolicy" "sysctls" -}}
+{{- if hasKey ($v.securityContext | default dict) $key -}}
+{{- fail (printf "securityContext.%s: pods have it, and containers have not: set podSecurityContext.%s" $key $key) -}}
+{{- end -}}
+{{- end -}}
+{{- range $key := list "allowPrivilegeEscalation" "capabilities" "privileged" "procMount" "readOnlyRootFilesystem" -}}
+{{- if hasKey ($v.podSecurityContext | default dict) $key -}}
+{{- fail (printf "podSecurityContext.%s: containers have it, and pods have not: set securityContext.%s" $key $key) -}}
+{{- end -}}
+{{- end -}}
+
 {{- $names := dict -}}
 {{- range $name := list "webhook" "metrics" "health" -}}
 {{- $port := get $v.ports $name | int -}}
@@ -34,9 +46,21 @@
 {{- if and (not $v.serviceAccount.create) (not $v.serviceAccount.name) -}}
 {{- fail "serviceAccount.create: false needs serviceAccount.name, the one that is there already" -}}
 {{- end -}}
-{{- $least := $v.podDisruptionBudget.minAvailable -}}
-{{- if and $v.podDisruptionBudget.enabled (not (kindIs "string" $least)) (not (kindIs "invalid" $least)) (gt ($least | int) 0) (ge ($least | int) ($v.replicas | int)) -}}
-{{- fail (printf "podDisruptionBudget.minAvailable: %d of %d replicas (replicas) would keep every node that runs one from being drained" ($least | int) ($v.replicas | int)) -}}
+{{- if $v.podDisruptionBudget.enabled -}}
+{{- $least := toString ($v.podDisruptionBudget.minAvailable | default "") -}}
+{{- $most := toString $v.podDisruptionBudget.maxUnavailable -}}
+{{- if $least -}}
+{{- /* Percentages are rounded up, as the disruption controller does. */}}
+{{- $replicas := $least | int -}}
+{{- if hasSuffix "%" $least -}}
+{{- $replicas = div (add (mul ($v.replicas | int) (trimSuffix "%" $least | int)) 99) 100 | int -}}
+{{- end -}}
+{{- if and (gt $replicas 0) (ge $replicas ($v.replicas | int)) -}}
+{{- fail (printf "podDisruptionBudget.minAvailable: %s of %d replicas (replicas) would keep every node that runs one from being drained" $least ($v.replicas | int)) -}}
+{{- end -}}
+{{- else if has (trimSuffix "%" $most) (list "" "0" "00") -}}
+{{- fail (printf "podDisruptionBudget.maxUnavailable: %q would keep every node that runs a replica from being drained: take 1 or more, or set minAvailable" $most) -}}
+{{- end -}}
 {{- end -}}
 {{- if and $v.metrics.serviceMonitor.enabled $v.metrics.podMonitor.enabled -}}
 {{- fail "metrics.podMonitor.enabled: metrics.serviceMonitor is enabled too, and every replica would be scraped twice: choose one" -}}
