@@ -26,7 +26,8 @@ type Logged struct {
 
 var loggedLine = regexp.MustCompile(`^(?:(\d\S+) )?(\[INFO\] (\S+):(\d+) - (\d+) "(\w+) IN (\S+) udp .*" (\w+) .*)$`)
 
-// Logged takes a log of the cluster apart. Lines without a time get one every 50 ms.
+// Logged takes a log of the cluster's pods apart; what others asked is left out. Lines
+// without a time get one every 50 ms.
 func (c *Cluster) Logged(log []byte) (all []Logged, err error) {
 	pods := make(map[string]advisor.Pod)
 	for _, p := range c.Pods() {
@@ -48,6 +49,9 @@ func (c *Cluster) Logged(log []byte) (all []Logged, err error) {
 			m[1] = at.Format(time.RFC3339Nano)
 		}
 		pod := pods[m[3]].Metadata
+		if pod.Name == "" {
+			continue
+		}
 		l := Logged{
 			Time: m[1], Line: m[2], Client: m[3], Type: m[6], Name: m[7], Code: m[8], Namespace: pod.Namespace, Pod: pod.Name,
 			NoData: c.Outcome(0, strings.TrimSuffix(m[7], "."), types[m[6]]) == resolver.NoData,
