@@ -91,12 +91,20 @@ func (u *unread) add(other *unread) {
 	}
 }
 
+// plainText is how many lines of text there are for one that says more: records over
+// several lines have few of these.
+const plainText = 20
+
 // saw says what the lines mostly are. Messages of a server beside its queries are not
 // worth a word.
 func (u *unread) saw(queries int64) string {
-	most := querylog.Shape(0)
+	most := querylog.Text
 	for i := range u.shapes {
-		if u.shapes[i].n > u.shapes[most].n {
+		n := u.shapes[i].n
+		if most == querylog.Text {
+			n *= plainText
+		}
+		if n > u.shapes[most].n && querylog.Shape(i) != querylog.Text {
 			most = querylog.Shape(i)
 		}
 	}

@@ -76,6 +76,8 @@ func TestLookupsAreFoundAgainAndRecommendationsHold(t *testing.T) {
 		compare(t, cluster, made, advise(t, cluster, loggen.Disturb(before.Log, *seed, 10, 30)))
 	})
 
+	t.Run("in every form", func(t *testing.T) { compareForms(t, cluster, before.Log) })
+
 	t.Run("resolvers by their queries", func(t *testing.T) { compareResolvers(t, cluster, before.Log) })
 
 	byName := make(map[string]*advisor.Workload)

@@ -35,6 +35,7 @@ const (
 	bufsize
 	namespace
 	pod
+	logType
 )
 
 // placeholders are those that are read.
@@ -42,6 +43,7 @@ var placeholders = map[string]field{
 	"{remote}": remote, "{port}": port, "{>id}": id, "{type}": qtype, "{name}": qname, "{rcode}": rcode,
 	"{>rflags}": rflags, "{rsize}": rsize, "{proto}": proto, "{>do}": do, "{>bufsize}": bufsize,
 	"{/kubernetes/client-namespace}": namespace, "{/kubernetes/client-pod-name}": pod,
+	"{/log/type}": logType,
 }
 
 // isPlaceholder is what CoreDNS takes for one: other braces stand for themselves, as in
@@ -206,6 +208,8 @@ func (p *Parser) parseAt(rest []byte, r *Record) Verdict {
 			r.Namespace = known(value)
 		case pod:
 			r.Pod = known(value)
+		case logType:
+			r.NoData = string(value) == "NODATA"
 		case noField, ignored:
 		}
 	}
@@ -218,6 +222,7 @@ func (p *Parser) parseAt(rest []byte, r *Record) Verdict {
 	if noAnswer && r.Result == OK {
 		r.Result = Failed
 	}
+	r.NoData = r.NoData && r.Result == OK && r.Type != OtherType
 	r.Transport = resolverhint.NotLogged
 	if ports && ids {
 		r.Source = portNumber<<16 | number&0xffff

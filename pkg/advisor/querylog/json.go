@@ -24,6 +24,8 @@ import (
 // level is an object or array that is being read.
 type level struct {
 	array bool
+	// start is where it begins.
+	start int
 	// first is how many queries there were at its beginning.
 	first int
 	scope int
@@ -56,16 +58,20 @@ func (u *Unwrapper) json(b []byte, time int64, depth int) {
 				i = len(b)
 				break
 			}
-			u.push(c == '[', key, base)
+			u.push(c == '[', i, key, base)
 			key = nil
 			i++
 		case '}', ']':
 			if len(u.levels) == base {
 				return
 			}
+			start, inner := u.inner()
 			u.pop()
 			key = nil
 			i++
+			if inner && depth < maxNested {
+				u.below(b[start:i])
+			}
 		case '"':
 			end, escaped := stringEnd(b, i+1)
 			if end < 0 { // cut off
@@ -79,7 +85,9 @@ func (u *Unwrapper) json(b []byte, time int64, depth int) {
 				for i < len(b) && isBlank(b[i]) {
 					i++
 				}
-				if i == len(b) || b[i] != ':' {
+				if i+1 < len(b) && b[i] == '=' && b[i+1] == '>' { // as Ruby, and Fluent Bit's stdout
+					i++
+				} else if i == len(b) || b[i] != ':' {
 					i = len(b)
 					break
 				}
@@ -133,8 +141,8 @@ func stringEnd(b []byte, from int) (end int, escaped bool) {
 // maxLevels is how deeply what is read may be nested.
 const maxLevels = 64
 
-func (u *Unwrapper) push(array bool, key []byte, base int) {
-	l := level{array: array, first: len(u.found), key: key}
+func (u *Unwrapper) push(array bool, start int, key []byte, base int) {
+	l := level{array: array, start: start, first: len(u.found), key: key}
 	parent := len(u.levels) - 1
 	if parent < base || u.levels[parent].array {
 		l.scope = len(u.scopes)
@@ -151,11 +159,34 @@ func (u *Unwrapper) pop() {
 	if s := &u.scopes[l.scope]; s.level == last {
 		u.record(s)
 		u.scopes = u.scopes[:l.scope]
-	} else if string(l.key) == "flow" {
+	} else if s.fields.flow && s.fields.flowLevel == last {
 		s.fields.flowTime = l.unix
+	} else if l.array && l.unix != 0 && l.first == len(u.found) { // {"@timestamp": ["2026-..."]}
+		u.levels[last-1].timeIs(rankOf(l.key), l.unix)
 	}
 	u.timed(l.first, l.unix)
 	u.levels = u.levels[:last]
+}
+
+// inner tells whether the level that ends has a record below other keys, and where it
+// begins.
+func (u *Unwrapper) inner() (start int, is bool) {
+	last := len(u.levels) - 1
+	l := &u.levels[last]
+	f := &u.scopes[l.scope].fields
+	if is = f.inner > 0 && f.inner == last && f.qtype != nil; is {
+		f.inner = -1 // one is enough
+	}
+	return l.start, is
+}
+
+// below reads a record that stands below other keys, as one of its own.
+func (u *Unwrapper) below(record []byte) {
+	found, others := len(u.found), u.malformed+u.requests
+	u.json(record, 0, maxNested)
+	if len(u.found) == found && u.malformed+u.requests == others {
+		u.malformed++
+	}
 }
 
 // timed gives a time to the queries from first on that have none.
@@ -211,11 +242,15 @@ func (u *Unwrapper) text(key, text []byte, escaped bool, base, depth int) {
 		r.Form = JSON
 		u.found = append(u.found, Found{Record: r, Text: text})
 	case depth < maxNested:
+		malformed := u.malformed
 		u.unwrap(text, depth+1)
 		for i := before; i < len(u.found); i++ {
 			if f := &u.found[i]; f.Form < JSON {
 				f.Form = JSON
 			}
+		}
+		if v == Malformed && len(u.found) == before && u.malformed == malformed {
+			u.malformed++
 		}
 	case v == Malformed:
 		u.malformed++

@@ -47,10 +47,13 @@ func (l *level) takeTime(key, value []byte) {
 	if key != nil || !l.array {
 		rank = rankOf(key)
 	}
-	if rank <= l.rank {
-		return
+	if rank > l.rank {
+		l.timeIs(rank, timeOf(value))
 	}
-	if unix := timeOf(value); unix != 0 {
+}
+
+func (l *level) timeIs(rank uint8, unix int64) {
+	if rank > l.rank && unix != 0 {
 		l.unix, l.rank = unix, rank
 	}
 }

@@ -21,11 +21,12 @@ func afterPrefix(line []byte) []byte {
 	}
 }
 
-// timestamp finds an RFC 3339 timestamp among the words of a prefix. A container
-// runtime and kubectl --timestamps write one at the start or behind the pod.
+// timestamp finds an RFC 3339 timestamp among the words of a prefix, or two words that
+// are one. A container runtime and kubectl --timestamps write one at the start or behind
+// the pod.
 func timestamp(prefix []byte) int64 {
 	for len(prefix) >= 20 {
-		if prefix[4] == '-' && prefix[10] == 'T' {
+		if prefix[4] == '-' && (prefix[10] == 'T' || prefix[10] == ' ' && prefix[7] == '-' && prefix[13] == ':') {
 			return seconds(prefix)
 		}
 		space := bytes.IndexAny(prefix, " \t")
@@ -62,13 +63,17 @@ func seconds(text []byte) int64 {
 }
 
 // zone is the offset in seconds of +HH:MM, +HHMM or +HH at the end of a time's
-// first word; 0 where there is none, as for Z.
+// first word, or of +HHMM behind it; 0 where there is none, as for Z.
 func zone(text []byte, two func(int) int64) int64 {
 	sign := -1
 	for i, c := range text {
 		if c == '+' || c == '-' {
 			sign = i
 		} else if c == ' ' || c == '\t' {
+			if sign < 0 && len(text) >= i+6 && (text[i+1] == '+' || text[i+1] == '-') && (len(text) == i+6 || text[i+6] == ' ') {
+				sign, text = i+1, text[:i+6]
+				break
+			}
 			text = text[:i]
 			break
 		}

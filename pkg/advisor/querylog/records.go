@@ -17,6 +17,7 @@ import (
 //	the pod          k8s.namespace and k8s.podName       destination.namespace and .pod_name
 //	                 (of its built-in gadget: namespace and pod)
 //	the client       dst.addr, unless that is a server   IP.destination
+//	                 (of its built-in gadget: dstIP)
 //	name, type       name, qtype                         l7.dns.query, l7.dns.qtypes
 //	code             rcode, rcode_raw                    l7.dns.rcode, none is NOERROR
 //	NODATA           num_answers 0, or no addresses      no ips
@@ -25,6 +26,8 @@ import (
 //
 // A copy of a query for another nameserver has its port and ID (musl), and counts as a
 // retry.
+//
+// Either may stand below other keys, as what collects logs puts it there.
 
 // fields are those of a record that is being read.
 type fields struct {
@@ -33,9 +36,12 @@ type fields struct {
 	// flow tells that there is a l7.dns, counted that the answers are, and addresses that
 	// there is one at least, if listed.
 	flow, counted, listed, addresses bool
-	answers                          uint32
-	name, qtype, rcode, id           []byte
-	namespace, pod, client           []byte
+	// flowLevel is what has the l7, and inner the first level below the record's own that
+	// has a qr, or 0.
+	flowLevel, inner       int
+	answers                uint32
+	name, qtype, rcode, id []byte
+	namespace, pod, client []byte
 	// server is the nameserver's address, by which copies are told from what is read twice.
 	server     []byte
 	clientPort uint32
@@ -72,7 +78,11 @@ func (f *fields) text(u *Unwrapper, at int, key, text []byte, escaped bool) {
 	top := at - u.scopes[u.levels[at].scope].level // 0 is the record itself
 	switch string(key) {
 	case "qr":
-		f.qr = first(text)
+		if top == 0 {
+			f.qr = first(text)
+		} else if f.inner == 0 {
+			f.inner = at
+		}
 	case "pkt_type", "pktType":
 		f.packet = first(text)
 	case "name", "query":
@@ -81,7 +91,9 @@ func (f *fields) text(u *Unwrapper, at int, key, text []byte, escaped bool) {
 				text = unescape(text)
 			}
 			f.name = text
-			f.flow = f.flow || key[0] == 'q'
+			if key[0] == 'q' {
+				f.flow, f.flowLevel = true, at-2
+			}
 		}
 	case "qtype":
 		f.qtype = text
@@ -104,6 +116,10 @@ func (f *fields) text(u *Unwrapper, at int, key, text []byte, escaped bool) {
 		case top == 1 && u.within(at) == "src":
 			f.server = text
 		}
+	case "dstIP":
+		f.client = text
+	case "srcIP", "nameserver":
+		f.server = text
 	case "destination":
 		if u.within(at) == "IP" {
 			f.flowClient = text
@@ -140,7 +156,9 @@ func (f *fields) number(u *Unwrapper, at int, key, text []byte) {
 		if u.within(at) == "dst" {
 			f.clientPort, _ = digits(text)
 		}
-	case "destination_port":
+	case "dstPort":
+		f.clientPort, _ = digits(text)
+	case "destination_port", "destinationPort":
 		f.flowClientPort, _ = digits(text)
 	}
 }

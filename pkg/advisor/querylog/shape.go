@@ -22,11 +22,13 @@ const (
 	GadgetTable
 	// FlowText is a flow as hubble observe prints it for people.
 	FlowText
+	// Dnstap is a message of dnstap, as its tools print it.
+	Dnstap
 	// Binary is no text.
 	Binary
 
 	// Shapes is the number of shapes.
-	Shapes = 9
+	Shapes = 10
 )
 
 // ShapeOf says what a line looks like.
@@ -36,7 +38,8 @@ const (
 //	"apiVersion" or "kind": as JSON or YAML         Kubernetes
 //	dnsmasq[                                        Dnsmasq
 //	dns-request, dns-response                       FlowText
-//	K8S.PODNAME, or words Q or R and a type         GadgetTable
+//	K8S.PODNAME, QTYPE, words Q or R and a type     GadgetTable
+//	CLIENT_RESPONSE, a word CQ or CR                Dnstap
 //	JSON                                            Object
 //	NOERROR, NXDOMAIN, " IN A"                      OtherFormat
 //	plugin/, [INFO], [WARNING], [ERROR], CoreDNS-   Message
@@ -58,8 +61,10 @@ func ShapeOf(line []byte) Shape {
 		return Dnsmasq
 	case has("dns-request", "dns-response"):
 		return FlowText
-	case has("K8S.PODNAME") || has(" Q  ", " R  ") && has(" A ", " AAAA ", " PTR ", " SRV "):
+	case has("K8S.PODNAME", " QTYPE ") || has(" Q ", " R ") && has(" A ", " AAAA ", " PTR ", " SRV "):
 		return GadgetTable
+	case has("CLIENT_RESPONSE", "CLIENT_QUERY", " CQ ", " CR "):
+		return Dnstap
 	case jsonIn(line) >= 0:
 		return Object
 	case looksLikeQuery(line), has(" IN A ", " IN AAAA "):
@@ -86,6 +91,8 @@ func (s Shape) String() string {
 		return "the table of Inspektor Gadget"
 	case FlowText:
 		return "flows of Hubble as text"
+	case Dnstap:
+		return "messages of dnstap"
 	case Binary:
 		return "no text"
 	case Text:
@@ -101,7 +108,7 @@ func (s Shape) Advice() string {
 	case OtherFormat:
 		return "name the format that the Corefile gives to its log plugin with --log-format"
 	case Object:
-		return "it must be of the DNS pods; if the log plugin has a format of its own, name it with --log-format"
+		return "it must be of the DNS pods, and have their lines as they were, not only fields that a store made of them; if the log plugin has a format of its own, name it with --log-format"
 	case Kubernetes:
 		return "pods are given with --pods"
 	case Dnsmasq:
@@ -110,6 +117,8 @@ func (s Shape) Advice() string {
 		return "run the gadget with -o json"
 	case FlowText:
 		return "run hubble observe with -o jsonpb"
+	case Dnstap:
+		return "dnstap is not read; log with the log plugin, or use Inspektor Gadget"
 	case Binary:
 		return "gzip, Zstandard and bzip2 are unpacked, and UTF-16 is read; other files have to be turned into text"
 	case Text:

@@ -27,8 +27,10 @@ const (
 //	line                                  what is read of it
 //	JSON, also behind a prefix            json.go says
 //	{key="value"} before the query        what follows the labels (logcli)
+//	[id key="value"] before the query     what follows the data (RFC 5424)
 //	the query's quotes written as \"      the field (logfmt)
-//	the query's quotes written as ""      the cell (CSV)
+//	cells with quotes written as ""       the first cell that is a query, or JSON with one
+//	                                      (CSV), with the time beside it
 type Unwrapper struct {
 	Parser *Parser
 
@@ -146,6 +148,9 @@ func (u *Unwrapper) unwrap(line []byte, depth int) {
 		}
 		return
 	}
+	if depth < maxNested && u.cells(line, depth) {
+		return
+	}
 	if len(line) > MaxLine {
 		u.malformed++
 		return
@@ -159,10 +164,10 @@ func (u *Unwrapper) unwrap(line []byte, depth int) {
 		}
 	}
 	if v != Query {
-		if unquoted, form, ok := unquote(text); ok {
+		if unquoted, ok := unquote(text); ok {
 			text = unquoted
 			if v = u.Parser.Parse(text, &r); v == Query {
-				r.Form = form
+				r.Form = Quoted
 				if r.Unix == 0 {
 					r.Unix = quotedTime(text)
 				}
@@ -193,7 +198,7 @@ func jsonIn(line []byte) int {
 		if next < 0 {
 			return -1
 		}
-		if at += next; at > 0 && isBlank(line[at-1]) && InJSON(line[at:]) {
+		if at += next; at > 0 && isBlank(line[at-1]) && InJSON(line[at:]) && line[at+1] != '}' && !bytes.HasPrefix(line[at+1:], []byte(`""`)) { // nor CSV's quotes
 			return at
 		}
 	}
@@ -201,57 +206,59 @@ func jsonIn(line []byte) int {
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
 
-// labelsEnd finds {key="value", ...} among the words before a query, and what follows
-// it. 0 is none.
+// labelsEnd finds {key="value", ...} or [id key="value" ...] among the words before a
+// query, and what follows it. 0 is none.
 func labelsEnd(line []byte) int {
-	start := bytes.IndexByte(line, '{')
-	if start < 0 {
-		return 0
+	for from := 0; ; {
+		quote := bytes.IndexByte(line[from:], '"')
+		if quote < 1 || line[from+quote-1] != '=' { // no quote before the first label's
+			return from
+		}
+		start := bytes.LastIndexAny(line[from:from+quote], "{[")
+		if start < 0 {
+			return from
+		}
+		closing := `"}`
+		if line[from+start] == '[' {
+			closing = `"]`
+		}
+		end := bytes.Index(line[from+quote:], []byte(closing))
+		if end < 0 {
+			return from
+		}
+		from += quote + end + len(closing)
 	}
-	equals := bytes.Index(line[start:], []byte(`="`))
-	quote := bytes.IndexByte(line, '"')
-	if equals < 0 || quote != start+equals+1 { // no quote before the first label's
-		return 0
-	}
-	end := bytes.Index(line[start:], []byte(`"}`))
-	if end < 0 {
-		return 0
-	}
-	return start + end + len(`"}`)
 }
 
 // unquote unescapes the quotes of a query, in place, and what follows the first of
 // them. The client's word must not begin with what its field begins with.
-func unquote(line []byte) (text []byte, form Form, ok bool) {
-	for _, quote := range []string{`\"`, `""`} {
-		at := bytes.Index(line, []byte(" "+quote))
-		if at < 0 {
-			continue
-		}
-		at++
-		// The field's beginning is the last quote before it.
-		start := bytes.LastIndexByte(line[:at], '"')
-		if start < 0 || start > 0 && line[start-1] == quote[0] && quote == `\"` {
-			continue
-		}
-		for i := range start + 1 {
-			if c := line[i]; c == '"' || c == ',' || c == ';' { // what else stands before it
-				line[i] = ' '
-			}
-		}
-		to := at
-		for from := at; from < len(line); from++ {
-			if from+1 < len(line) && line[from] == quote[0] && (line[from+1] == '"' || quote[0] == '\\' && line[from+1] == '\\') {
-				from++
-			} else if line[from] == '"' { // the field's end
-				break
-			}
-			line[to] = line[from]
-			to++
-		}
-		return line[:to], Quoted, true
+func unquote(line []byte) (text []byte, ok bool) {
+	at := bytes.Index(line, []byte(` \"`))
+	if at < 0 {
+		return nil, false
 	}
-	return nil, Plain, false
+	at++
+	// The field's beginning is the last quote before it.
+	start := bytes.LastIndexByte(line[:at], '"')
+	if start < 0 || start > 0 && line[start-1] == '\\' {
+		return nil, false
+	}
+	for i := range start + 1 {
+		if c := line[i]; c == '"' || c == ',' || c == ';' { // what else stands before it
+			line[i] = ' '
+		}
+	}
+	to := at
+	for from := at; from < len(line); from++ {
+		if from+1 < len(line) && line[from] == '\\' && (line[from+1] == '"' || line[from+1] == '\\') {
+			from++
+		} else if line[from] == '"' { // the field's end
+			break
+		}
+		line[to] = line[from]
+		to++
+	}
+	return line[:to], true
 }
 
 // quotedTime finds a time behind the = of a field, as in time=2026-...
