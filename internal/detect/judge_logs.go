@@ -74,14 +74,7 @@ func (d *dns) firstHop() *logSource {
 	for i := range d.caches {
 		c := &d.caches[i]
 		set := d.o.daemonSet(c.Namespace, c.Name)
-		source := logSource{what: "the cache (DaemonSet " + name(c) + ")"}
-		for k := range set.Spec.Template.Spec.Volumes {
-			if volume := set.Spec.Template.Spec.Volumes[k].ConfigMap; volume != nil {
-				if m := d.o.configMap(c.Namespace, volume.Name); m != nil {
-					source.files = append(source.files, corefile.OfConfigMap(m)...)
-				}
-			}
-		}
+		source := logSource{what: "the cache (DaemonSet " + name(c) + ")", files: d.cacheFiles(c)}
 		if len(source.files) > 0 {
 			source.pods = logPods(c.Namespace, set.Spec.Selector, set.Spec.Template.Labels, cacheLabels)
 			return &source
@@ -90,12 +83,7 @@ func (d *dns) firstHop() *logSource {
 	if len(d.caches) > 0 {
 		return nil
 	}
-	source := logSource{what: "the cluster DNS"}
-	for _, at := range corefile.ClusterDNS() {
-		if m := d.o.configMap(at[0], at[1]); m != nil {
-			source.files = append(source.files, corefile.OfConfigMap(m)...)
-		}
-	}
+	source := logSource{what: "the cluster DNS", files: d.clusterFiles()}
 	if len(source.files) == 0 {
 		return nil
 	}
