@@ -125,7 +125,7 @@ func realClients() []*realClient {
 			runOutside(t, nil, "javac", "-cp", classes, "-d", dir, "testdata/clients/"+class+".java")
 			return []string{
 				"/usr/bin/java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx64m",
-				"-Dsun.net.inetaddr.ttl=0", "-Dsun.net.inetaddr.negative.ttl=0", "-cp", classes, class,
+				"-cp", classes, class,
 			}
 		}
 	}
