@@ -195,8 +195,8 @@ func TestRealClientsKeepTheirAnswers(t *testing.T) {
 			rows[i] = client.run(t)
 		})
 	}
-	if t.Failed() {
-		return
+	if t.Failed() || slices.ContainsFunc(rows, func(r clientRow) bool { return r.client == nil }) {
+		return // -run has chosen some of them
 	}
 	page := clientsPage(rows)
 	t.Log("\n" + page)
