@@ -92,6 +92,8 @@ type Finding struct {
 	// Set is what may be set besides, as --set takes it, and is not: it is the
 	// operator's to decide.
 	Set string `json:"set,omitzero"`
+	// Block are lines to put where Found says.
+	Block []string `json:"block,omitzero"`
 	// Problem: something contradicts itself, or does not work.
 	Problem bool `json:"problem,omitzero"`
 }

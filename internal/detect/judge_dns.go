@@ -22,6 +22,7 @@ const (
 	aboutManaged = "managed-cache"
 	aboutKubelet = "kubelet"
 	aboutLogs    = "dns-logs"
+	aboutOutside = "upstream-dns" // doctor's check of that name asks the servers
 )
 
 // dns is what the objects tell of DNS.
@@ -126,6 +127,7 @@ func (d *dns) judge(r *Result, flavour string) {
 	}
 	d.judgeCaches(r, flavour)
 	d.judgeLogs(r, flavour)
+	d.judgeTemplate(r, flavour)
 }
 
 // sourceOf names what stands for a resolv.conf.
@@ -139,12 +141,7 @@ func (d *dns) sourceOf(source string) string {
 // judgeDomain takes the domain of kubelets, else of a resolv.conf, else the one
 // zone of the cluster DNS.
 func (d *dns) judgeDomain(r *Result) {
-	var files []corefile.File
-	for _, at := range corefile.ClusterDNS() {
-		if m := d.o.configMap(at[0], at[1]); m != nil {
-			files = append(files, corefile.OfConfigMap(m)...)
-		}
-	}
+	files := d.clusterFiles()
 	blocks, _ := corefile.Read(files) // what cannot be read, dns-logs tells
 	zones, _ := corefile.ClusterZones(blocks)
 	domain, from := d.discovered.Domain, d.askedFrom

@@ -11,7 +11,6 @@ import (
 
 	"github.com/shorthop/shorthop/internal/corefile"
 	"github.com/shorthop/shorthop/internal/discovery"
-	"github.com/shorthop/shorthop/internal/nodecache"
 )
 
 func nodeIsAuto(node corev1.Node) bool { return node.Labels[eksComputeType] == "auto" }
@@ -86,12 +85,7 @@ func (d *dns) firstHop() *logSource {
 	for i := range d.caches {
 		c := &d.caches[i]
 		set := d.o.daemonSet(c.Namespace, c.Name)
-		source := logSource{what: "the cache (DaemonSet " + name(c) + ")"}
-		for _, name := range nodecache.Corefiles(&set.Spec.Template.Spec) {
-			if m := d.o.configMap(c.Namespace, name); m != nil {
-				source.files = append(source.files, corefile.OfConfigMap(m)...)
-			}
-		}
+		source := logSource{what: "the cache (DaemonSet " + name(c) + ")", files: d.cacheFiles(c)}
 		if len(source.files) > 0 {
 			source.pods = logPods(c.Namespace, set.Spec.Selector, set.Spec.Template.Labels, cacheLabels)
 			return &source
@@ -100,12 +94,7 @@ func (d *dns) firstHop() *logSource {
 	if len(d.caches) > 0 {
 		return nil
 	}
-	source := logSource{what: "the cluster DNS"}
-	for _, at := range corefile.ClusterDNS() {
-		if m := d.o.configMap(at[0], at[1]); m != nil {
-			source.files = append(source.files, corefile.OfConfigMap(m)...)
-		}
-	}
+	source := logSource{what: "the cluster DNS", files: d.clusterFiles()}
 	if len(source.files) == 0 {
 		return nil
 	}

@@ -58,6 +58,9 @@ func (r *Result) YAML() ([]byte, error) {
 		if f.Set != "" {
 			p.comment("", "  not set, as it is yours to decide: --set "+f.Set)
 		}
+		for _, line := range f.Block {
+			p.line("#       " + line)
+		}
 	}
 	if len(r.Unknown) > 0 {
 		p.line("#")

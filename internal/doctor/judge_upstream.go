@@ -5,22 +5,12 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/shorthop/shorthop/internal/corefile"
 	"github.com/shorthop/shorthop/internal/gates"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
 
 const upstreamGate = gates.KindUpstream
-
-// TemplateBlock makes a DNS server answer names that end in "svc." itself, with
-// the marker that the gate looks for. It belongs into the server block of ".".
-func TemplateBlock() []string {
-	return []string{
-		"template ANY ANY svc {",
-		"    rcode NXDOMAIN",
-		fmt.Sprintf("    authority \"svc. 60 IN SOA %s hostmaster.shorthop.dev. 1 3600 600 86400 60\"", gates.UpstreamMarker),
-		"}",
-	}
-}
 
 // judgeUpstreamDNS says what the servers that pods ask answer about names
 // outside the cluster, as the replicas see it.
@@ -57,8 +47,8 @@ func judgeUpstreamDNS(f *Facts, known *knownPolicy) *judgement {
 			case gate.Reason == policy.ReasonServiceNotLocal && gate.Open:
 				j.tell("%s asks the outside about names that end in svc, which the policy allows (requireLocal: false)", target)
 			case gate.Reason == policy.ReasonServiceNotLocal:
-				j.warn(templateAdvice(gate.Upstream), "%s asks the outside about names that end in svc: containers keep the ndots of resolv.conf", target)
-				j.block = TemplateBlock()
+				j.warn(corefile.TemplatePlace(gate.Upstream != policy.UpstreamCluster), "%s asks the outside about names that end in svc: containers keep the ndots of resolv.conf", target)
+				j.block = corefile.TemplateBlock()
 			case !gate.Open:
 				j.warn("mend what it says; meanwhile new pods keep the ndots of resolv.conf",
 					"%s: %s (%s): %s", r, target, gate.Reason, gate.LastError)
@@ -76,12 +66,4 @@ func judgeUpstreamDNS(f *Facts, known *knownPolicy) *judgement {
 		j.found = fmt.Sprintf("answered as it must be by %s", strings.Join(asked, ", "))
 	}
 	return j
-}
-
-// templateAdvice says where the block belongs.
-func templateAdvice(upstream policy.Upstream) string {
-	if upstream != policy.UpstreamCluster {
-		return "put this block into the server block of .:53 in the Corefile of the node-local cache (ConfigMap kube-system/node-local-dns), which asks the outside itself"
-	}
-	return "put this block into the server block of . in CoreDNS's Corefile (ConfigMap kube-system/coredns), or where CoreDNS imports ConfigMap kube-system/coredns-custom, under a key that ends in .override"
 }

@@ -15,7 +15,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"github.com/shorthop/shorthop/internal/doctor"
+	"github.com/shorthop/shorthop/internal/corefile"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
@@ -67,7 +67,7 @@ func TestTheTemplateBlockInCoreDNS(t *testing.T) {
 		"an upstream that fails":             {rcode(dns.RcodeServerFailure), policy.ReasonUpstreamFails},
 		"an upstream that is silent":         {silent, policy.ReasonUpstreamSlow},
 	}
-	block := strings.Join(doctor.TemplateBlock(), "\n    ")
+	block := strings.Join(corefile.TemplateBlock(), "\n    ")
 	for name, upstream := range upstreams {
 		for _, local := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, template %t", name, local), func(t *testing.T) {

@@ -40,9 +40,6 @@ import (
 //	any        invents_answers   takes it over: that is no failure that passes
 //	any        worse             takes it over if it is the failureThreshold-th in a row
 
-// UpstreamMarker is the primary server in the SOA of the template block.
-const UpstreamMarker = "local.shorthop.dev."
-
 // probeNames are how many names are asked for, by turns: few enough that caches
 // know them, many enough that none keeps an old answer for all.
 const probeNames = 1000
@@ -252,7 +249,7 @@ func verdictOn(reply *dns.Msg, err error) (policy.Reason, error) {
 		return policy.ReasonUpstreamFails, fmt.Errorf("answered %s", cmp.Or(dns.RcodeToString[reply.Rcode], "an unknown code"))
 	}
 	for _, record := range reply.Ns {
-		if soa, ok := record.(*dns.SOA); ok && strings.EqualFold(soa.Ns, UpstreamMarker) {
+		if soa, ok := record.(*dns.SOA); ok && strings.EqualFold(soa.Ns, policy.UpstreamMarker) {
 			return "", nil
 		}
 	}

@@ -33,6 +33,10 @@ import (
 // serviceHost.port is left out. The API server fixes it.
 const defaultPort = "443"
 
+// UpstreamMarker is the primary server in the SOA with which a DNS server says
+// that it answers "svc." itself.
+const UpstreamMarker = "local.shorthop.dev."
+
 // Endpoint is an API server's address as pods get it.
 type Endpoint struct {
 	Host string `json:"host"`

@@ -10,7 +10,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	"sigs.k8s.io/yaml"
 
-	"github.com/shorthop/shorthop/internal/doctor"
+	"github.com/shorthop/shorthop/internal/corefile"
 )
 
 const platformsPage = repository + "/docs/platforms.md"
@@ -103,10 +103,10 @@ func TestNetworkPoliciesCanBeApplied(t *testing.T) {
 	}
 }
 
-// TestTheTemplateBlockIsDoctors compares the block that pages give with what doctor prints.
+// TestTheTemplateBlockIsDoctors compares the block that pages give with what doctor and detect print.
 func TestTheTemplateBlockIsDoctors(t *testing.T) {
 	t.Parallel()
-	want := strings.Join(strings.Fields(strings.Join(doctor.TemplateBlock(), " ")), " ")
+	want := strings.Join(strings.Fields(strings.Join(corefile.TemplateBlock(), " ")), " ")
 	for _, page := range []string{"node-local-cache.md", "fall-through.md"} {
 		if text := strings.Join(strings.Fields(read(t, repository+"/docs/"+page)), " "); !strings.Contains(text, want) {
 			t.Errorf("docs/%s has another block than %s", page, want)

@@ -50,18 +50,22 @@ var policyFile = "testdata/policy.yaml"
 
 // namespaces of the policy's rules, with their labels.
 var namespaces = map[string]map[string]string{
-	"options-1":        nil,
-	"options-2":        nil,
-	"options-4":        nil,
-	"options-tcp":      nil,
-	"node-local":       nil,
-	"node-local-corp":  nil,
-	"node-local-hasty": nil,
-	"node-local-only":  nil,
-	"node-ip":          nil,
-	"plain":            nil,
-	"closed":           {policy.LabelInject: "disabled"},
-	"default":          nil,
+	"options-1":             nil,
+	"options-2":             nil,
+	"options-4":             nil,
+	"options-tcp":           nil,
+	"node-local":            nil,
+	"node-local-corp":       nil,
+	"node-local-hasty":      nil,
+	"node-local-only":       nil,
+	"fallthrough":           nil,
+	"fallthrough-forwarded": nil,
+	"fallthrough-vouched":   nil,
+	"fallthrough-cache":     nil,
+	"node-ip":               nil,
+	"plain":                 nil,
+	"closed":                {policy.LabelInject: "disabled"},
+	"default":               nil,
 }
 
 // newEnvironment creates the namespaces.
@@ -176,6 +180,13 @@ func (e *environment) pod(namespace, probe string, command ...string) *corev1.Po
 	}
 }
 
+// known is the same pod by the image's name that the policy knows.
+func (e *environment) known(namespace, probe string, command ...string) *corev1.Pod {
+	pod := e.pod(namespace, probe, command...)
+	pod.Spec.Containers[0].Image = images.Known(e.prefix, probe)
+	return pod
+}
+
 // report is what the command "report" of a probe prints.
 type report struct {
 	ResolvConf string   `json:"resolvConf"`
@@ -250,8 +261,13 @@ func podLogs(t *testing.T, pod *corev1.Pod) string {
 // runIn runs a command of the probe in a running pod and decodes what it prints, line by line.
 func runIn[T any](t *testing.T, pod *corev1.Pod, command ...string) []T {
 	t.Helper()
+	return runInContainer[T](t, pod, "probe", command...)
+}
+
+func runInContainer[T any](t *testing.T, pod *corev1.Pod, container string, command ...string) []T {
+	t.Helper()
 	request := suite.client.CoreV1().RESTClient().Post().Resource("pods").Namespace(pod.Namespace).Name(pod.Name).SubResource("exec").
-		VersionedParams(&corev1.PodExecOptions{Container: "probe", Command: append([]string{"/probe"}, command...), Stdout: true, Stderr: true}, scheme.ParameterCodec)
+		VersionedParams(&corev1.PodExecOptions{Container: container, Command: append([]string{"/probe"}, command...), Stdout: true, Stderr: true}, scheme.ParameterCodec)
 	executor, err := remotecommand.NewWebSocketExecutor(suite.config, "GET", request.URL().String())
 	if err != nil {
 		t.Fatalf("preparing exec: %v", err)

@@ -260,6 +260,9 @@ func comparePod(t *testing.T, e *explanation, pod *corev1.Pod, got report) bool 
 		env[name] = value
 	}
 	expected := environmentOf(container, pod)
+	if env[policy.EnvResOptions] != expected[policy.EnvResOptions] { // what is not expected must not be there either
+		differ("env "+policy.EnvResOptions, env[policy.EnvResOptions], expected[policy.EnvResOptions])
+	}
 	for name, value := range expected {
 		if env[name] != value {
 			differ("env "+name, env[name], value)
@@ -284,6 +287,9 @@ func reporting(pod *corev1.Pod) *corev1.Container {
 // what is defined before it, otherwise the Service's variables.
 func environmentOf(container *corev1.Container, pod *corev1.Pod) map[string]string {
 	env := map[string]string{}
+	if strings.Contains(container.Image, "-"+images.Own+":") {
+		env[policy.EnvResOptions] = images.OwnResOptions // the image's
+	}
 	service := map[string]string{"KUBERNETES_SERVICE_HOST": suite.serviceHost, "KUBERNETES_SERVICE_PORT": suite.servicePort}
 	for _, entry := range container.Env {
 		value := entry.Value

@@ -29,6 +29,8 @@ var settings = []struct{ namespace, name string }{
 	{"options-tcp", "Options ndots:2 use-vc"},
 	{"node-local", "NodeLocal ndots:2, fallback"},
 	{"node-local-only", "NodeLocal ndots:2"},
+	// glibc by RES_OPTIONS, Go by dnsConfig, musl not at all.
+	{"fallthrough", "Fall-through"},
 }
 
 // lookups are the rows of the table: a kind of name, and a name whose search shares no step with the others', so that none
@@ -49,14 +51,7 @@ var services = []string{"web", "shop", "cart", "stock"}
 // TestQueriesPerLookup counts what one lookup of A and AAAA asks, with three search domains, by resolver and setting.
 func TestQueriesPerLookup(t *testing.T) {
 	// Three search domains: those of the cluster, and none of the node.
-	if err := suite.node.SetHostResolvConf("nameserver 10.9.9.9\n"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := suite.node.SetHostResolvConf(node.DefaultHostResolvConf); err != nil {
-			t.Error(err)
-		}
-	})
+	hostResolvConf(t, "nameserver 10.9.9.9\n")
 	for namespace := range namespaces {
 		createService(t, namespace, services[0])
 	}
@@ -94,6 +89,7 @@ func TestQueriesPerLookup(t *testing.T) {
 			table.Cells = append(table.Cells, cell)
 		}
 	}
+	measureOutside(t, &table)
 	if t.Failed() {
 		return
 	}
@@ -102,12 +98,14 @@ func TestQueriesPerLookup(t *testing.T) {
 	// The headline, and what a fallback costs musl.
 	external := lookups[0].name
 	for _, resolver := range resolvers {
-		fallback := 2
+		fallback, fallsThrough := 2, 2
 		if resolver == images.Musl {
-			fallback = 4 // it asks both servers
+			fallback = 4     // it asks both servers
+			fallsThrough = 8 // it stops
 		}
 		for setting, want := range map[string]int{
 			"default": 8, "Options ndots:2": 2, "Options ndots:1": 2, "NodeLocal ndots:2": 2, "NodeLocal ndots:2, fallback": fallback,
+			"Fall-through": fallsThrough,
 		} {
 			got := table.Cell(external, resolver, setting)
 			if got.Queries != want || !got.Resolved {
@@ -115,10 +113,10 @@ func TestQueriesPerLookup(t *testing.T) {
 			}
 		}
 	}
-	// Why the default is ndots:4.
+	// Why the default is ndots:4, and fall-through for those that do not stop.
 	for _, resolver := range resolvers {
 		for _, lookup := range lookups {
-			for _, setting := range settings[:2] {
+			for _, setting := range append(settings[:2:2], settings[len(settings)-1]) {
 				if got := table.Cell(lookup.name, resolver, setting.name); !got.Resolved {
 					t.Errorf("%s does not resolve %s under %s", resolver, lookup.name, setting.name)
 				}
@@ -137,7 +135,11 @@ func isNodeLocal(namespace string) bool { return strings.HasPrefix(namespace, "n
 // measurePod counts the queries of all lookups in a new pod.
 func measurePod(t *testing.T, namespace, resolver string) []results.Cell {
 	t.Helper()
-	pod := startPod(t, suite.pod(namespace, resolver))
+	pod := suite.pod(namespace, resolver)
+	if strings.HasPrefix(namespace, "fallthrough") {
+		pod = suite.known(namespace, resolver)
+	}
+	pod = startPod(t, pod)
 	if isNodeLocal(namespace) {
 		if err := suite.node.RestartNodeLocal(t.Context()); err != nil {
 			t.Fatal(err)
@@ -155,10 +157,15 @@ func measurePod(t *testing.T, namespace, resolver string) []results.Cell {
 // measure looks up a name twice and counts the queries.
 func measure(t *testing.T, pod *corev1.Pod, name string) results.Cell {
 	t.Helper()
+	return measureIn(t, pod, "probe", name)
+}
+
+func measureIn(t *testing.T, pod *corev1.Pod, container, name string) results.Cell {
+	t.Helper()
 	var cell results.Cell
 	for _, repeated := range []bool{false, true} {
 		atCluster, atNodeLocal, tracked := queryLog(t, node.LogCluster), queryLog(t, node.LogNodeLocal), queryLog(t, node.LogFlows)
-		answers := runIn[answer](t, pod, "lookup", name)
+		answers := runInContainer[answer](t, pod, container, "lookup", name)
 		if err := node.Settle(atCluster, atNodeLocal, tracked); err != nil {
 			t.Fatal(err)
 		}

@@ -42,6 +42,9 @@ type request struct {
 	Case  testCase
 	Probe string
 	Args  []string // before the name
+	// Serves says that the program is slow to start and remembers nothing: one looks
+	// up all names that have the same resolv.conf and variables (see serving).
+	Serves bool
 }
 
 // sandbox is a process in namespaces of its own, in which all nameservers are
@@ -119,6 +122,8 @@ func runSandbox(dir string) error {
 		return err
 	}
 	in, out := json.NewDecoder(bufio.NewReader(os.Stdin)), json.NewEncoder(os.Stdout)
+	programs := servings{}
+	defer programs.stop()
 	for {
 		var r request
 		if err := in.Decode(&r); errors.Is(err, io.EOF) {
@@ -126,7 +131,7 @@ func runSandbox(dir string) error {
 		} else if err != nil {
 			return err
 		}
-		o, err := lookUp(server, r)
+		o, err := lookUp(server, programs, r)
 		if err != nil {
 			o.Problem = err.Error()
 		}
@@ -166,8 +171,8 @@ func furnish(dir string) (*dnsServer, error) {
 }
 
 // lookUp runs the program for one case, in a new process, so that nothing is
-// remembered from the one before.
-func lookUp(server *dnsServer, r request) (observation, error) {
+// remembered from the one before, unless the program promises that.
+func lookUp(server *dnsServer, programs servings, r request) (observation, error) {
 	c := r.Case
 	if err := os.WriteFile("/etc/resolv.conf", []byte(c.Conf.String()), 0o644); err != nil {
 		return observation{}, err
@@ -182,39 +187,58 @@ func lookUp(server *dnsServer, r request) (observation, error) {
 		closeTCP: c.Resolver == resolver.Glibc,
 		refuse:   c.Zone.Cluster != nil && c.Zone.Cluster.Upstream == upstreamRefuses,
 	})
+	look := r.run
+	if r.Serves {
+		look = programs.lookUp
+	}
+	o, err := look(r)
+	if err != nil {
+		return observation{}, err
+	}
+	o.Queries, err = server.end()
+	return o, err
+}
+
+func (r request) environment() []string {
+	env := []string{"LD_LIBRARY_PATH=" + os.Getenv("LD_LIBRARY_PATH")}
+	if r.Case.ResOptions != "" {
+		env = append(env, "RES_OPTIONS="+r.Case.ResOptions)
+	}
+	if r.Case.LocalDomain != "" {
+		env = append(env, "LOCALDOMAIN="+r.Case.LocalDomain)
+	}
+	return env
+}
+
+func (request) run(r request) (observation, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), hangs)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, r.Probe, append(slices.Clone(r.Args), c.Name)...)
-	cmd.Env = []string{"LD_LIBRARY_PATH=" + os.Getenv("LD_LIBRARY_PATH")}
-	if c.ResOptions != "" {
-		cmd.Env = append(cmd.Env, "RES_OPTIONS="+c.ResOptions)
-	}
-	if c.LocalDomain != "" {
-		cmd.Env = append(cmd.Env, "LOCALDOMAIN="+c.LocalDomain)
-	}
+	cmd := exec.CommandContext(ctx, r.Probe, append(slices.Clone(r.Args), r.Case.Name)...)
+	cmd.Env = r.environment()
 	output, err := cmd.Output()
 	if ctx.Err() != nil {
 		return observation{}, fmt.Errorf("%s hangs", r.Probe)
 	}
-	var o observation
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit) && !exit.Exited(): // killed by a signal of its own
-		o.Status = resolver.Crash
+		return observation{Status: resolver.Crash}, nil
 	case err != nil:
 		return observation{}, fmt.Errorf("%s: %w", r.Probe, err)
-	default:
-		lines := strings.Split(strings.TrimSpace(string(output)), "\n")
-		o.Status = resolver.Status(lines[0])
-		for _, line := range lines[1:] {
-			address, err := netip.ParseAddr(line)
-			if err != nil {
-				return observation{}, err
-			}
-			o.Addresses = append(o.Addresses, address.Unmap().String())
-		}
-		slices.Sort(o.Addresses)
 	}
-	o.Queries, err = server.end()
-	return o, err
+	return observed(strings.Split(strings.TrimSpace(string(output)), "\n"))
+}
+
+// observed is what a program prints: the outcome, and the addresses.
+func observed(lines []string) (observation, error) {
+	o := observation{Status: resolver.Status(lines[0])}
+	for _, line := range lines[1:] {
+		address, err := netip.ParseAddr(line)
+		if err != nil {
+			return observation{}, err
+		}
+		o.Addresses = append(o.Addresses, address.Unmap().String())
+	}
+	slices.Sort(o.Addresses)
+	return o, nil
 }

@@ -23,17 +23,27 @@ const (
 	Glibc = "glibc"
 	Musl  = "musl"
 	Go    = "go"
-	API   = "api"
+	// Cgo is Go's probe with cgo, dynamically linked: it leaves Go's resolver for glibc's where RES_OPTIONS is set.
+	Cgo = "cgo"
+	// Own is glibc's probe in an image whose ENV has OwnResOptions.
+	Own = "own"
+	API = "api"
 )
 
 // All lists them.
-var All = []string{Glibc, Musl, Go, API}
+var All = []string{Glibc, Musl, Go, Cgo, Own, API}
+
+// OwnResOptions is RES_OPTIONS in the ENV of the image Own.
+const OwnResOptions = "ndots:3 attempts:3"
 
 // DefaultPrefix is what the names of the images begin with. A registry's name can take its place.
 const DefaultPrefix = "localhost/shorthop-probe-"
 
 // Name is the image of a probe.
 func Name(prefix, probe string) string { return prefix + probe + ":e2e" }
+
+// Known is another name of the same image: one that the policy's spec.resolvers knows.
+func Known(prefix, probe string) string { return prefix + probe + ":known" }
 
 // Build builds all probes from the folder with their sources and writes PROBE.tar to dir. The result is one path for each
 // of All.
@@ -52,13 +62,17 @@ func Build(ctx context.Context, sources, dir, prefix string) ([]string, error) {
 			return nil, err
 		}
 		files := map[string]string{"probe": binary}
-		if probe == Glibc {
+		if probe == Glibc || probe == Cgo || probe == Own {
 			if err := addLibraries(ctx, files, binary); err != nil {
 				return nil, err
 			}
 		}
 		archive := binary + ".tar"
-		if err := write(archive, Name(prefix, probe), files); err != nil {
+		var env []string
+		if probe == Own {
+			env = []string{"RES_OPTIONS=" + OwnResOptions}
+		}
+		if err := write(archive, []string{Name(prefix, probe), Known(prefix, probe)}, env, files); err != nil {
 			return nil, err
 		}
 		archives = append(archives, archive)
@@ -68,20 +82,24 @@ func Build(ctx context.Context, sources, dir, prefix string) ([]string, error) {
 
 func compile(ctx context.Context, sources, probe, binary string) error {
 	var cmd *exec.Cmd
+	cgo := "0"
 	source := filepath.Join(sources, "c", "probe.c")
 	switch probe {
-	case Glibc: // dynamic: a static glibc loads parts of its resolver at run time anyway
+	case Glibc, Own: // dynamic: a static glibc loads parts of its resolver at run time anyway
 		cmd = exec.CommandContext(ctx, "gcc", "-O2", "-Wall", "-Wextra", "-o", binary, source)
 	case Musl:
 		cmd = exec.CommandContext(ctx, "musl-gcc", "-O2", "-Wall", "-Wextra", "-static", "-o", binary, source)
-	case Go:
+	case Go, Cgo:
+		if probe == Cgo {
+			cgo = "1"
+		}
 		cmd = exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", binary, ".")
 		cmd.Dir = filepath.Join(sources, "golang")
 	default:
 		cmd = exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", binary, ".")
 		cmd.Dir = filepath.Join(sources, "api")
 	}
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED="+cgo, "GOWORK=off")
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building the probe for %s: %w\n%s", probe, err, output)
 	}
@@ -106,7 +124,7 @@ func addLibraries(ctx context.Context, files map[string]string, binary string) e
 const nsswitch = "hosts: files dns\n"
 
 // write writes a docker-archive with one layer.
-func write(archive, name string, files map[string]string) error {
+func write(archive string, names, env []string, files map[string]string) error {
 	layer, err := layerOf(files)
 	if err != nil {
 		return err
@@ -114,7 +132,7 @@ func write(archive, name string, files map[string]string) error {
 	config, err := json.Marshal(map[string]any{
 		"architecture": runtime.GOARCH,
 		"os":           "linux",
-		"config":       map[string]any{"Entrypoint": []string{"/probe"}},
+		"config":       map[string]any{"Entrypoint": []string{"/probe"}, "Env": env},
 		"rootfs":       map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + digest(layer)}},
 		"history":      []map[string]any{{"created_by": "shorthop e2e"}},
 	})
@@ -122,7 +140,7 @@ func write(archive, name string, files map[string]string) error {
 		return fmt.Errorf("encoding an image's configuration: %w", err)
 	}
 	configFile := digest(config) + ".json"
-	manifest, err := json.Marshal([]map[string]any{{"Config": configFile, "RepoTags": []string{name}, "Layers": []string{"layer.tar"}}})
+	manifest, err := json.Marshal([]map[string]any{{"Config": configFile, "RepoTags": names, "Layers": []string{"layer.tar"}}})
 	if err != nil {
 		return fmt.Errorf("encoding an image's manifest: %w", err)
 	}

@@ -6,8 +6,11 @@ import (
 	"net"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"syscall"
 	"time"
+
+	"github.com/shorthop/shorthop/internal/corefile"
 )
 
 // ClusterDomain is kubelet's clusterDomain.
@@ -42,8 +45,13 @@ const logFormat = `"q {remote} {port} {proto} {>id} {type} {name} {rcode} {>rfla
 // negative is what every authoritative server adds to an answer that there is nothing, so that caches can keep it.
 const negative = `authority "{{.Zone}} 60 IN SOA ns.{{.Zone}} hostmaster.{{.Zone}} 1 60 60 60 30"`
 
-// clusterCorefile is the cluster DNS as kubeadm configures it, with the outside world as templates.
-func (n *Node) clusterCorefile() string {
+// clusterCorefile is the cluster DNS as kubeadm configures it, without its cache for the outside, with the zones there that
+// exist as templates. answersSvc: with the block that doctor prints.
+func (n *Node) clusterCorefile(answersSvc bool) string {
+	svc := ""
+	if answersSvc {
+		svc = "  " + strings.Join(corefile.TemplateBlock(), "\n  ") + "\n"
+	}
 	block := func(zones, body string) string {
 		return zones + " {\n  bind " + ClusterDNS + "\n  log . " + logFormat + "\n  errors\n" + body + "}\n"
 	}
@@ -61,11 +69,7 @@ func (n *Node) clusterCorefile() string {
   template IN AAAA `+ExternalZone+` {
     answer "{{.Name}} 60 IN AAAA `+ExternalAAAA+`"
   }
-`) + block("shorthop.test:53", oneHost("shorthop.test", APIServerName, APIServerIP)) + block(".:53", `  template IN ANY . {
-    rcode NXDOMAIN
-    `+`authority ". 60 IN SOA a.root-servers.net nstld.root-servers.net 1 60 60 60 30"`+`
-  }
-`)
+`) + block("shorthop.test:53", oneHost("shorthop.test", APIServerName, APIServerIP)) + block(".:53", svc+"  forward . "+outsideAddress+"\n")
 }
 
 // oneHost is a zone in which one name exists, with an A record only.
@@ -113,14 +117,18 @@ func nodeLocalCorefile() string {
 
 // startDNS starts the cluster DNS and the node-local cache.
 func (n *Node) startDNS(ctx context.Context) error {
+	if err := n.SetOutside(ctx, OutsideAnswers); err != nil {
+		return err
+	}
 	corefile := filepath.Join(n.dir, "coredns", "Corefile")
-	if err := writeFile(corefile, n.clusterCorefile()); err != nil {
+	if err := writeFile(corefile, n.clusterCorefile(true)); err != nil {
 		return err
 	}
 	p, err := n.start(LogCluster, n.assets.CoreDNS, "-conf", corefile)
 	if err != nil {
 		return err
 	}
+	n.clusterDNS = p
 	if err := p.wait(ctx, func(ctx context.Context) error {
 		return resolves(ctx, ClusterDNS, "kubernetes.default.svc."+ClusterDomain+".")
 	}); err != nil {

@@ -58,6 +58,8 @@ type Node struct {
 	dnsKubeconfig string
 	processes     []*process
 	nodeLocal     *process
+	clusterDNS    *process
+	outside       *process
 }
 
 const apiServerPort = "443"

@@ -26,13 +26,32 @@ type Cell struct {
 	RepeatedReached int `json:"repeatedReached"`
 	// Flows is how many conntrack entries the pod's queries have created on the node.
 	Flows int `json:"flows"`
+	// Seconds is how long the lookup took, while the outside does what it should not.
+	Seconds int `json:"seconds,omitzero"`
 }
 
 // Queries is the table of all lookups.
 type Queries struct {
 	Settings []string `json:"settings"`
-	Cells    []Cell   `json:"cells"`
+	// Outside are states of the world outside of the cluster: the settings in each are those of outsideSettings.
+	Outside []string `json:"outside,omitzero"`
+	Cells   []Cell   `json:"cells"`
 }
+
+// OutsideSetting is the setting of a cell while the outside is in a state: who decides about fall-through, and whether the
+// cluster DNS answers "svc." itself.
+func OutsideSetting(state, gate string, template bool) string {
+	if template {
+		gate = "template, " + gate
+	}
+	return state + ": " + gate
+}
+
+// OfOutside takes a cell's setting apart; ok is false where it is another.
+func OfOutside(c Cell) (state, setting string, ok bool) { return strings.Cut(c.Setting, ": ") }
+
+// outsideSettings are the columns, the first to compare with.
+var outsideSettings = []string{"default", "template, gate", "template, no gate", "gate", "no gate"}
 
 // Cell finds one; the zero Cell stands for none.
 func (q *Queries) Cell(name, resolver, setting string) Cell {
@@ -73,18 +92,7 @@ func (q *Queries) Markdown() string {
 		"This file is generated: `make e2e-results`.\n\n" +
 		"## Sent by the pod\n\n" +
 		"**bold**: fewer than by default; ▲: more; ✗: the name does not resolve.\n\n")
-	q.table(&b, q.Settings, func(c, first Cell) string {
-		text := fmt.Sprint(c.Queries)
-		switch {
-		case !c.Resolved:
-			text += " ✗"
-		case c.Queries < first.Queries:
-			text = "**" + text + "**"
-		case c.Queries > first.Queries:
-			text += " ▲"
-		}
-		return text
-	})
+	q.table(&b, q.Settings, sent)
 	b.WriteString("\n## Received by the cluster DNS\n\n" +
 		"The first lookup, with a node-local cache that is empty → the second.\n\n")
 	q.table(&b, q.Settings, func(c, _ Cell) string { return fmt.Sprintf("%d → %d", c.Reached, c.RepeatedReached) })
@@ -92,22 +100,67 @@ func (q *Queries) Markdown() string {
 		"By the pod's queries. The cache's address is exempt from tracking (NOTRACK), as the upstream cache sets it up; the cache's own\n" +
 		"TCP connections to the cluster DNS, a few that all pods of the node share, are not in these figures. musl ignores `use-vc`.\n\n")
 	q.table(&b, q.Settings, func(c, _ Cell) string { return fmt.Sprint(c.Flows) })
+	q.outside(&b)
 	return b.String()
 }
 
+// outside writes a table for each state of the outside.
+func (q *Queries) outside(b *strings.Builder) {
+	if len(q.Outside) == 0 {
+		return
+	}
+	b.WriteString("\n## Fall-through, whatever the outside does\n\n" +
+		"Sent by a pod that has fall-through (glibc by `RES_OPTIONS`, Go by dnsConfig, musl not at all) or that the gate `upstream` keeps\n" +
+		"from it, while the servers outside of the cluster answer that there is no such name, are silent, closed, or have an address for\n" +
+		"every name. *template*: the cluster DNS answers `svc.` itself; *no gate*: `fallthrough.probe.enabled: false`. All these names exist;\n" +
+		"✗: none, or an invented one, was the answer. Seconds are those of lookups that took one or more.\n")
+	for _, state := range q.Outside {
+		fmt.Fprintf(b, "\n### %s\n\n", state)
+		q.tableOf(b, outsideSettings, func(setting string) string { return state + ": " + setting }, func(c, first Cell) string {
+			text := sent(c, first)
+			if c.Seconds > 0 {
+				text += fmt.Sprintf(" (%d s)", c.Seconds)
+			}
+			return text
+		})
+	}
+}
+
+// sent is a cell of what pods send, beside the one that it is compared with.
+func sent(c, first Cell) string {
+	text := fmt.Sprint(c.Queries)
+	switch {
+	case !c.Resolved:
+		text += " ✗"
+	case c.Queries < first.Queries:
+		text = "**" + text + "**"
+	case c.Queries > first.Queries:
+		text += " ▲"
+	}
+	return text
+}
+
 func (q *Queries) table(b *strings.Builder, settings []string, cell func(c, first Cell) string) {
+	q.tableOf(b, settings, func(setting string) string { return setting }, cell)
+}
+
+// tableOf has a column for each setting, which of tells the cells', and a row for each name and resolver that has one.
+func (q *Queries) tableOf(b *strings.Builder, settings []string, of func(setting string) string, cell func(c, first Cell) string) {
 	b.WriteString("| name | | resolver | " + strings.Join(settings, " | ") + " |\n|---|---|---" + strings.Repeat("|--:", len(settings)) + "|\n")
 	previous := ""
 	for _, row := range q.rows() {
+		first := q.Cell(row.Name, row.Resolver, of(settings[0]))
+		if first == (Cell{}) {
+			continue
+		}
 		name, kind := "`"+row.Name+"`", row.Kind
 		if row.Name == previous {
 			name, kind = "", ""
 		}
 		previous = row.Name
 		fmt.Fprintf(b, "| %s | %s | %s |", name, kind, row.Resolver)
-		first := q.Cell(row.Name, row.Resolver, settings[0])
 		for _, setting := range settings {
-			fmt.Fprintf(b, " %s |", cell(q.Cell(row.Name, row.Resolver, setting), first))
+			fmt.Fprintf(b, " %s |", cell(q.Cell(row.Name, row.Resolver, of(setting)), first))
 		}
 		b.WriteByte('\n')
 	}

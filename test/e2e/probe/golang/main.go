@@ -1,4 +1,4 @@
-// The probe that looks up names with Go's own resolver. Its commands and output are those of ../c/probe.c.
+// The probe that looks up names as Go programs do: with Go's own resolver where it is built without cgo. Its commands and output are those of ../c/probe.c.
 package main
 
 import (
@@ -52,7 +52,7 @@ type answer struct {
 
 func lookup(network, name string) answer {
 	a := answer{Name: name, Addresses: []string{}}
-	r := net.Resolver{PreferGo: true}
+	r := net.Resolver{}
 	start := time.Now()
 	addresses, err := r.LookupNetIP(context.Background(), network, name)
 	a.Milliseconds = float64(time.Since(start).Microseconds()) / 1000
