@@ -151,6 +151,9 @@ func build(o *options, zlog *zap.Logger, registry *prometheus.Registry, recorder
 		advices := advicefile.New(advicefile.Options{Path: o.advice, Recorder: recorder, Log: log.WithName("advice")})
 		advice, followAdvice = advices.Current, []runnable{advices.Start}
 	}
+	if o.advisorRun != "" {
+		followAdvice = append(followAdvice, advicefile.FollowRun(o.advisorRun, recorder, log.WithName("advice")))
+	}
 	env, err := newEnvironment(o, inForce{policies.Current, advice}, recorder, log)
 	if err != nil {
 		return nil, &runtimeError{err}

@@ -49,7 +49,7 @@ type scans struct {
 	elsewhere atomic.Int32
 }
 
-func (s *scans) Scanned(classes map[audit.Class]int, _ time.Time) { s.found <- classes }
+func (s *scans) Scanned(counts *audit.Counts, _ time.Time) { s.found <- counts.Classes }
 func (s *scans) ScanFailed()                                      { s.failed.Add(1) }
 func (s *scans) ScansElsewhere()                                  { s.elsewhere.Add(1) }
 
