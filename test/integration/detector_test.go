@@ -50,8 +50,8 @@ type scans struct {
 }
 
 func (s *scans) Scanned(counts *audit.Counts, _ time.Time) { s.found <- counts.Classes }
-func (s *scans) ScanFailed()                                      { s.failed.Add(1) }
-func (s *scans) ScansElsewhere()                                  { s.elsewhere.Add(1) }
+func (s *scans) ScanFailed()                               { s.failed.Add(1) }
+func (s *scans) ScansElsewhere()                           { s.elsewhere.Add(1) }
 
 // A bug in what a scan needs is counted and nothing more; it is not what brings the server down. The next scan goes on.
 func TestDetectorOutlivesAPanic(t *testing.T) {
