@@ -104,14 +104,18 @@ const maxAdviceParts = 16
 
 func (w *AdvisedWorkload) validate(at *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	for _, message := range validation.IsDNS1123Label(w.Namespace) {
-		errs = append(errs, field.Invalid(at.Child("namespace"), w.Namespace, message))
+	if !isPlainName(w.Namespace) { // they are many, and nearly all of them plain
+		for _, message := range validation.IsDNS1123Label(w.Namespace) {
+			errs = append(errs, field.Invalid(at.Child("namespace"), w.Namespace, message))
+		}
 	}
 	if len(w.Kind) > maxKind || !kindSyntax.MatchString(w.Kind) {
 		errs = append(errs, field.Invalid(at.Child("kind"), w.Kind, "must be the kind of an object"))
 	}
-	for _, message := range validation.IsDNS1123Subdomain(w.Name) {
-		errs = append(errs, field.Invalid(at.Child("name"), w.Name, message))
+	if !isPlainName(w.Name) {
+		for _, message := range validation.IsDNS1123Subdomain(w.Name) {
+			errs = append(errs, field.Invalid(at.Child("name"), w.Name, message))
+		}
 	}
 	errs = append(errs, validateAdvised(w.Ndots, w.Needed, at, "ndots", "needed")...)
 	errs = append(errs, validateAdvised(w.Fallthrough, w.FallthroughNeeded, at, "fallthrough", "fallthroughNeeded")...)
@@ -128,6 +132,9 @@ func (w *AdvisedWorkload) validate(at *field.Path) field.ErrorList {
 		}
 	}
 	for _, confidence := range slices.Sorted(maps.Keys(w.Covered)) {
+		if confidence.isValid() && areDays(w.Covered[confidence]) {
+			continue
+		}
 		at := at.Child("covered").Key(string(confidence))
 		errs = append(errs, oneOf(at, confidence, ConfidenceMedium, ConfidenceHigh)...)
 		for _, day := range slices.Sorted(maps.Keys(w.Covered[confidence])) {
@@ -145,6 +152,9 @@ func validateAdvised(value *int32, needed map[string]Date, at *field.Path, name,
 		errs = append(errs, validateRange(int(*value), 1, maxAdvised, at.Child(name))...)
 	}
 	for _, key := range slices.Sorted(maps.Keys(needed)) {
+		if len(key) == 1 && "2" <= key && key <= "5" && needed[key].isValid() {
+			continue
+		}
 		at := at.Child(neededName).Key(key)
 		if n, ok := smallNumber(key); !ok || n < 2 || n > maxAdvised || strconv.Itoa(int(n)) != key {
 			errs = append(errs, field.Invalid(at, key, fmt.Sprintf("must be a number from 2 to %d", maxAdvised)))
@@ -199,16 +209,51 @@ func IsImage(text string) bool {
 	for i := range len(text) {
 		c := text[i]
 		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-		if !letter && (i == 0 || strings.IndexByte("-._+/:@", c) < 0) {
+		mark := c == '-' || c == '.' || c == '_' || c == '+' || c == '/' || c == ':' || c == '@'
+		if !letter && (i == 0 || !mark) {
 			return false
 		}
 	}
 	return text != "" && len(text) <= maxImagePattern
 }
 
+// isValid takes most days without parsing them.
 func (d Date) isValid() bool {
+	if len(d) == len(time.DateOnly) && d[4] == '-' && d[7] == '-' {
+		plain := true
+		for _, i := range [...]int{0, 1, 2, 3, 5, 6, 8, 9} {
+			plain = plain && '0' <= d[i] && d[i] <= '9'
+		}
+		month, day := 10*(d[5]-'0')+d[6]-'0', 10*(d[8]-'0')+d[9]-'0'
+		if plain && 1 <= month && month <= 12 && 1 <= day && day <= 28 {
+			return true
+		}
+	}
 	_, err := time.Parse(time.DateOnly, string(d))
 	return err == nil
+}
+
+// areDays reports whether all of them are, with minutes that a day has.
+func areDays(minutes map[Date]int32) bool {
+	for day, n := range minutes {
+		if n < 1 || n > 24*60 || !day.isValid() {
+			return false
+		}
+	}
+	return true
+}
+
+func (c Confidence) isValid() bool { return c == ConfidenceMedium || c == ConfidenceHigh }
+
+// isPlainName reports whether a text is a DNS label. Some that it does not take are, too.
+func isPlainName(text string) bool {
+	for i := range len(text) {
+		c := text[i]
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && (c != '-' || i == 0 || i == len(text)-1) {
+			return false
+		}
+	}
+	return text != "" && len(text) <= validation.DNS1123LabelMaxLength
 }
 
 func (d Date) validate(at *field.Path) field.ErrorList {
