@@ -73,7 +73,11 @@ func (m *Maps) Get(ctx context.Context) error {
 func (m *Maps) Document() (*policy.DNSAdvice, error) {
 	var files []advicefile.File
 	for _, found := range m.found {
-		if data := found.BinaryData[adviceKey]; len(data) > 0 {
+		data := found.BinaryData[adviceKey]
+		if len(data) == 0 { // as a repository makes it of what was printed
+			data = []byte(found.Data[adviceKey])
+		}
+		if len(data) > 0 {
 			files = append(files, advicefile.File{Name: "ConfigMap " + found.Name, Data: data})
 		}
 	}
@@ -103,11 +107,11 @@ func (m *Maps) Put(ctx context.Context, document *policy.DNSAdvice) (int, error)
 	for i, found := range m.found {
 		switch {
 		case i < len(parts):
-			found.BinaryData = map[string][]byte{adviceKey: parts[i]}
-		case len(found.BinaryData) == 0:
+			found.BinaryData, found.Data = map[string][]byte{adviceKey: parts[i]}, nil
+		case len(found.BinaryData)+len(found.Data) == 0:
 			continue
 		default:
-			found.BinaryData = nil
+			found.BinaryData, found.Data = nil, nil
 		}
 		if _, err := m.maps.Update(ctx, found, metav1.UpdateOptions{FieldManager: fieldManager}); err != nil {
 			return 0, fmt.Errorf("cannot write the ConfigMap %s: %w", found.Name, err)

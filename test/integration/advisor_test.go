@@ -23,6 +23,7 @@ import (
 	"github.com/shorthop/shorthop/internal/advicefile"
 	"github.com/shorthop/shorthop/internal/advisorrun"
 	"github.com/shorthop/shorthop/internal/cli"
+	"github.com/shorthop/shorthop/pkg/advisor"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
 
@@ -309,6 +310,25 @@ func TestLargeAdviceIsWrittenInParts(t *testing.T) {
 		t.Errorf("%v, %d workloads", err, stored())
 	}
 	if err := put(10, 1); err != nil || stored() != 10 {
+		t.Errorf("%v, %d workloads", err, stored())
+	}
+	// As a repository makes it, of what was printed.
+	var text bytes.Buffer
+	if err := advisor.WriteAdvice(&text, of(5)); err != nil {
+		t.Fatal(err)
+	}
+	found, err := api.Get(t.Context(), "advice", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found.BinaryData, found.Data = nil, map[string]string{"advice.json.gz": text.String()}
+	if _, err := api.Update(t.Context(), found, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if stored() != 5 {
+		t.Errorf("%d workloads", stored())
+	}
+	if err := put(7, 1); err != nil || stored() != 7 {
 		t.Errorf("%v, %d workloads", err, stored())
 	}
 }
