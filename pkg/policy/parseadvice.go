@@ -89,10 +89,11 @@ func validateAdvice(a *DNSAdvice) field.ErrorList {
 	seen := make(map[adviceKey]bool, len(a.Spec.Workloads))
 	for i := range a.Spec.Workloads {
 		w := &a.Spec.Workloads[i]
-		at := at.Child("workloads").Index(i)
-		errs = append(errs, w.validate(at)...)
+		if !w.isPlain() { // they are many, and nearly all of them plain
+			errs = append(errs, w.validate(at.Child("workloads").Index(i))...)
+		}
 		if seen[w.key()] {
-			errs = append(errs, field.Duplicate(at, w.key().String()))
+			errs = append(errs, field.Duplicate(at.Child("workloads").Index(i), w.key().String()))
 		}
 		seen[w.key()] = true
 	}
@@ -102,20 +103,61 @@ func validateAdvice(a *DNSAdvice) field.ErrorList {
 // maxAdviceParts is how many ConfigMaps one document can take.
 const maxAdviceParts = 16
 
+// isPlain reports whether validate has nothing to say, of most for which it has not:
+// without a path and without an allocation.
+func (w *AdvisedWorkload) isPlain() bool {
+	valued := w.Ndots != nil || w.Fallthrough != nil
+	if !isPlainName(w.Namespace) || !isPlainName(w.Name) || !isPlainKind(w.Kind) || len(w.References) > maxReferences ||
+		!arePlainNeeds(w.Ndots, w.Needed) || !arePlainNeeds(w.Fallthrough, w.FallthroughNeeded) ||
+		!w.Confidence.isValid() && (valued || w.Confidence != "") {
+		return false
+	}
+	for i := range w.References {
+		if !w.References[i].isValid() {
+			return false
+		}
+	}
+	for confidence, days := range w.Covered {
+		if !confidence.isValid() || !areDays(days) {
+			return false
+		}
+	}
+	return true
+}
+
+// arePlainNeeds is for a value and what is known to be needed of it.
+func arePlainNeeds(value *int32, needed map[string]Date) bool {
+	least := int32(1)
+	for key, day := range needed {
+		if len(key) != 1 || key[0] < '2' || key[0] > '0'+maxAdvised || !day.isValid() {
+			return false
+		}
+		least = max(least, int32(key[0]-'0'))
+	}
+	return value == nil || *value >= least && *value <= maxAdvised
+}
+
+// isPlainKind reports whether a text is the kind of an object.
+func isPlainKind(text string) bool {
+	for i := range len(text) {
+		c := text[i]
+		if (c < 'A' || c > 'Z') && (i == 0 || (c < 'a' || c > 'z') && (c < '0' || c > '9')) {
+			return false
+		}
+	}
+	return text != "" && len(text) <= maxKind
+}
+
 func (w *AdvisedWorkload) validate(at *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	if !isPlainName(w.Namespace) { // they are many, and nearly all of them plain
-		for _, message := range validation.IsDNS1123Label(w.Namespace) {
-			errs = append(errs, field.Invalid(at.Child("namespace"), w.Namespace, message))
-		}
+	for _, message := range validation.IsDNS1123Label(w.Namespace) {
+		errs = append(errs, field.Invalid(at.Child("namespace"), w.Namespace, message))
 	}
 	if len(w.Kind) > maxKind || !kindSyntax.MatchString(w.Kind) {
 		errs = append(errs, field.Invalid(at.Child("kind"), w.Kind, "must be the kind of an object"))
 	}
-	if !isPlainName(w.Name) {
-		for _, message := range validation.IsDNS1123Subdomain(w.Name) {
-			errs = append(errs, field.Invalid(at.Child("name"), w.Name, message))
-		}
+	for _, message := range validation.IsDNS1123Subdomain(w.Name) {
+		errs = append(errs, field.Invalid(at.Child("name"), w.Name, message))
 	}
 	errs = append(errs, validateAdvised(w.Ndots, w.Needed, at, "ndots", "needed")...)
 	errs = append(errs, validateAdvised(w.Fallthrough, w.FallthroughNeeded, at, "fallthrough", "fallthroughNeeded")...)
@@ -132,9 +174,6 @@ func (w *AdvisedWorkload) validate(at *field.Path) field.ErrorList {
 		}
 	}
 	for _, confidence := range slices.Sorted(maps.Keys(w.Covered)) {
-		if confidence.isValid() && areDays(w.Covered[confidence]) {
-			continue
-		}
 		at := at.Child("covered").Key(string(confidence))
 		errs = append(errs, oneOf(at, confidence, ConfidenceMedium, ConfidenceHigh)...)
 		for _, day := range slices.Sorted(maps.Keys(w.Covered[confidence])) {
@@ -152,9 +191,6 @@ func validateAdvised(value *int32, needed map[string]Date, at *field.Path, name,
 		errs = append(errs, validateRange(int(*value), 1, maxAdvised, at.Child(name))...)
 	}
 	for _, key := range slices.Sorted(maps.Keys(needed)) {
-		if len(key) == 1 && "2" <= key && key <= "5" && needed[key].isValid() {
-			continue
-		}
 		at := at.Child(neededName).Key(key)
 		if n, ok := smallNumber(key); !ok || n < 2 || n > maxAdvised || strconv.Itoa(int(n)) != key {
 			errs = append(errs, field.Invalid(at, key, fmt.Sprintf("must be a number from 2 to %d", maxAdvised)))
