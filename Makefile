@@ -223,7 +223,7 @@ build: ## Build bin/webhook and bin/kubectl-shorthop
 	$(GO_BUILD) -o bin/kubectl-shorthop ./cmd/kubectl-shorthop
 
 .PHONY: image
-image: build ## Package bin/webhook as an image, in bin/webhook.tar (docker-archive; needs buildah)
+image: build ## Package bin/webhook and bin/kubectl-shorthop as an image, in bin/webhook.tar (docker-archive; needs buildah)
 	@hack/image.sh $(RELEASE)
 
 .PHONY: sbom

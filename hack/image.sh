@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 #
-# Packages bin/webhook with the Dockerfile as shorthop/webhook:$1 in bin/webhook.tar, a docker-archive that docker load,
+# Packages bin/webhook and bin/kubectl-shorthop with the Dockerfile as shorthop/webhook:$1 in bin/webhook.tar, a docker-archive that docker load,
 # ctr image import and skopeo understand, and prints what is in it. It needs buildah and no registry.
 #
 # Environment:

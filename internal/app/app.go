@@ -146,10 +146,15 @@ func build(o *options, zlog *zap.Logger, registry *prometheus.Registry, recorder
 		Log:      log.WithName("policy"),
 	})
 	advice := func() *policy.Advice { return nil }
+	var advisorRun func() *advicefile.Run
 	var followAdvice []runnable
 	if o.advice != "" {
 		advices := advicefile.New(advicefile.Options{Path: o.advice, Recorder: recorder, Log: log.WithName("advice")})
 		advice, followAdvice = advices.Current, []runnable{advices.Start}
+	}
+	if o.advisorRun != "" {
+		runs := advicefile.NewRunWatcher(o.advisorRun, recorder, log.WithName("advice"))
+		advisorRun, followAdvice = runs.Current, append(followAdvice, runs.Start)
 	}
 	env, err := newEnvironment(o, inForce{policies.Current, advice}, recorder, log)
 	if err != nil {
@@ -208,6 +213,7 @@ func build(o *options, zlog *zap.Logger, registry *prometheus.Registry, recorder
 		Policy:       policies.Current,
 		NoPolicy:     policyInvalid(policies),
 		Advice:       advice,
+		AdvisorRun:   advisorRun,
 		OwnNamespace: o.ownNamespace,
 	}
 	env.describe(&document)

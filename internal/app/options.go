@@ -39,6 +39,7 @@ var (
 type options struct {
 	policy               string
 	advice               string
+	advisorRun           string
 	ownNamespace         string
 	certSource           string
 	certDir              string
@@ -127,6 +128,8 @@ func (o *options) addFlags(flags *pflag.FlagSet) {
 		"`FILE` with the InjectionPolicy; changes are followed, a broken one leaves the last good policy in force (required)")
 	flags.StringVar(&o.advice, "advice", "",
 		"`PATH` of a DNSAdvice, or a folder with its parts, plain or gzipped; changes are followed, a broken one leaves the last good advice in force, and none is needed (default: no advice)")
+	flags.StringVar(&o.advisorRun, "advisor-run", "",
+		"`FILE` in which the advisor says how its last run ended, for metrics; changes are followed (default: there is no advisor)")
 	flags.StringVar(&o.ownNamespace, "own-namespace", "",
 		"`NAMESPACE` of this webhook, whose pods are never touched (default: environment variable "+namespaceEnv+", else the service account's)")
 	flags.StringVar(&o.certSource, "cert-source", certSourceProvided,

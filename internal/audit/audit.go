@@ -61,6 +61,8 @@ const (
 	ReasonRolloutInProgress Reason = "rollout_in_progress"
 	ReasonDryRun            Reason = "dry_run"
 	ReasonRecordEdited      Reason = "record_edited"
+	ReasonAdviceRaised      Reason = "advice_raised"
+	ReasonAdviceLower       Reason = "advice_lower"
 )
 
 // Sentence says what a reason means.
@@ -84,6 +86,10 @@ func (r Reason) Sentence() string {
 		return "rollout.percent is below 100, and may not have included the workload when the pod was created."
 	case ReasonDryRun:
 		return "The mode of the policy, or of the rule that matches, is DryRun: a new pod would be left as it is."
+	case ReasonAdviceRaised:
+		return "The pod has a lower ndots than a new one: evidence has shown a name that needs more, or the advice that the pod had is withdrawn."
+	case ReasonAdviceLower:
+		return "Advice would give a new pod a lower ndots, which saves queries: nothing is wrong with this one."
 	case ReasonRecordEdited:
 		return "The annotation shorthop.dev/injected does not describe the pod, so what is ours cannot be told from what is the user's."
 	}

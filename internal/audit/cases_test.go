@@ -54,6 +54,30 @@ type conditions struct {
 	GatesUnknown bool               `json:"gatesUnknown,omitzero"`
 	Discovered   *policy.Discovered `json:"discovered,omitzero"`
 	Installed    time.Time          `json:"installed,omitzero"`
+	// Advice is the spec of the advice in force.
+	Advice *policy.AdviceSpec `json:"advice,omitzero"`
+}
+
+func (c *conditions) advice(t testing.TB) *policy.Advice {
+	t.Helper()
+	if c.Advice == nil {
+		return nil
+	}
+	document := &policy.DNSAdvice{Spec: *c.Advice}
+	document.APIVersion, document.Kind, document.Metadata.Name = policy.APIVersion, policy.KindAdvice, "default"
+	text, err := json.Marshal(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := policy.ParseAdvice(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := policy.CompileAdvice(parsed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return compiled
 }
 
 func (c *conditions) gates(compiled *policy.Compiled) *policy.Gates {
@@ -128,6 +152,7 @@ func TestCases(t *testing.T) {
 	for _, reason := range []audit.Reason{
 		audit.ReasonNotInjected, audit.ReasonBeforeInstall, audit.ReasonOlderPolicy, audit.ReasonChangedSince, audit.ReasonGateClosed,
 		audit.ReasonGateWasClosed, audit.ReasonDiscovery, audit.ReasonRolloutInProgress, audit.ReasonDryRun, audit.ReasonRecordEdited,
+		audit.ReasonAdviceRaised, audit.ReasonAdviceLower,
 	} {
 		if !reached[string(reason)] {
 			t.Errorf("no case reaches reason %s", reason)
@@ -184,7 +209,7 @@ func runCase(t *testing.T, file string) audit.Verdict {
 	}
 	compiled := compile(t, section("policy.yaml"))
 	classifier := audit.NewClassifier(audit.Conditions{
-		Policy: compiled, Gates: now.gates(compiled), Discovered: now.Discovered, Installed: now.Installed,
+		Policy: compiled, Gates: now.gates(compiled), Discovered: now.Discovered, Installed: now.Installed, Advice: now.advice(t),
 	})
 	got := classifier.Classify(decode(t, pod), policy.Namespace{Labels: now.NamespaceLabels, Annotations: now.NamespaceAnnotations}, !now.NamespaceUnknown)
 
@@ -243,7 +268,7 @@ func review(t testing.TB, compiled *policy.Compiled, at *conditions, pod []byte)
 		Operation: policy.OperationCreatePod, Namespace: "shop",
 		NamespaceLabels: at.NamespaceLabels, NamespaceKnown: !at.NamespaceUnknown,
 		Pod: &decode(t, pod).Pod, ObjectSize: len(pod),
-		Gates: at.gates(compiled), Discovered: at.Discovered,
+		Gates: at.gates(compiled), Discovered: at.Discovered, Advice: at.advice(t),
 	})
 	if len(result.Operations) == 0 {
 		t.Error("the review does nothing")

@@ -66,6 +66,10 @@ func NewClassifier(c Conditions) *Classifier {
 //	has no record                                        missed      not_injected
 //	would be the same if the gate of the DNS servers     unknown     gate_closed
 //	  were open, or a namespace (not) public
+//	has a lower ndots than a new pod, and nothing else,  stale       advice_raised
+//	  and advice gave the one or the other
+//	has a higher one than advice would give, and nothing ok          advice_lower
+//	  else
 //	would be the same with its own cluster DNS, and      unknown     discovery_unknown
 //	  what was discovered is not known here
 //	has a record of another policy                       stale       older_policy
@@ -120,6 +124,7 @@ func (v *view) review(gates *policy.Gates, discovered *policy.Discovered) mutate
 func (v *view) classify(f policy.Feature, now *mutate.Result) Finding {
 	o := outcomeOf(f, now)
 	same := v.same(f, now)
+	advised := v.advised(f, now)
 	switch {
 	case o.Reason == policy.ReasonNamespaceUnknown:
 		return Finding{Unknown, Reason(o.Reason)}
@@ -137,6 +142,8 @@ func (v *view) classify(f policy.Feature, now *mutate.Result) Finding {
 		return v.missed(now.Decision.Rule, o.Reason)
 	case f != policy.FeatureServiceHost && v.sameWithOtherUpstreams(f):
 		return Finding{Unknown, ReasonGateClosed}
+	case advised != Finding{}:
+		return advised
 	case v.Discovered == nil && v.sameUnder(f, v.Gates, v.carriedDNS()):
 		return Finding{Unknown, ReasonDiscovery}
 	case v.record.By(f).Policy != v.Policy.Hash():

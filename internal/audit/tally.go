@@ -17,6 +17,9 @@ type Counts struct {
 	Classes map[Class]int `json:"classes"`
 	// Features has the same for each feature.
 	Features map[policy.Feature]map[Class]int `json:"features"`
+	// AdviceRaised is how many are stale because evidence has shown since that a name of
+	// theirs needs more.
+	AdviceRaised int `json:"adviceRaised,omitzero"`
 	// LeftOut are pods that were not classified.
 	LeftOut map[LeftOut]int `json:"leftOut"`
 }
@@ -44,6 +47,9 @@ func (c *Counts) Add(v Verdict) {
 	c.Features[policy.FeatureServiceHost][v.ServiceHost.Class]++
 	c.Features[policy.FeatureDNS][v.DNS.Class]++
 	c.Features[policy.FeatureFallthrough][v.Fallthrough.Class]++
+	if v.DNS.Reason == ReasonAdviceRaised || v.Fallthrough.Reason == ReasonAdviceRaised {
+		c.AdviceRaised++
+	}
 }
 
 // Actionable reports whether there is anything to act on.

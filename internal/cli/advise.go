@@ -34,6 +34,7 @@ type adviseOptions struct {
 	names         int
 	dropFallback  bool
 	minConfidence string
+	follow        followFlags
 	advice        adviceFlags
 	output        *choice
 }
@@ -63,7 +64,7 @@ is missing is told, and lowers the confidence: low confidence is never applied.
 Pods are those of --pods (a list, an array, JSON lines, YAML), else of the cluster.
 Services, StatefulSets and namespaces beside them tell which names need room though they
 are not ready. With --since, the logs of the cluster's node-local-dns pods are read, or
-where there are none, of the cluster DNS.
+where there are none, of the cluster DNS; with --follow, as they are written from now on.
 
 With -o policy: a policy with a rule for the workloads that share a recommendation;
 with --policy, that policy with these rules in it: before the rule that decides for
@@ -80,7 +81,7 @@ earlier one has is kept: what a name needs counts at once, whatever the confiden
 is remembered for --memory; a lower value comes with 24 hours that were covered on seven
 days, of medium confidence at least, and holds for the images and commands of pods a
 whole start of which was seen. The same logs again change nothing. With --write, that is
-done to the document in ConfigMaps, and the exit code is 0.
+done to the document in ConfigMaps, and the exit code is 0, unless it could not run.
 
 With -o html: a page with charts, all workloads and all risks. It loads nothing, so
 it can be opened from a file, mailed and printed.
@@ -131,7 +132,7 @@ could not run.`,
 	completeFile(command, "pods", "json")
 	flags.DurationVar(&o.since, "since", 0, "read the logs of the cluster's DNS pods, this far back")
 	complete(command, "since", cobra.FixedCompletions([]string{"1h", "24h"}, cobra.ShellCompDirectiveNoFileComp))
-	flags.StringVar(&o.logPods, "log-pods", "", "NAMESPACE/SELECTOR of the pods whose logs --since reads (default: the node-local cache's, else the cluster DNS's, by their labels in "+strings.Join(discovery.Namespaces(), " and ")+")")
+	flags.StringVar(&o.logPods, "log-pods", "", "NAMESPACE/SELECTOR of the pods whose logs --since and --follow read (default: the node-local cache's, else the cluster DNS's, by their labels in "+strings.Join(discovery.Namespaces(), " and ")+")")
 	complete(command, "log-pods", cobra.NoFileCompletions)
 	flags.StringVar(&o.logFormat, "log-format", "", "format of the log plugin, with its placeholders (default: common or combined)")
 	complete(command, "log-format", cobra.FixedCompletions([]string{"{common}", "{combined}"}, cobra.ShellCompDirectiveNoFileComp))
@@ -147,6 +148,7 @@ could not run.`,
 	flags.BoolVar(&o.dropFallback, "drop-fallback", false, "recommend that pods on musl in mode NodeLocal go without fallback servers: half the queries, and no resolution while the node's cache is away")
 	flags.StringVar(&o.minConfidence, "min-confidence", string(advisor.ConfidenceMedium), "the least confidence with which a recommendation is to be applied: medium or high; low never is")
 	complete(command, "min-confidence", cobra.FixedCompletions([]string{string(advisor.ConfidenceMedium), string(advisor.ConfidenceHigh)}, cobra.ShellCompDirectiveNoFileComp))
+	o.follow.add(command)
 	o.advice.add(command)
 	o.output = outputFlag(command, outputTable, outputJSON, outputPolicy, outputHTML, outputResolvers, outputAdvice)
 	return command
@@ -174,8 +176,11 @@ func (o *adviseOptions) validate(logs []string) error {
 	if err := o.validateAdvice(); err != nil {
 		return err
 	}
-	if o.logPods != "" && o.since == 0 {
-		return failure("--log-pods needs --since")
+	if err := o.validateFollow(logs); err != nil {
+		return err
+	}
+	if o.logPods != "" && o.since == 0 && o.follow.window == 0 {
+		return failure("--log-pods needs --since or --follow")
 	}
 	for flag, domains := range map[string][]string{"--cluster-domain": {o.clusterDomain}, "--search": o.searches} {
 		for _, domain := range domains {
@@ -191,7 +196,7 @@ func (o *adviseOptions) validate(logs []string) error {
 }
 
 func (o *adviseOptions) run(ctx context.Context, s Streams, logs []string) error {
-	if len(logs) == 0 && o.since == 0 {
+	if len(logs) == 0 && o.since == 0 && o.follow.window == 0 {
 		logs = []string{stdinName}
 	}
 	if err := o.validate(logs); err != nil {
@@ -201,7 +206,20 @@ func (o *adviseOptions) run(ctx context.Context, s Streams, logs []string) error
 	if err != nil {
 		return failure("--log-format: %s", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
-	p, err := o.policy(&s)
+	source, err := o.source(s)
+	if err != nil {
+		return err
+	}
+	run, err := o.newAdviceRun(ctx, source)
+	if err != nil {
+		return err
+	}
+	return run.end(ctx, &s, o.advise(ctx, &s, source, parser, logs, run))
+}
+
+// advise reads everything, and reports it.
+func (o *adviseOptions) advise(ctx context.Context, s *Streams, source *adviseSource, parser *querylog.Parser, logs []string, run *adviceRun) error {
+	p, err := o.policy(s)
 	if err != nil {
 		return err
 	}
@@ -211,35 +229,42 @@ func (o *adviseOptions) run(ctx context.Context, s Streams, logs []string) error
 			return err
 		}
 	}
-	source, err := o.source(s)
-	if err != nil {
-		return err
-	}
 	clients := advisor.NewClients(p.resolverOf, p.ruleBy(source.namespaceLabels(ctx, p.document)))
-	if err := source.pods(ctx, clients); err != nil {
+	var f *followed
+	if o.follow.window > 0 {
+		if f, err = source.follow(ctx, o, run.behind(), clients); err != nil {
+			return err
+		}
+		defer f.remove()
+	} else if err := source.pods(ctx, clients); err != nil {
 		return err
 	}
 	collector := advisor.NewCollector(parser, clients, o.node(p.document))
-	if err := o.readLogs(ctx, source, logs, collector); err != nil {
+	if err := o.readLogs(ctx, source, logs, f, collector); err != nil {
 		return err
 	}
 	a := advice{policy: p, workloads: clients.Workloads(), compared: earlier != nil}
+	a.ofCluster = len(a.workloads)
+	if f != nil {
+		a.ofCluster = f.workloads
+	}
 	a.Report = collector.Report(advisor.Settings{
 		ExcludedNamespaces: p.document.Spec.ExcludedNamespaces, Names: o.names,
 		LocalServers: localServers(p.document), DropFallback: o.dropFallback, Ndots: policyNdots(p.document),
 		Observe: o.makesAdvice(), MinConfidence: advisor.Confidence(o.minConfidence), DomainAssumed: o.clusterDomain == "" && p.document.Spec.Cluster.Domain == "",
 	})
+	run.found(&a, f)
 	if a.Source.Queries == 0 {
 		return failure("no queries in %s: %s", count(int(a.Source.Lines), "line"), s.nothingRead(a.Report))
 	}
 	if a.compared {
 		a.Comparison = advisor.Compare(earlier, a.Report)
 	}
-	if o.advice.write != "" {
+	if run != nil {
 		s.remarkLogs(a.Report)
-		return o.writeAdvice(ctx, &s, source, &a)
+		return run.write(ctx, o, s, &a)
 	}
-	return o.report(&s, &a)
+	return o.report(s, &a)
 }
 
 // advisePolicy is the policy that advice goes by.
@@ -283,13 +308,16 @@ func (p *advisePolicy) ruleBy(labelsOf func(namespace string) (labels map[string
 }
 
 // readLogs reads the logs of the cluster, or files.
-func (o *adviseOptions) readLogs(ctx context.Context, source *adviseSource, files []string, collector *advisor.Collector) error {
+func (o *adviseOptions) readLogs(ctx context.Context, source *adviseSource, files []string, recorded *followed, collector *advisor.Collector) error {
 	progress := newProgress(&source.streams)
 	defer progress.stop()
 	read := func(name string, r io.Reader) error {
 		return collector.ReadLog(name, r, func(p advisor.Progress) { progress.far("%d lines, %d MiB", p.Lines, p.Bytes>>20) })
 	}
-	if o.since > 0 {
+	switch {
+	case recorded != nil:
+		return recorded.read(&source.streams, read, collector.Missing)
+	case o.since > 0:
 		return source.logs(ctx, o, read, collector.Missing)
 	}
 	return source.streams.readLogs(files, read)
@@ -301,6 +329,7 @@ type advice struct {
 	compared  bool // with --compare, which may have found nothing
 	policy    advisePolicy
 	workloads []advisor.WorkloadKey // all, those without queries too
+	ofCluster int                   // workloads, where not all were read
 }
 
 // report prints advice. Some that can be acted on makes the exit code 1.

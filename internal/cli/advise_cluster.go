@@ -32,7 +32,7 @@ type adviseSource struct {
 
 func (o *adviseOptions) source(s Streams) (*adviseSource, error) {
 	source := &adviseSource{streams: s, podsFiles: o.podsFiles}
-	if len(o.podsFiles) > 0 && o.since == 0 && o.advice.write == "" {
+	if len(o.podsFiles) > 0 && o.since == 0 && o.follow.window == 0 && o.advice.write == "" {
 		return source, nil
 	}
 	config, err := o.cluster.config()
@@ -68,7 +68,11 @@ func (a *adviseSource) namespaceLabels(ctx context.Context, document *policy.Inj
 // pods adds all pods.
 func (a *adviseSource) pods(ctx context.Context, clients *advisor.Clients) error {
 	if len(a.podsFiles) == 0 {
-		return a.clusterPods(ctx, clients)
+		if err := a.clusterPods(ctx, clients.Add); err != nil {
+			return err
+		}
+		a.clusterNames(ctx, clients)
+		return nil
 	}
 	for _, file := range a.podsFiles {
 		before := clients.Read()
@@ -83,16 +87,15 @@ func (a *adviseSource) pods(ctx context.Context, clients *advisor.Clients) error
 	return nil
 }
 
-func (a *adviseSource) clusterPods(ctx context.Context, clients *advisor.Clients) error {
+func (a *adviseSource) clusterPods(ctx context.Context, add func(*advisor.Pod)) error {
 	reader := podlist.Reader[advisor.Pod]{Client: a.client.CoreV1().RESTClient()}
-	consistent, err := reader.Read(ctx, metav1.NamespaceAll, clients.Add)
+	consistent, err := reader.Read(ctx, metav1.NamespaceAll, add)
 	if err != nil {
 		return failure("cannot read the pods of the cluster: %v", err)
 	}
 	if !consistent {
 		a.streams.remark("%s", notOfOneMoment)
 	}
-	a.clusterNames(ctx, clients)
 	return nil
 }
 
@@ -158,7 +161,7 @@ const namesPage = 500
 // than there was, and so does one that is missing: both are told, and lower the
 // confidence, and the others still say much.
 func (a *adviseSource) logs(ctx context.Context, o *adviseOptions, each func(string, io.Reader) error, missing func(name, why string)) error {
-	pods, err := a.logPods(ctx, o.logPods)
+	pods, _, err := a.firstHop(ctx, o.logPods)
 	if err != nil {
 		return err
 	}
@@ -166,10 +169,7 @@ func (a *adviseSource) logs(ctx context.Context, o *adviseOptions, each func(str
 		pod := &pods[i]
 		containers := discovery.DNSContainers(pod)
 		for _, container := range containers {
-			name := pod.Namespace + "/" + pod.Name
-			if len(containers) > 1 {
-				name += "/" + container
-			}
+			name := logName(pod, container, len(containers))
 			stream, err := a.client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
 				Container:    container,
 				SinceSeconds: new(int64(o.since / time.Second)),
@@ -189,28 +189,37 @@ func (a *adviseSource) logs(ctx context.Context, o *adviseOptions, each func(str
 	return nil
 }
 
-// logPods are those of the first hop: of the node-local cache where there is
-// one, else of the cluster DNS.
-func (a *adviseSource) logPods(ctx context.Context, where string) ([]corev1.Pod, error) {
+// firstHop are the pods whose logs are read: those of the node-local cache where there
+// is one, else of the cluster DNS. perNode tells that each has the queries of its own
+// node, and all of them.
+func (a *adviseSource) firstHop(ctx context.Context, where string) (pods []corev1.Pod, perNode bool, err error) {
+	cache, cluster := discovery.DNSPodSelectors()
 	if where != "" {
 		namespace, selector, found := strings.Cut(where, "/")
 		if _, err := labels.Parse(selector); err != nil || !found || namespace == "" || selector == "" {
-			return nil, failure("--log-pods %q: want NAMESPACE/SELECTOR, for example kube-system/k8s-app=kube-dns", where)
+			return nil, false, failure("--log-pods %q: want NAMESPACE/SELECTOR, for example kube-system/k8s-app=kube-dns", where)
 		}
 		pods, err := a.podsBy(ctx, []string{namespace}, []string{selector})
 		if err == nil && len(pods) == 0 {
 			err = errNoDNSPods
 		}
-		return pods, err
+		return pods, !slices.ContainsFunc(pods, func(p corev1.Pod) bool { return !p.Spec.HostNetwork && !selected(&p, cache) }), err
 	}
-	cache, cluster := discovery.DNSPodSelectors()
 	for _, selectors := range [][]string{cache, cluster} {
 		pods, err := a.podsBy(ctx, discovery.Namespaces(), selectors)
 		if err != nil || len(pods) > 0 {
-			return pods, err
+			return pods, slices.Equal(selectors, cache), err
 		}
 	}
-	return nil, errNoDNSPods
+	return nil, false, errNoDNSPods
+}
+
+// selected reports whether one of the selectors selects a pod.
+func selected(pod *corev1.Pod, selectors []string) bool {
+	return slices.ContainsFunc(selectors, func(text string) bool {
+		selector, err := labels.Parse(text)
+		return err == nil && selector.Matches(labels.Set(pod.Labels))
+	})
 }
 
 // podsBy are those that one of the selectors selects, each once.

@@ -2,20 +2,19 @@ package cli
 
 import (
 	"bytes"
-	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/validation"
-	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 
 	"github.com/shorthop/shorthop/internal/advicefile"
+	"github.com/shorthop/shorthop/internal/advisorrun"
 	"github.com/shorthop/shorthop/pkg/advisor"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
@@ -23,6 +22,7 @@ import (
 // adviceFlags are those of advise that make a document of advice.
 type adviceFlags struct {
 	merge, write string
+	print        bool
 	memory       memoryFlag
 }
 
@@ -33,8 +33,9 @@ func (o *adviceFlags) add(command *cobra.Command) {
 	completeFile(command, "merge", "json", "gz")
 	flags.Var(&o.memory, "memory", "how long advice remembers what a name needs, 35d at least: what runs monthly must have been seen")
 	complete(command, "memory", cobra.FixedCompletions([]string{"35d", "70d"}, cobra.ShellCompDirectiveNoFileComp))
-	flags.StringVar(&o.write, "write", "", "NAMESPACE/NAME of the ConfigMap with the advice in force: adds what the logs show to it, and to NAME-2 and so on where it is large. All must be there")
+	flags.StringVar(&o.write, "write", "", "NAMESPACE/NAME of the ConfigMap with the advice in force: adds what the logs show to it, and to NAME-2 and so on where it is large. All must be there. NAME-report, where it is there, gets the report and how the run ended, and Events tell of what was raised")
 	complete(command, "write", cobra.NoFileCompletions)
+	flags.BoolVar(&o.print, "print", false, "with --write: print the document in place of writing it, for a repository that makes these ConfigMaps")
 }
 
 // memoryFlag is a duration that may be in days.
@@ -74,6 +75,8 @@ func (o *adviseOptions) validateAdvice() error {
 	switch {
 	case o.advice.merge != "" && o.output.value != outputAdvice:
 		return failure("--merge needs -o %s", outputAdvice)
+	case o.advice.print && o.advice.write == "":
+		return failure("--print needs --write, of what there is")
 	case o.advice.write == "":
 		return nil
 	case o.advice.merge != "":
@@ -93,7 +96,7 @@ func (o *adviseOptions) document(a *advice, old *policy.DNSAdvice, now time.Time
 		at = now
 	}
 	return advisor.Advise(old, a.Report, advisor.AdviceOptions{
-		Memory: time.Duration(o.advice.memory), MinConfidence: advisor.Confidence(o.minConfidence), At: at, Workloads: len(a.workloads),
+		Memory: time.Duration(o.advice.memory), MinConfidence: advisor.Confidence(o.minConfidence), At: at, Workloads: a.ofCluster,
 	})
 }
 
@@ -123,161 +126,100 @@ func (o *adviseOptions) printAdvice(s *Streams, a *advice, b *bytes.Buffer) erro
 
 func isGzip(data []byte) bool { return bytes.HasPrefix(data, []byte{0x1f, 0x8b}) }
 
-const (
-	// adviceKey is where a ConfigMap has its part.
-	adviceKey = "advice.json.gz"
-	// maxPart is the most that is put into one ConfigMap, of the 1 MiB that it may have.
-	maxPart = 900 << 10
-	// maxParts is how many ConfigMaps are looked for.
-	maxParts = 16
-)
+// adviceRun is a run that keeps its document in ConfigMaps.
+type adviceRun struct {
+	maps    *advisorrun.Maps
+	outcome advisorrun.Outcome
+}
 
-// writeAdvice merges what a report has into the document in ConfigMaps. The exit code
-// is 0 where it is written, and where nothing changes.
-func (o *adviseOptions) writeAdvice(ctx context.Context, s *Streams, source *adviseSource, a *advice) error {
-	namespace, name, _ := strings.Cut(o.advice.write, "/")
-	maps := adviceMaps{client: source.client.CoreV1().ConfigMaps(namespace), name: name}
-	if err := maps.get(ctx); err != nil {
-		return failure("--write %s: %v", o.advice.write, err)
+// newAdviceRun reads what is there. It is nil where nothing is written.
+func (o *adviseOptions) newAdviceRun(ctx context.Context, source *adviseSource) (*adviceRun, error) {
+	if o.advice.write == "" {
+		return nil, nil
 	}
-	old, err := maps.document()
+	namespace, name, _ := strings.Cut(o.advice.write, "/")
+	run := &adviceRun{maps: advisorrun.NewMaps(source.client, namespace, name)}
+	if err := run.maps.GetReport(ctx); err != nil {
+		return nil, failure("--write %s: %v", o.advice.write, err)
+	}
+	return run, nil
+}
+
+// end leaves how the run ended. What cannot be left makes it one that failed.
+func (r *adviceRun) end(ctx context.Context, s *Streams, err error) error {
+	if r == nil {
+		return err
+	}
+	if err != nil {
+		r.outcome.Err = errors.New(strings.TrimPrefix(err.Error(), programName+": "))
+	}
+	// Also where the run was told to end, of which somebody has to know.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	if left := r.maps.Leave(ctx, &r.outcome, time.Now()); left != nil {
+		if err == nil {
+			return failure("%v", left)
+		}
+		s.remark("%v", left)
+	}
+	return err
+}
+
+// write merges what a report has into the document in ConfigMaps. The exit code is 0
+// where it is written or printed, and where nothing changes.
+func (r *adviceRun) write(ctx context.Context, o *adviseOptions, s *Streams, a *advice) error {
+	if err := r.maps.Get(ctx); err != nil {
+		if !o.advice.print || !apierrors.IsNotFound(err) {
+			return failure("--write %s: %v", o.advice.write, err)
+		}
+		s.remark("%s is not there: the document begins with nothing", o.advice.write)
+	}
+	old, err := r.maps.Document()
 	if err != nil {
 		return failure("--write %s: cannot read the advice that is there, which stays (take its data away to begin anew): %v", o.advice.write, err)
 	}
 	document, changed := o.document(a, old, time.Now())
-	if !changed {
+	if !changed && old != nil {
 		s.remark("%s is unchanged: %s", o.advice.write, count(len(document.Spec.Workloads), "workload"))
+	} else {
+		r.outcome.Changes = document.Status.Changes
+	}
+	if o.advice.print {
+		var b bytes.Buffer
+		if err := advisor.WriteAdvice(&b, document); err != nil {
+			return failure("cannot write the %s: %v", outputAdvice, err)
+		}
+		return s.write(b.Bytes())
+	}
+	if !changed {
 		return nil
 	}
-	parts, err := split(document, len(maps.found))
+	parts, err := r.maps.Put(ctx, document)
 	if err != nil {
 		return failure("--write %s: %v", o.advice.write, err)
 	}
-	if err := maps.put(ctx, parts); err != nil {
-		return failure("--write %s: %v", o.advice.write, err)
-	}
-	s.remark("%s is written: %s in %s, %s", o.advice.write, count(len(document.Spec.Workloads), "workload"), count(len(parts), "part"),
+	s.remark("%s is written: %s in %s, %s", o.advice.write, count(len(document.Spec.Workloads), "workload"), count(parts, "part"),
 		count(len(document.Status.Changes)+int(document.Status.MoreChanges), "change"))
 	return nil
 }
 
-// adviceMaps are the ConfigMaps of one document.
-type adviceMaps struct {
-	client typedcorev1.ConfigMapInterface
-	name   string
-	found  []*corev1.ConfigMap
+// behind is the node whose caches were read last.
+func (r *adviceRun) behind() string {
+	if r == nil {
+		return ""
+	}
+	return r.maps.LastRun().Next
 }
 
-// get reads NAME, which must be there, and NAME-2 and so on up to the first that is
-// not, or that may not be read.
-func (m *adviceMaps) get(ctx context.Context) error {
-	for n := 1; n <= maxParts; n++ {
-		name := m.name
-		if n > 1 {
-			name = fmt.Sprintf("%s-%d", m.name, n)
-		}
-		found, err := m.client.Get(ctx, name, metav1.GetOptions{})
-		if err != nil {
-			if n > 1 {
-				return nil
-			}
-			return fmt.Errorf("cannot read the ConfigMap: %w", err)
-		}
-		m.found = append(m.found, found)
+// found notes what was read, whatever comes of it.
+func (r *adviceRun) found(a *advice, f *followed) {
+	if r == nil {
+		return
 	}
-	return nil
-}
-
-// document is what is in them, nil for nothing.
-func (m *adviceMaps) document() (*policy.DNSAdvice, error) {
-	var files []advicefile.File
-	for _, found := range m.found {
-		if data := found.BinaryData[adviceKey]; len(data) > 0 {
-			files = append(files, advicefile.File{Name: "ConfigMap " + found.Name, Data: data})
-		}
+	r.outcome.Report, r.outcome.Workloads = a.Report, a.ofCluster
+	r.outcome.Logs = a.Source.Logs
+	r.outcome.Of = a.Source.Logs
+	if f != nil {
+		r.outcome.Logs, r.outcome.Of, r.outcome.Next = len(f.logs), f.of, f.next
 	}
-	parts, err := advicefile.Parse(files)
-	if err != nil || len(parts) == 0 {
-		return nil, err
-	}
-	if _, err := policy.CompileAdvice(parts...); err != nil { // which puts them in order
-		return nil, err
-	}
-	whole := *parts[0]
-	whole.Spec = policy.AdviceSpec{Workloads: []policy.AdvisedWorkload{}}
-	for _, part := range parts {
-		whole.Spec.Workloads = append(whole.Spec.Workloads, part.Spec.Workloads...)
-	}
-	return &whole, nil
-}
-
-// split encodes a document in as few parts as it needs, and no more than there is
-// room for.
-func split(document *policy.DNSAdvice, room int) (parts [][]byte, err error) {
-	var whole bytes.Buffer
-	if err := advisor.WriteAdvice(&whole, document); err != nil {
-		return nil, err
-	}
-	all := document.Spec.Workloads
-	for n := 1; n <= room; n++ {
-		parts, fits := make([][]byte, 0, n), true
-		for i := range n {
-			part := *document
-			part.Spec.Workloads = all[len(all)*i/n : len(all)*(i+1)/n]
-			if n > 1 {
-				part.Spec.Part = policy.AdvicePart{Number: int32(i + 1), Of: int32(n), Document: policy.TextHash(whole.Bytes())}
-			}
-			if i > 0 {
-				part.Status = policy.AdviceStatus{}
-			}
-			data, err := zipped(&part)
-			if err != nil {
-				return nil, err
-			}
-			fits = fits && len(data) <= maxPart
-			parts = append(parts, data)
-		}
-		if fits {
-			return parts, nil
-		}
-	}
-	return nil, fmt.Errorf("advice about %d workloads does not fit into %s of 1 MiB: the one that is there stays", len(all), count(room, "ConfigMap"))
-}
-
-func zipped(document *policy.DNSAdvice) ([]byte, error) {
-	var text, b bytes.Buffer
-	if err := advisor.WriteAdvice(&text, document); err != nil {
-		return nil, err
-	}
-	w, err := gzip.NewWriterLevel(&b, gzip.BestCompression)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := w.Write(text.Bytes()); err != nil {
-		return nil, err
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), nil
-}
-
-// put writes parts, and empties ConfigMaps that are not needed. Somebody who has
-// written one meanwhile makes it an error. Servers use a document once all of its
-// parts are there.
-func (m *adviceMaps) put(ctx context.Context, parts [][]byte) error {
-	for i, found := range m.found {
-		switch {
-		case i < len(parts):
-			found.BinaryData = map[string][]byte{adviceKey: parts[i]}
-		case len(found.BinaryData) == 0:
-			continue
-		default:
-			found.BinaryData = nil
-		}
-		if _, err := m.client.Update(ctx, found, metav1.UpdateOptions{FieldManager: "shorthop-advisor"}); err != nil {
-			return fmt.Errorf("cannot write the ConfigMap %s: %w", found.Name, err)
-		}
-	}
-	return nil
 }

@@ -51,7 +51,7 @@ const (
 // Recorder learns what a scan found.
 type Recorder interface {
 	// Scanned says how many pods are in each class, of all classes.
-	Scanned(classes map[audit.Class]int, at time.Time)
+	Scanned(counts *audit.Counts, at time.Time)
 	// ScanFailed counts a scan that was not finished.
 	ScanFailed()
 	// ScansElsewhere says that another replica scans from now on.
@@ -178,7 +178,7 @@ func (d *Detector) report(ctx context.Context, counts *audit.Counts, err error, 
 		d.Log.Info("cannot look for missed pods", "error", printable.Clip(err.Error()))
 		return
 	}
-	d.Recorder.Scanned(counts.Classes, time.Now())
+	d.Recorder.Scanned(counts, time.Now())
 	fields := []any{"pods", counts.Pods, "took", took.Round(time.Millisecond).String()}
 	for _, class := range audit.Classes() {
 		fields = append(fields, string(class), counts.Classes[class])

@@ -115,6 +115,12 @@ var checks = []check{
 		warn:  "they ask the outside, do not answer, or invent addresses; a namespace with a headless Service is a name outside",
 	},
 	{
+		name: "advice", judge: judgeAdvice,
+		about: "advice is there, and rests on evidence of late",
+		pass:  "every replica has advice, from evidence of the last fortnight, and the advisor gets its work done; or dns.advice is Apply nowhere",
+		warn:  "a replica has none; the evidence is older; the advisor's last run failed, or its evidence has lacked something for a week",
+	},
+	{
 		name: "namespaces-opted-out", judge: judgeNamespacesOptedOut,
 		about: "lists them",
 		pass:  "always: to opt out is somebody's choice",

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/shorthop/shorthop/internal/advicefile"
 	"github.com/shorthop/shorthop/internal/discovery"
 	"github.com/shorthop/shorthop/internal/gates"
 	"github.com/shorthop/shorthop/pkg/policy"
@@ -32,6 +33,9 @@ type Options struct {
 	NoPolicy func() error
 	// Advice returns the advice in force, nil while there is none. Defaults to none.
 	Advice func() *policy.Advice
+	// AdvisorRun returns how the last run of the advisor ended, nil while there was
+	// none. Defaults to nil: there is no advisor.
+	AdvisorRun func() *advicefile.Run
 	// OwnNamespace is excluded besides what the policy excludes. Defaults to
 	// none.
 	OwnNamespace string
@@ -112,6 +116,8 @@ type PolicyDocument struct {
 	Discovered *discovery.Result `json:"discovered,omitzero"`
 	// Advice is left out where there is none.
 	Advice *AdviceDocument `json:"advice,omitzero"`
+	// AdvisorRun is how its last run ended; left out where there was none.
+	AdvisorRun *advicefile.Run `json:"advisorRun,omitzero"`
 	// Document is the policy with all defaults.
 	Document *policy.InjectionPolicy `json:"document"`
 }
@@ -158,6 +164,9 @@ func (o *Options) debugPolicy(w http.ResponseWriter, _ *http.Request) {
 		if a := o.Advice(); a != nil {
 			document.Advice = &AdviceDocument{a.Name(), a.Hash(), a.Len(), *a.Status()}
 		}
+	}
+	if o.AdvisorRun != nil {
+		document.AdvisorRun = o.AdvisorRun()
 	}
 	body, err := json.MarshalIndent(document, "", "  ")
 	if err != nil {

@@ -52,6 +52,7 @@ type Metrics struct {
 	policyInvalid  prometheus.Gauge
 	policyInfo     *prometheus.GaugeVec
 	advice         adviceMetrics
+	advisor        advisorMetrics
 	certificateEnd prometheus.Gauge
 	gates          map[gates.Kind]prometheus.Gauge
 	contradictions prometheus.Gauge
@@ -65,8 +66,9 @@ type Metrics struct {
 	configPresent  prometheus.Gauge
 	// scanned has the gauges of the classes that a scan reports, without a value
 	// while another replica scans.
-	scanned  map[audit.Class]*prometheus.GaugeVec
-	scanTime *prometheus.GaugeVec
+	scanned      map[audit.Class]*prometheus.GaugeVec
+	adviceRaised *prometheus.GaugeVec
+	scanTime     *prometheus.GaugeVec
 }
 
 type decisionKey struct {
@@ -129,6 +131,7 @@ func New(r prometheus.Registerer) *Metrics {
 	}
 	m.certificates(r)
 	m.advice = newAdviceMetrics(r)
+	m.advisor = newAdvisorMetrics(r)
 	m.detector(r)
 	m.closedLists(r)
 	r.MustRegister(m.inFlight, m.review, m.reloadOK, m.reloadTime, m.policyInvalid, m.policyInfo, m.certificateEnd,
@@ -193,8 +196,9 @@ func (m *Metrics) detector(r prometheus.Registerer) {
 	for _, gauge := range m.scanned {
 		r.MustRegister(gauge)
 	}
+	m.adviceRaised = scanGauge("shorthop_pods_advice_raised", "Running pods, stale ones, with less than what evidence has shown since that a name of theirs needs, at the last scan. Only the replica that scans has it.")
 	m.scanTime = scanGauge("shorthop_detector_last_success_timestamp_seconds", "Unix time of the last scan for missed pods. Only the replica that scans has it.")
-	r.MustRegister(m.scanTime)
+	r.MustRegister(m.adviceRaised, m.scanTime)
 }
 
 // certificates registers what tells of the CA and the caBundle, which only a
@@ -329,10 +333,11 @@ func scanGauge(name, help string) *prometheus.GaugeVec {
 }
 
 // Scanned says how many pods a scan found in each class.
-func (m *Metrics) Scanned(classes map[audit.Class]int, at time.Time) {
+func (m *Metrics) Scanned(counts *audit.Counts, at time.Time) {
 	for class, gauge := range m.scanned {
-		gauge.WithLabelValues().Set(float64(classes[class]))
+		gauge.WithLabelValues().Set(float64(counts.Classes[class]))
 	}
+	m.adviceRaised.WithLabelValues().Set(float64(counts.AdviceRaised))
 	m.scanTime.WithLabelValues().Set(float64(at.UnixNano()) / 1e9)
 }
 
@@ -345,5 +350,6 @@ func (m *Metrics) ScansElsewhere() {
 	for _, gauge := range m.scanned {
 		gauge.Reset()
 	}
+	m.adviceRaised.Reset()
 	m.scanTime.Reset()
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/prometheus/common/expfmt"
 
+	"github.com/shorthop/shorthop/internal/advicefile"
 	"github.com/shorthop/shorthop/internal/audit"
 	"github.com/shorthop/shorthop/internal/buildinfo"
 	"github.com/shorthop/shorthop/internal/metrics"
@@ -85,7 +86,8 @@ func TestLint(t *testing.T) {
 	m, registry := newMetrics()
 	// Those without a series at zero.
 	m.PolicyReloaded("0123456789ab", time.Unix(1, 0))
-	m.Scanned(nil, time.Unix(1, 0))
+	m.Scanned(new(audit.NewCounts()), time.Unix(1, 0))
+	m.AdvisorRan(&advicefile.Run{Raised: time.Unix(1, 0)}, time.Unix(1, 0))
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
@@ -235,10 +237,11 @@ func TestScans(t *testing.T) {
 	m, registry := newMetrics()
 	before := scrape(t, registry)
 	got := changed(t, registry, func() {
-		m.Scanned(map[audit.Class]int{audit.Missed: 3, audit.Stale: 0, audit.Pinned: 1, audit.OK: 7}, time.Unix(100, 500_000_000))
+		m.Scanned(&audit.Counts{Classes: map[audit.Class]int{audit.Missed: 3, audit.Stale: 0, audit.Pinned: 1, audit.OK: 7}, AdviceRaised: 2}, time.Unix(100, 500_000_000))
 	})
 	want := []string{
 		"shorthop_detector_last_success_timestamp_seconds 100.5",
+		"shorthop_pods_advice_raised 2",
 		"shorthop_pods_missed 3",
 		"shorthop_pods_pinned 1",
 		"shorthop_pods_stale 0",
@@ -254,6 +257,34 @@ func TestScans(t *testing.T) {
 	after := strings.Replace(scrape(t, registry), `stage="detector"} 1`, `stage="detector"} 0`, 1)
 	if diff := cmp.Diff(before, after); diff != "" {
 		t.Errorf("after another replica took over (-before +after):\n%s", diff)
+	}
+}
+
+// TestAdvisor has values only where an advisor is followed.
+func TestAdvisor(t *testing.T) {
+	t.Parallel()
+	m, registry := newMetrics()
+	started := time.Unix(1000, 0)
+	got := changed(t, registry, func() { m.AdvisorRan(nil, started) })
+	want := []string{
+		"shorthop_advisor_last_complete_timestamp_seconds 1000",
+		"shorthop_advisor_last_run_failed 0",
+		"shorthop_advisor_last_success_timestamp_seconds 1000",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("before a run (-want +got):\n%s", diff)
+	}
+	got = changed(t, registry, func() {
+		m.AdvisorRan(&advicefile.Run{Error: "no logs", Succeeded: time.Unix(100, 0), Complete: time.Unix(50, 0), Raised: time.Unix(70, 0)}, started)
+	})
+	want = []string{
+		"shorthop_advisor_last_complete_timestamp_seconds 50",
+		"shorthop_advisor_last_raise_timestamp_seconds 70",
+		"shorthop_advisor_last_run_failed 1",
+		"shorthop_advisor_last_success_timestamp_seconds 100",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("after a run that failed (-want +got):\n%s", diff)
 	}
 }
 

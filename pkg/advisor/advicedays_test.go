@@ -2,11 +2,16 @@ package advisor_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"flag"
 	"math/rand/v2"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	jsonv2 "github.com/go-json-experiment/json"
 
 	"github.com/shorthop/shorthop/pkg/advisor"
 	"github.com/shorthop/shorthop/pkg/advisor/querylog"
@@ -16,7 +21,7 @@ import (
 )
 
 var (
-	adviceDays     = flag.Int("advice-days", 16, "days of the simulated clusters with advice in force; 60 take some minutes")
+	adviceDays     = flag.Int("advice-days", 60, "days of the simulated clusters with advice in force, at most 12 with -short")
 	adviceClusters = flag.Int("advice-clusters", 1, "simulated clusters with advice in force")
 )
 
@@ -51,76 +56,186 @@ func stretched(t *testing.T, log []byte, start time.Time) (text []byte, first ma
 type simulatedWorkload struct {
 	all      []string // names of its life
 	atStart  int      // one of all that is asked at a start only, -1 for none
+	monthly  int      // one of all that is asked on one day in thirty only, -1 for none
 	since    int      // the day from which it asks for the last of them
+	newImage int      // the day of a new tag, with which it asks for the last of them
+	rebased  int      // the day on which the same tag is of musl
 	seen     map[string]bool
 	started  time.Time
 	restarts int // every so many days
+	memory   map[simulatedLookup]simulatedResult
 }
 
-// TestAdviceInForceOverDays lets a cluster run for days under advice that is made of
-// its own logs, merged day by day: rollouts, new names, names that are asked at a
-// start only, lost lines and days without a log. Whatever was seen before must be
-// answered as under kubelet's ndots.
+// simulatedLookup is a lookup, and simulatedResult what it comes to.
+type simulatedLookup struct {
+	name  string
+	with  resolver.Resolver
+	ndots int
+}
+
+type simulatedResult struct {
+	name    string
+	found   bool
+	queries int
+}
+
+func (o *simulatedWorkload) lookUp(cluster *loggen.Cluster, w *loggen.Workload, name string, ndots int) simulatedResult {
+	key := simulatedLookup{name, w.Resolver, ndots}
+	r, known := o.memory[key]
+	if !known {
+		as := *w
+		as.Ndots = ndots
+		l := w.Resolver.Lookup(cluster.ResolvConf(&as), name, cluster.Zone(w))
+		r = simulatedResult{l.Name(), l.Status == resolver.Found, len(l.Queries)}
+		o.memory[key] = r
+	}
+	return r
+}
+
+const simulationPolicy = `
+apiVersion: shorthop.dev/v1alpha1
+kind: InjectionPolicy
+metadata: {name: default}
+spec:
+  dns: {advice: Apply, minConfidence: medium}
+`
+
+// TestAdviceInForceOverDays lets a cluster run for days under advice that is made of its own logs, merged day by day, as
+// policy.Decide gives it to pods: rollouts, new tags, a base image that becomes musl under the same tag, new names, names that
+// are asked at a start or once a month only, lost lines and days without a log. Whatever was seen before must be answered as
+// under kubelet's ndots.
 func TestAdviceInForceOverDays(t *testing.T) {
 	t.Parallel()
-	for n := range *adviceClusters {
-		simulateAdvice(t, *seed+uint64(n), *adviceDays)
+	days := *adviceDays
+	if testing.Short() {
+		days = min(days, 12)
 	}
+	for n := range *adviceClusters {
+		simulateAdvice(t, *seed+uint64(n), days)
+	}
+}
+
+func newSimulatedWorkload(w *loggen.Workload, days int, random *rand.Rand) simulatedWorkload {
+	o := simulatedWorkload{
+		all: w.Names, atStart: -1, monthly: -1, since: random.IntN(days), newImage: -1, rebased: -1, restarts: 1 + random.IntN(14),
+		seen: map[string]bool{}, memory: map[simulatedLookup]simulatedResult{},
+	}
+	most := func() int { // the name with most dots that needs a search domain
+		index := -1
+		for k, name := range o.all {
+			if strings.HasSuffix(name, ".svc") && (index < 0 || strings.Count(name, ".") > strings.Count(o.all[index], ".")) {
+				index = k
+			}
+		}
+		return index
+	}
+	switch random.IntN(6) {
+	case 0, 1:
+		o.atStart = most()
+	case 2:
+		o.monthly = most()
+	}
+	switch random.IntN(4) {
+	case 0:
+		o.newImage = o.since
+	case 1:
+		if w.Resolver != resolver.Musl {
+			o.rebased = random.IntN(days)
+		}
+	}
+	return o
+}
+
+// begin is the day's beginning for a workload: whether it starts anew, with what, and what it asks for.
+func (o *simulatedWorkload) begin(w *loggen.Workload, d int) (restart bool) {
+	restart = d == 0 || d%o.restarts == 0
+	if d == o.newImage {
+		w.Image, restart = strings.TrimSuffix(w.Image, ":1")+":2", true
+	}
+	if d == o.rebased {
+		w.Resolver, restart = resolver.Musl, true
+	}
+	w.Names = nil
+	for k, name := range o.all {
+		if k == o.atStart && !restart || k == o.monthly && d%30 != 3 || k == len(o.all)-1 && d < o.since && len(o.all) > 1 {
+			continue
+		}
+		w.Names = append(w.Names, name)
+	}
+	if len(w.Names) == 0 {
+		w.Names = o.all[:1]
+	}
+	return restart
+}
+
+// decidedNdots is what a new pod gets.
+func decidedNdots(t *testing.T, compiled *policy.Compiled, advice *policy.Advice, pod *advisor.Pod) (ndots int, advised bool) {
+	t.Helper()
+	pod.Spec.DNSConfig = nil // what an earlier review gave it
+	text, err := json.Marshal(pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p policy.Pod
+	if err := jsonv2.Unmarshal(text, &p); err != nil {
+		t.Fatal(err)
+	}
+	d := compiled.Decide(&policy.Request{
+		Operation: policy.OperationCreatePod, Namespace: pod.Metadata.Namespace, NamespaceKnown: true, Pod: &p, Advice: advice,
+	})
+	for _, option := range d.DNS.Options {
+		if option.Name == "ndots" {
+			n, err := strconv.Atoi(option.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n, d.Advice.Injects()
+		}
+	}
+	t.Fatalf("no ndots: %+v", d.DNS)
+	return 0, false
 }
 
 func simulateAdvice(t *testing.T, seed uint64, days int) {
 	random := rand.New(rand.NewPCG(seed, 77))
 	cluster := loggen.New(loggen.Options{Seed: seed, Workloads: 20, Lookups: 150, Timestamps: true})
+	document, err := policy.Parse([]byte(simulationPolicy))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := policy.Compile(document, "")
+	if err != nil {
+		t.Fatal(err)
+	}
 	own := make([]simulatedWorkload, len(cluster.Workloads))
 	for i := range own {
-		w := &own[i]
-		*w = simulatedWorkload{all: cluster.Workloads[i].Names, atStart: -1, since: random.IntN(days), seen: map[string]bool{}, restarts: 1 + random.IntN(14)}
+		own[i] = newSimulatedWorkload(&cluster.Workloads[i], days, random)
 		cluster.Workloads[i].Ndots = 0
-		if random.IntN(3) == 0 { // the name with most dots that needs a search domain
-			for k, name := range w.all {
-				if strings.HasSuffix(name, ".svc") && (w.atStart < 0 || strings.Count(name, ".") > strings.Count(w.all[w.atStart], ".")) {
-					w.atStart = k
-				}
-			}
-		}
 	}
-	const defaultNdots = 4
-	var document *policy.DNSAdvice
-	var asked, advised, lines, broken, unseen int
+	const defaultNdots, kubelets = 4, 5
+	var kept *policy.DNSAdvice
+	var advice *policy.Advice
+	var asked, advised, lines, broken, unseen, restarts, applied, writes int
 	var defaultQueries, advisedQueries, oracleQueries int
 	for d := range days {
 		start := day(d)
-		advice := map[string]int{}
-		if document != nil {
-			for i := range document.Spec.Workloads {
-				w := &document.Spec.Workloads[i]
-				advice[w.Name] = defaultNdots
-				if _, raised := w.Needed["5"]; raised {
-					advice[w.Name] = 5
-				}
-				if w.Ndots != nil {
-					advice[w.Name] = max(int(*w.Ndots), policy.DefaultAdviceFloor)
-				}
-			}
-		}
+		pods := cluster.Pods()
 		for i := range own {
 			o, w := &own[i], &cluster.Workloads[i]
-			restart := d == 0 || d%o.restarts == 0
-			if restart {
-				o.started = time.Time{} // its first query tells
-				if w.Ndots = advice[w.Name]; w.Ndots == 0 {
-					w.Ndots = defaultNdots
-				}
+			if !o.begin(w, d) {
+				continue
 			}
-			w.Names = nil
-			for k, name := range o.all {
-				if k == o.atStart && !restart || k == len(o.all)-1 && d < o.since && len(o.all) > 1 {
-					continue
-				}
-				w.Names = append(w.Names, name)
+			o.started = time.Time{} // its first query tells
+			restarts++
+			pod := pods[i]
+			pod.Spec.Containers = slices.Clone(pod.Spec.Containers)
+			pod.Spec.Containers[0].Image = w.Image
+			var byAdvice bool
+			if w.Ndots, byAdvice = decidedNdots(t, compiled, advice, &pod); byAdvice {
+				applied++
 			}
-			if len(w.Names) == 0 {
-				w.Names = o.all[:1]
+			if needs := needsOf(kept, w); byAdvice && w.Ndots < needs {
+				t.Errorf("seed %d, day %d: %s gets ndots %d, and %d is needed", seed, d, w.Name, w.Ndots, needs)
 			}
 		}
 		var log bytes.Buffer
@@ -130,31 +245,24 @@ func simulateAdvice(t *testing.T, seed uint64, days int) {
 		}
 		for _, l := range made {
 			o, w := &own[l.Workload], &cluster.Workloads[l.Workload]
-			zone := cluster.Zone(w)
-			kubelets := *w
-			kubelets.Ndots = 5
-			then := w.Resolver.Lookup(cluster.ResolvConf(w), l.Name, zone)
-			before := w.Resolver.Lookup(cluster.ResolvConf(&kubelets), l.Name, zone)
+			then, before := o.lookUp(cluster, w, l.Name, w.Ndots), o.lookUp(cluster, w, l.Name, kubelets)
 			asked++
 			if w.Ndots < defaultNdots {
 				advised++
 			}
-			ours := *w
-			ours.Ndots = defaultNdots
-			defaultQueries += len(w.Resolver.Lookup(cluster.ResolvConf(&ours), l.Name, zone).Queries)
-			advisedQueries += len(then.Queries)
-			least := len(before.Queries)
-			for ndots := 1; ndots < 5; ndots++ {
-				kubelets.Ndots = ndots
-				if r := w.Resolver.Lookup(cluster.ResolvConf(&kubelets), l.Name, zone); r.Name() == before.Name() && r.Status == before.Status {
-					least = min(least, len(r.Queries))
+			defaultQueries += o.lookUp(cluster, w, l.Name, defaultNdots).queries
+			advisedQueries += then.queries
+			least := before.queries
+			for ndots := 1; ndots < kubelets; ndots++ {
+				if r := o.lookUp(cluster, w, l.Name, ndots); r.name == before.name && r.found == before.found {
+					least = min(least, r.queries)
 				}
 			}
 			oracleQueries += least
-			if before.Status == resolver.Found && (then.Name() != before.Name() || then.Status != before.Status) {
+			if before.found && (then.name != before.name || !then.found) {
 				if o.seen[l.Name] {
 					broken++
-					t.Errorf("seed %d, day %d: %s asks for %s under ndots %d, which was seen before: %s, not %s", seed, d, w.Name, l.Name, w.Ndots, then.Name(), before.Name())
+					t.Errorf("seed %d, day %d: %s asks for %s under ndots %d, which was seen before: %s, not %s", seed, d, w.Name, l.Name, w.Ndots, then.name, before.name)
 				} else {
 					unseen++
 				}
@@ -186,17 +294,47 @@ func simulateAdvice(t *testing.T, seed uint64, days int) {
 				own[l.Workload].seen[l.Name] = true
 			}
 		}
-		document, _ = advisor.Advise(document, report, advisor.AdviceOptions{
+		settings := advisor.AdviceOptions{
 			Memory: 70 * 24 * time.Hour, MinConfidence: advisor.ConfidenceMedium, At: start.Add(23 * time.Hour), Workloads: len(own),
-		})
-		written(t, document)
+		}
+		var changed bool
+		if kept, changed = advisor.Advise(kept, report, settings); !changed {
+			continue
+		}
+		writes++
+		if kept, err = policy.ParseAdvice([]byte(written(t, kept))); err != nil {
+			t.Fatal(err)
+		}
+		if advice, err = policy.CompileAdvice(kept); err != nil {
+			t.Fatal(err)
+		}
+		if _, again := advisor.Advise(kept, report, settings); again {
+			t.Errorf("seed %d, day %d: the same report changes advice again", seed, d)
+		}
 	}
 	saved := 100 * float64(defaultQueries-advisedQueries) / float64(max(1, defaultQueries-oracleQueries))
-	t.Logf("seed %d, %d days: %d lines, %d lookups, %d below the default's ndots; %d broken of what was seen, %d of what was not; saved %.1f %% of what the oracle saves over the default",
-		seed, days, lines, asked, advised, broken, unseen, saved)
+	t.Logf("seed %d, %d days: %d lines, %d lookups, %d below the default's ndots; %d starts, %d of them under advice; written on %d days; %d broken of what was seen, %d of what was not; saved %.1f %% of what the oracle saves over the default",
+		seed, days, lines, asked, advised, restarts, applied, writes, broken, unseen, saved)
 	if advised == 0 {
 		t.Error("no lookup was made under advice below the default")
 	}
+}
+
+// needsOf is what the document says that a workload needs, 0 for nothing.
+func needsOf(document *policy.DNSAdvice, w *loggen.Workload) (needs int) {
+	if document == nil {
+		return 0
+	}
+	for i := range document.Spec.Workloads {
+		if known := &document.Spec.Workloads[i]; known.Namespace == w.Namespace && known.Name == w.Name {
+			for key := range known.Needed {
+				if n, err := strconv.Atoi(key); err == nil {
+					needs = max(needs, n)
+				}
+			}
+		}
+	}
+	return needs
 }
 
 // adviseDay reads a day's log with the pods as they are.
@@ -206,7 +344,7 @@ func adviseDay(t *testing.T, cluster *loggen.Cluster, own []simulatedWorkload, l
 	if err != nil {
 		t.Fatal(err)
 	}
-	clients := advisor.NewClients(loggen.ResolverOf, nil)
+	clients := advisor.NewClients(nil, nil) // which resolvers there are is not known: a tag may become another
 	for i, pod := range cluster.Pods() {
 		pod.Metadata.CreationTimestamp = own[i].started
 		clients.Add(&pod)

@@ -89,10 +89,11 @@ func validateAdvice(a *DNSAdvice) field.ErrorList {
 	seen := make(map[adviceKey]bool, len(a.Spec.Workloads))
 	for i := range a.Spec.Workloads {
 		w := &a.Spec.Workloads[i]
-		at := at.Child("workloads").Index(i)
-		errs = append(errs, w.validate(at)...)
+		if !w.isPlain() { // they are many, and nearly all of them plain
+			errs = append(errs, w.validate(at.Child("workloads").Index(i))...)
+		}
 		if seen[w.key()] {
-			errs = append(errs, field.Duplicate(at, w.key().String()))
+			errs = append(errs, field.Duplicate(at.Child("workloads").Index(i), w.key().String()))
 		}
 		seen[w.key()] = true
 	}
@@ -101,6 +102,51 @@ func validateAdvice(a *DNSAdvice) field.ErrorList {
 
 // maxAdviceParts is how many ConfigMaps one document can take.
 const maxAdviceParts = 16
+
+// isPlain reports whether validate has nothing to say, of most for which it has not:
+// without a path and without an allocation.
+func (w *AdvisedWorkload) isPlain() bool {
+	valued := w.Ndots != nil || w.Fallthrough != nil
+	if !isPlainName(w.Namespace) || !isPlainName(w.Name) || !isPlainKind(w.Kind) || len(w.References) > maxReferences ||
+		!arePlainNeeds(w.Ndots, w.Needed) || !arePlainNeeds(w.Fallthrough, w.FallthroughNeeded) ||
+		!w.Confidence.isValid() && (valued || w.Confidence != "") {
+		return false
+	}
+	for i := range w.References {
+		if !w.References[i].isValid() {
+			return false
+		}
+	}
+	for confidence, days := range w.Covered {
+		if !confidence.isValid() || !areDays(days) {
+			return false
+		}
+	}
+	return true
+}
+
+// arePlainNeeds is for a value and what is known to be needed of it.
+func arePlainNeeds(value *int32, needed map[string]Date) bool {
+	least := int32(1)
+	for key, day := range needed {
+		if len(key) != 1 || key[0] < '2' || key[0] > '0'+maxAdvised || !day.isValid() {
+			return false
+		}
+		least = max(least, int32(key[0]-'0'))
+	}
+	return value == nil || *value >= least && *value <= maxAdvised
+}
+
+// isPlainKind reports whether a text is the kind of an object.
+func isPlainKind(text string) bool {
+	for i := range len(text) {
+		c := text[i]
+		if (c < 'A' || c > 'Z') && (i == 0 || (c < 'a' || c > 'z') && (c < '0' || c > '9')) {
+			return false
+		}
+	}
+	return text != "" && len(text) <= maxKind
+}
 
 func (w *AdvisedWorkload) validate(at *field.Path) field.ErrorList {
 	var errs field.ErrorList
@@ -199,16 +245,51 @@ func IsImage(text string) bool {
 	for i := range len(text) {
 		c := text[i]
 		letter := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-		if !letter && (i == 0 || strings.IndexByte("-._+/:@", c) < 0) {
+		mark := c == '-' || c == '.' || c == '_' || c == '+' || c == '/' || c == ':' || c == '@'
+		if !letter && (i == 0 || !mark) {
 			return false
 		}
 	}
 	return text != "" && len(text) <= maxImagePattern
 }
 
+// isValid takes most days without parsing them.
 func (d Date) isValid() bool {
+	if len(d) == len(time.DateOnly) && d[4] == '-' && d[7] == '-' {
+		plain := true
+		for _, i := range [...]int{0, 1, 2, 3, 5, 6, 8, 9} {
+			plain = plain && '0' <= d[i] && d[i] <= '9'
+		}
+		month, day := 10*(d[5]-'0')+d[6]-'0', 10*(d[8]-'0')+d[9]-'0'
+		if plain && 1 <= month && month <= 12 && 1 <= day && day <= 28 {
+			return true
+		}
+	}
 	_, err := time.Parse(time.DateOnly, string(d))
 	return err == nil
+}
+
+// areDays reports whether all of them are, with minutes that a day has.
+func areDays(minutes map[Date]int32) bool {
+	for day, n := range minutes {
+		if n < 1 || n > 24*60 || !day.isValid() {
+			return false
+		}
+	}
+	return true
+}
+
+func (c Confidence) isValid() bool { return c == ConfidenceMedium || c == ConfidenceHigh }
+
+// isPlainName reports whether a text is a DNS label. Some that it does not take are, too.
+func isPlainName(text string) bool {
+	for i := range len(text) {
+		c := text[i]
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && (c != '-' || i == 0 || i == len(text)-1) {
+			return false
+		}
+	}
+	return text != "" && len(text) <= validation.DNS1123LabelMaxLength
 }
 
 func (d Date) validate(at *field.Path) field.ErrorList {

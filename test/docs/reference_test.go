@@ -16,7 +16,9 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/spf13/pflag"
 
+	"github.com/shorthop/shorthop/internal/advicefile"
 	"github.com/shorthop/shorthop/internal/app"
+	"github.com/shorthop/shorthop/internal/audit"
 	"github.com/shorthop/shorthop/internal/doctor"
 	"github.com/shorthop/shorthop/internal/metrics"
 	"github.com/shorthop/shorthop/pkg/policy"
@@ -88,7 +90,8 @@ func writeMetrics(t *testing.T, page *strings.Builder) {
 	// Series that appear with the first event need one to be seen.
 	m := metrics.New(registry)
 	m.PolicyReloaded("", time.Unix(0, 0))
-	m.Scanned(nil, time.Unix(0, 0))
+	m.Scanned(new(audit.NewCounts()), time.Unix(0, 0))
+	m.AdvisorRan(&advicefile.Run{Raised: time.Unix(1, 0)}, time.Unix(1, 0))
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)

@@ -93,9 +93,9 @@ type scans struct {
 	elsewhere atomic.Int32
 }
 
-func (s *scans) Scanned(classes map[audit.Class]int, _ time.Time) { s.found <- classes }
-func (s *scans) ScanFailed()                                      { s.failed.Add(1) }
-func (s *scans) ScansElsewhere()                                  { s.elsewhere.Add(1) }
+func (s *scans) Scanned(counts *audit.Counts, _ time.Time) { s.found <- counts.Classes }
+func (s *scans) ScanFailed()                               { s.failed.Add(1) }
+func (s *scans) ScansElsewhere()                           { s.elsewhere.Add(1) }
 
 // A bug in what a scan needs is counted and nothing more; it is not what brings the server down. The next scan goes on.
 func TestDetectorOutlivesAPanic(t *testing.T) {

@@ -88,6 +88,14 @@ func doctorFaults() map[string]fault {
 			},
 			check: "webhook-filter", status: doctor.Fail, found: "filter-hash",
 		},
+		"advice is applied, and no replica has any": {
+			seed: func(t *testing.T, i *installation) {
+				document := i.policy + "    advice: Apply\n"
+				i.loadPolicy(t, document, i.replicas...)
+				i.editData(t, doctorNamespace, "shorthop", func(data map[string]string) { data["policy.yaml"] = document })
+			},
+			check: "advice", status: doctor.Warn, found: "pod shorthop-0 has no advice",
+		},
 		"a condition keeps pods away": {
 			seed: eachEntry(func(w *admissionv1.MutatingWebhook) {
 				for k := range w.MatchConditions {

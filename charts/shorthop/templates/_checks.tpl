@@ -66,6 +66,17 @@
 {{- fail "metrics.podMonitor.enabled: metrics.serviceMonitor is enabled too, and every replica would be scraped twice: choose one" -}}
 {{- end -}}
 
+{{- $evidence := $v.advisor.evidence -}}
+{{- if and $evidence.files (not $evidence.volume) -}}
+{{- fail "advisor.evidence.files: advisor.evidence.volume says where they are" -}}
+{{- end -}}
+{{- if and $evidence.volume (not $evidence.files) -}}
+{{- fail "advisor.evidence.volume: advisor.evidence.files says which files of it are read" -}}
+{{- end -}}
+{{- if and $evidence.files $v.advisor.logPods -}}
+{{- fail "advisor.logPods: advisor.evidence.files are read in the place of logs of pods" -}}
+{{- end -}}
+
 {{- $leaf := $v.certificates.certManager -}}
 {{- if ge (trimSuffix "h" $leaf.renewBefore | int) (trimSuffix "h" $leaf.duration | int) -}}
 {{- fail (printf "certificates.certManager.renewBefore: %s is not less than certificates.certManager.duration, %s" $leaf.renewBefore $leaf.duration) -}}

@@ -18,6 +18,7 @@ log: {level: info, format: json}
 shutdownDelaySeconds: 10
 timeoutSeconds: 2
 detector: {enabled: true, interval: 10m}
+advisor: {enabled: false, write: true, schedule: "17 * * * *", window: 30m, nodes: 20, evidence: {}, memory: 70d, configMaps: 2, spool: 1Gi}
 certificates:
   mode: auto
   certManager: {issuerRef: {}, duration: 2160h, renewBefore: 720h, privateKey: {algorithm: ECDSA, size: 0}}

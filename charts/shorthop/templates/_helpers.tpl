@@ -168,3 +168,25 @@ Compiled.Caches in pkg/policy; a test compares the two.
 {{- end -}}
 {{- uniq $found | sortAlpha | join "\n" -}}
 {{- end -}}
+
+{{/* The ConfigMaps of the advice, one name a line. */}}
+{{- define "shorthop.adviceMaps" -}}
+{{- $name := printf "%s-advice" (include "shorthop.fullname" .) -}}
+{{- $name -}}
+{{- range untilStep 2 (.Values.advisor.configMaps | int | add1 | int) 1 }}
+{{ printf "%s-%d" $name . }}
+{{- end -}}
+{{- end -}}
+
+{{/* Namespaces of the pods whose logs the advisor reads, one a line. None where it reads files. */}}
+{{- define "shorthop.logNamespaces" -}}
+{{- if .Values.advisor.evidence.files -}}
+{{- else if .Values.advisor.logPods -}}
+{{ splitList "/" .Values.advisor.logPods | first }}
+{{- else -}}
+kube-system
+{{- if .Capabilities.APIVersions.Has "config.openshift.io/v1" }}
+openshift-dns
+{{- end -}}
+{{- end -}}
+{{- end -}}
