@@ -67,12 +67,13 @@ func TestContainersOfAPodGetWhatTheirResolverAllows(t *testing.T) {
 	}
 }
 
-// TestFallThroughIsAsExplained is TestPodsAreAsExplained for what decides about fall-through.
+// TestFallThroughIsAsExplained is TestPodsAreAsExplained for what decides about fall-through: in one namespace every
+// resolver with every change, in the others every resolver and every change once.
 func TestFallThroughIsAsExplained(t *testing.T) {
 	var pods []*corev1.Pod
-	for _, namespace := range []string{"fallthrough", "fallthrough-forwarded", "fallthrough-cache", "options-2", "closed"} {
-		for _, probe := range []string{images.Glibc, images.Musl, images.Go, images.Cgo, images.Own} {
-			for _, change := range []func(*corev1.Pod){
+	for n, namespace := range []string{"fallthrough", "fallthrough-forwarded", "fallthrough-cache", "options-2", "closed"} {
+		for p, probe := range []string{images.Glibc, images.Musl, images.Go, images.Cgo, images.Own} {
+			for c, change := range []func(*corev1.Pod){
 				func(*corev1.Pod) {},
 				func(pod *corev1.Pod) { // somebody else's container beside it
 					sidecar := suite.known(namespace, images.Musl, "report").Spec.Containers[0]
@@ -87,6 +88,9 @@ func TestFallThroughIsAsExplained(t *testing.T) {
 					pod.Spec.DNSConfig = &corev1.PodDNSConfig{Searches: []string{"user.example.com"}}
 				},
 			} {
+				if n > 0 && (n+p+c)%5 != 0 {
+					continue
+				}
 				pod := suite.known(namespace, probe, "report")
 				change(pod)
 				pods = append(pods, pod)
