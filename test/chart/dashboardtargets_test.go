@@ -74,6 +74,15 @@ func startTargets(t *testing.T) *targets {
 	write(t, filepath.Join(netfilter, "nf_conntrack_count"), []byte("1210\n"))
 	write(t, filepath.Join(netfilter, "nf_conntrack_max"), []byte("131072\n"))
 	start(t, os.Getenv("NODE_EXPORTER"), "--collector.disable-defaults", "--collector.conntrack", "--path.procfs="+proc, "--web.listen-address="+s.nodeExporter)
+	if err := cluster.WaitEffective(t.Context(), func(ctx context.Context) (bool, error) {
+		connection, err := new(net.Dialer).DialContext(ctx, "tcp", s.nodeExporter)
+		if err != nil {
+			return false, nil
+		}
+		return true, connection.Close()
+	}); err != nil {
+		t.Fatalf("node_exporter does not listen: %v", err)
+	}
 
 	failOpen(t, own(84))
 	return s

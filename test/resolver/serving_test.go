@@ -4,6 +4,7 @@ package resolver_test
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -56,7 +57,7 @@ func (s servings) lookUp(r request) (observation, error) {
 		}
 		lines = append(lines, line)
 	}
-	return observation{}, fmt.Errorf("%s ended, or was ended after %s: %v", r.Probe, hangs, program.lines.Err())
+	return observation{}, fmt.Errorf("%s ended, or was ended after %s: %w", r.Probe, hangs, cmp.Or(program.lines.Err(), io.ErrUnexpectedEOF))
 }
 
 func (s servings) stop() {
