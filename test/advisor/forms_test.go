@@ -3,6 +3,9 @@
 package advisor_test
 
 import (
+	"maps"
+	"math"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -43,15 +46,23 @@ func compareForms(t *testing.T, cluster *loggen.Cluster, log []byte) {
 		}
 		report := form(values)
 		// Who knows NODATA sees lookups end where the log leaves it open: of 60 workloads
-		// one had a name more. The advice must be the same.
+		// one has a name more. Where IDs and ports are missing, two lookups of a name in one
+		// moment may pass for one. The advice must be the same.
 		names := 0
 		as, got := adviceOf(want), adviceOf(report)
 		for workload, a := range as {
 			if got[workload].Ndots != a.Ndots {
 				t.Errorf("%s: %s has ndots %d, by CoreDNS's log %d", name, workload, got[workload].Ndots, a.Ndots)
 			}
-			if diff := cmp.Diff(a.Names, got[workload].Names); diff != "" {
+			if !slices.Equal(slices.Sorted(maps.Keys(a.Names)), slices.Sorted(maps.Keys(got[workload].Names))) {
 				names++
+			}
+			for looked, lookups := range a.Names {
+				if found, ok := got[workload].Names[looked]; ok && math.Abs(float64(found-lookups)) > max(1, float64(lookups)/50) {
+					t.Errorf("%s: %s looks %s up %d times, by CoreDNS's log %d", name, workload, looked, found, lookups)
+				}
+			}
+			if diff := cmp.Diff(a.Names, got[workload].Names); diff != "" {
 				t.Logf("%s: %s (-CoreDNS's log +this):\n%s", name, workload, diff)
 			}
 		}
