@@ -107,9 +107,12 @@ OLDEST_CONTROL_PLANE := KUBEBUILDER_ASSETS= K8S_VERSION=$(OLDEST_K8S_VERSION) ha
 tools: ## Build helm 4 and 3, helm-unittest, promtool and node_exporter, once
 	@hack/tools.sh
 
-.PHONY: test-chart
-test-chart: build tools control-plane ## Test the Helm chart with the real helm, promtool and API servers of the oldest and the newest version
+.PHONY: oldest-control-plane
+oldest-control-plane: # Build that of OLDEST_K8S_VERSION, once
 	@$(OLDEST_CONTROL_PLANE)
+
+.PHONY: test-chart
+test-chart: build tools control-plane oldest-control-plane ## Test the Helm chart with the real helm, promtool and API servers of the oldest and the newest version
 	@$(NODE) --controllers
 	@eval "$$($(NODE) --print-env; hack/tools.sh --print-env)"; export HELM HELM3 HELM_UNITTEST PROMTOOL NODE_EXPORTER CRDS E2E_K8S_BIN E2E_COREDNS; \
 	OLDEST_ASSETS="$$($(OLDEST_CONTROL_PLANE) --print-dir)" NEWEST_ASSETS="$$($(CONTROL_PLANE) --print-dir)" \
