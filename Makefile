@@ -116,7 +116,7 @@ test-chart: build tools control-plane oldest-control-plane ## Test the Helm char
 	@$(NODE) --controllers
 	@eval "$$($(NODE) --print-env; hack/tools.sh --print-env)"; export HELM HELM3 HELM_UNITTEST PROMTOOL NODE_EXPORTER CRDS E2E_K8S_BIN E2E_COREDNS; \
 	OLDEST_ASSETS="$$($(OLDEST_CONTROL_PLANE) --print-dir)" NEWEST_ASSETS="$$($(CONTROL_PLANE) --print-dir)" \
-		go test -tags chart -count=1 -timeout 20m -v ./test/chart
+		go test -tags chart -count=1 -timeout 40m -v ./test/chart
 
 # Both print pods created, mutated and missed; the certificates and servers change as often as fits into ROTATION_TIME.
 ROTATION_TIME ?= 60s
