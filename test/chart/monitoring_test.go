@@ -90,7 +90,7 @@ func TestMetricsExist(t *testing.T) {
 	policyFile := filepath.Join(dir, "policy.yaml")
 	write(t, policyFile, []byte("apiVersion: shorthop.dev/v1alpha1\nkind: InjectionPolicy\nmetadata: {name: a}\nspec: {dns: {}}\n"))
 	webhook, err := cluster.StartProcess(t.Context(), cluster.WebhookOptions{
-		Binary: webhookBinary, Policy: policyFile, CertDir: dir, Kubeconfig: newest.Kubeconfig(), Args: []string{"--own-namespace", "default", "--shutdown-delay=0s"},
+		Binary: webhookBinary, Policy: policyFile, CertDir: dir, Kubeconfig: newest.Kubeconfig(), Args: []string{"--own-namespace", "default", "--shutdown-delay=0s", "--advisor-run", filepath.Join(dir, "run.json")},
 	})
 	if err != nil {
 		t.Fatal(err)
