@@ -51,7 +51,7 @@ test-race: build control-plane ## Run the same tests with the race detector (nee
 
 # The models of pkg/resolver are held to the real things: kubelet's own code, the real resolvers, real pods.
 NODE    := K8S_VERSION=$(K8S_VERSION) hack/node.sh
-RUN_E2E := eval "$$($(NODE) --print-env; hack/tools.sh --print-env)"; export E2E_K8S_BIN E2E_COREDNS HELM; cd test/e2e && go test -tags e2e -count=1 -timeout 40m -v
+RUN_E2E := eval "$$($(NODE) --print-env; hack/tools.sh --print-env)"; export E2E_K8S_BIN E2E_COREDNS HELM; cd test/e2e && go test -tags e2e -count=1 -timeout 60m -v
 
 .PHONY: node
 node: ## Build and install what a real node needs (root for missing packages)
