@@ -92,8 +92,8 @@ func (q *Queries) picture() ([]byte, error) {
 		if i == 0 {
 			p.Legend.Add("✗ does not resolve")
 		}
-		p.Legend.Top, p.Legend.Padding, p.Legend.ThumbnailWidth = true, vg.Points(3), vg.Points(10)
-		p.Legend.XOffs, p.Legend.YOffs = -vg.Points(4), vg.Points(4)
+		p.Legend.Top, p.Legend.Left, p.Legend.Padding, p.Legend.ThumbnailWidth = true, true, vg.Points(3), vg.Points(10)
+		p.Legend.XOffs, p.Legend.YOffs = 2.4*vg.Inch, vg.Points(4) // above bars that are low
 		labels := make([]string, len(q.Settings))
 		for x, setting := range q.Settings {
 			labels[x] = strings.NewReplacer(", ", "\n", " ", "\n").Replace(setting)
