@@ -50,6 +50,8 @@ type body struct {
 	size  int
 	cut   bool
 	grant grant
+	// patch is what the answer's patch is written into; it is none of the body.
+	patch []byte
 	// small is what data begins with, and large keeps what it grows to.
 	small []byte
 	large chan []byte

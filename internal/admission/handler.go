@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -209,10 +210,12 @@ func timeoutOf(req *http.Request) time.Duration {
 	if len(req.URL.RawQuery) > longQuery {
 		return reviewTimeout
 	}
-	if text := req.URL.Query().Get("timeout"); text != "" {
-		if asked, err := time.ParseDuration(text); err == nil && asked > 0 {
-			return min(reviewTimeout, asked/5*4)
-		}
+	text, alone := strings.CutPrefix(req.URL.RawQuery, "timeout=") // as API servers write it
+	if !alone || strings.ContainsAny(text, "&;%+") {
+		text = req.URL.Query().Get("timeout")
+	}
+	if asked, err := time.ParseDuration(text); err == nil && asked > 0 {
+		return min(reviewTimeout, asked/5*4)
 	}
 	return reviewTimeout
 }
@@ -255,7 +258,7 @@ func (h *Handler) review(ctx context.Context, compiled *policy.Compiled, req *ht
 			"namespace", loglimit.Quote(r.Request.Namespace, quotedNamespace), "error", loglimit.Quote(decodeErr.Error(), quotedError))
 		return h.fail(compiled, &r, metrics.StageObject, "the pod cannot be decoded"), 0, nil
 	}
-	return h.decide(ctx, compiled, &r, b.size), 0, nil
+	return h.decide(ctx, compiled, &r, b), 0, nil
 }
 
 // panicked logs a bug, and now and then where it is.
@@ -272,7 +275,7 @@ func (h *Handler) panicked(p any, uid string) {
 }
 
 // decide reviews a pod.
-func (h *Handler) decide(ctx context.Context, compiled *policy.Compiled, r *review, body int) *answer {
+func (h *Handler) decide(ctx context.Context, compiled *policy.Compiled, r *review, b *body) *answer {
 	operation, namespace := r.Request.policyOperation(), r.Request.Namespace
 	var of policy.Namespace
 	known := true
@@ -286,7 +289,7 @@ func (h *Handler) decide(ctx context.Context, compiled *policy.Compiled, r *revi
 		NamespaceKnown: known,
 		Pod:            &r.Request.Object,
 		OldPod:         r.Request.OldObject.pod(),
-		ObjectSize:     body - r.Request.OldObject.bytes(),
+		ObjectSize:     b.size - r.Request.OldObject.bytes(),
 		Gates:          h.Gates(),
 		Discovered:     h.Discovered(),
 		Advice:         h.Advice(),
@@ -302,9 +305,12 @@ func (h *Handler) decide(ctx context.Context, compiled *policy.Compiled, r *revi
 	var patch []byte
 	if len(result.Operations) > 0 && !result.DryRun() {
 		var err error
-		if patch, err = mutate.AppendJSON(make([]byte, 0, 2048), result.Operations); err != nil {
+		if patch, err = mutate.AppendJSON(b.patch[:0], result.Operations); err != nil {
 			h.complain(h.undecodable, "cannot encode a patch", "uid", loglimit.Quote(r.Request.UID, quotedUID), "namespace", namespace, "error", loglimit.Quote(err.Error(), quotedError))
 			return h.fail(compiled, r, metrics.StagePatch, "the patch cannot be encoded")
+		}
+		if cap(patch) <= freeBody {
+			b.patch = patch // the answer is written before another review has it
 		}
 	}
 	h.record(r, &result)

@@ -377,7 +377,8 @@ func optionIndex(options []policy.DNSOption, name string) int {
 
 // text is the annotation's value.
 func (r *Record) text() string {
-	// Strings, integers and booleans: encoding cannot fail.
-	encoded, _ := json.Marshal(r)
+	// Strings, integers and booleans: encoding cannot fail. Of a copy, as what is
+	// encoded is on the heap, and r is a part of all that a review works with.
+	encoded, _ := json.Marshal(*r)
 	return string(encoded)
 }
