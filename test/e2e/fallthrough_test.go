@@ -59,7 +59,7 @@ func TestContainersOfAPodGetWhatTheirResolverAllows(t *testing.T) {
 			if variable != want.variable || !strings.Contains(got.ResolvConf, "ndots:4") {
 				t.Errorf("RES_OPTIONS is %q, want %q, beside\n%s", variable, want.variable, got.ResolvConf)
 			}
-			cell := measureIn(t, pod, container, lookups[0].name)
+			cell := measure(t, pod, container, lookups[0].name, func() {})
 			if cell.Queries != want.queries || cell.Flows != want.flows || !cell.Resolved {
 				t.Errorf("%+v, want %d queries from %d ports and an answer", cell, want.queries, want.flows)
 			}

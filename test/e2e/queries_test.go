@@ -140,35 +140,52 @@ func measurePod(t *testing.T, namespace, resolver string) []results.Cell {
 		pod = suite.known(namespace, resolver)
 	}
 	pod = startPod(t, pod)
-	if isNodeLocal(namespace) {
+	restart := func() {
+		if !isNodeLocal(namespace) {
+			return
+		}
 		if err := suite.node.RestartNodeLocal(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
+	restart()
 	var cells []results.Cell
 	for _, lookup := range lookups {
-		cell := measure(t, pod, lookup.name)
+		cell := measure(t, pod, "probe", lookup.name, restart)
 		cell.Kind, cell.Name = lookup.kind, lookup.name
 		cells = append(cells, cell)
 	}
 	return cells
 }
 
-// measure looks up a name twice and counts the queries.
-func measure(t *testing.T, pod *corev1.Pod, name string) results.Cell {
+// shortestTimeout is below that of every resolver under every setting of the test, in milliseconds: musl asks again after
+// half a second where the options are timeout:1 and attempts:2.
+const shortestTimeout = 450
+
+// measure is measureIn, some times over where a resolver may have asked again because a busy machine kept it waiting; again is
+// done before.
+func measure(t *testing.T, pod *corev1.Pod, container, name string, again func()) results.Cell {
 	t.Helper()
-	return measureIn(t, pod, "probe", name)
+	for try := 1; ; try++ {
+		cell, milliseconds := measureIn(t, pod, container, name)
+		if milliseconds < shortestTimeout || try == 5 {
+			return cell
+		}
+		t.Logf("a lookup of %s took %.0f ms, and is measured anew", name, milliseconds)
+		again()
+	}
 }
 
-func measureIn(t *testing.T, pod *corev1.Pod, container, name string) results.Cell {
+// measureIn looks up a name twice and counts the queries. It also says how long the slower lookup took.
+func measureIn(t *testing.T, pod *corev1.Pod, container, name string) (cell results.Cell, milliseconds float64) {
 	t.Helper()
-	var cell results.Cell
 	for _, repeated := range []bool{false, true} {
 		atCluster, atNodeLocal, tracked := queryLog(t, node.LogCluster), queryLog(t, node.LogNodeLocal), queryLog(t, node.LogFlows)
 		answers := runInContainer[answer](t, pod, container, "lookup", name)
 		if err := node.Settle(atCluster, atNodeLocal, tracked); err != nil {
 			t.Fatal(err)
 		}
+		milliseconds = max(milliseconds, answers[0].Milliseconds)
 		cluster := queries(t, atCluster)
 		direct, reached := from(cluster, pod.Status.PodIP), from(cluster, pod.Status.PodIP)
 		if isNodeLocal(pod.Namespace) {
@@ -186,7 +203,7 @@ func measureIn(t *testing.T, pod *corev1.Pod, container, name string) results.Ce
 		cell.Reached = reached
 		cell.Resolved = answers[0].Error == "" && len(answers[0].Addresses) > 0
 	}
-	return cell
+	return cell, milliseconds
 }
 
 // flowsOf counts the new conntrack entries of a pod for DNS.
