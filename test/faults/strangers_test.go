@@ -20,8 +20,10 @@ import (
 )
 
 const (
-	// attackLimit is what the server may have in memory while it is attacked, in MiB.
-	attackLimit = 96
+	// attackLimit is what the server may have in memory while it is attacked, in MiB: an eighth less than containerLimit, which
+	// is the chart's default.
+	attackLimit    = 112
+	containerLimit = "128MiB"
 	// longestLine is how long a line of the log may be that a stranger causes, in bytes.
 	longestLine = 300
 )
@@ -30,6 +32,7 @@ const (
 // and over new ones. Afterwards the log has short lines only.
 func attack(t *testing.T, run func(s *server)) {
 	t.Helper()
+	t.Setenv("GOMEMLIMIT", containerLimit)
 	s := running(t, simple, "")
 	steady := s.client()
 	s.mustReview(steady, 50, "default", 2)
