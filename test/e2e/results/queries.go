@@ -113,12 +113,12 @@ func (q *Queries) outside(b *strings.Builder) {
 		"Sent by a pod that has fall-through (glibc by `RES_OPTIONS`, Go by dnsConfig, musl not at all) or that the gate `upstream` keeps\n" +
 		"from it, while the servers outside of the cluster answer that there is no such name, are silent, closed, or have an address for\n" +
 		"every name. *template*: the cluster DNS answers `svc.` itself; *no gate*: `fallthrough.probe.enabled: false`. All these names exist;\n" +
-		"✗: none, or an invented one, was the answer. Seconds are those of lookups that took one or more.\n")
+		"✗: none, or an invented one, was the answer. Seconds are those of lookups that waited for a timeout, the shortest of which is 2.5 s (musl).\n")
 	for _, state := range q.Outside {
 		fmt.Fprintf(b, "\n### %s\n\n", state)
 		q.tableOf(b, outsideSettings, func(setting string) string { return state + ": " + setting }, func(c, first Cell) string {
 			text := sent(c, first)
-			if c.Seconds > 0 {
+			if c.Seconds >= 3 { // less is the machine
 				text += fmt.Sprintf(" (%d s)", c.Seconds)
 			}
 			return text
