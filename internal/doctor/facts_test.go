@@ -1,0 +1,293 @@
+package doctor
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/shorthop/shorthop/internal/audit"
+	"github.com/shorthop/shorthop/internal/corefile"
+	"github.com/shorthop/shorthop/internal/discovery"
+	"github.com/shorthop/shorthop/internal/health"
+	"github.com/shorthop/shorthop/internal/nodeprobe"
+	"github.com/shorthop/shorthop/internal/webhookconfig"
+	"github.com/shorthop/shorthop/pkg/policy"
+)
+
+const (
+	testNamespace = "shorthop-system"
+	testName      = "shorthop." + testNamespace + ".svc"
+	testHost      = "api.example.com"
+)
+
+// testNow is within the life of every certificate of the tests.
+func testNow() time.Time { return time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC) }
+
+const day = 24 * time.Hour
+
+// testPolicy uses every feature.
+const testPolicy = `
+apiVersion: shorthop.dev/v1alpha1
+kind: InjectionPolicy
+metadata: {name: test}
+spec:
+  cluster: {domain: cluster.local, dnsServers: [10.0.0.10]}
+  serviceHost: {host: api.example.com}
+  dns:
+    mode: NodeLocal
+    nodeLocal: {servers: [169.254.20.10]}
+`
+
+func parsed(t *testing.T, document string) *policy.InjectionPolicy {
+	t.Helper()
+	p, err := policy.Parse([]byte(document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// issuer signs certificates whose life is given around testNow.
+type issuer struct {
+	key  *ecdsa.PrivateKey
+	cert *x509.Certificate
+}
+
+func newIssuer(t *testing.T) *issuer {
+	t.Helper()
+	i := &issuer{}
+	i.cert, i.key = i.sign(t, &x509.Certificate{IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}, -day, 3650*day)
+	return i
+}
+
+func (i *issuer) sign(t *testing.T, template *x509.Certificate, from, until time.Duration) (*x509.Certificate, *ecdsa.PrivateKey) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template.SerialNumber, template.Subject = big.NewInt(1), pkix.Name{CommonName: "test"}
+	template.NotBefore, template.NotAfter = testNow().Add(from), testNow().Add(until)
+	parent, signer := i.cert, i.key
+	if parent == nil {
+		parent, signer = template, key
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cert, key
+}
+
+// serve returns what a server with a certificate for the name serves.
+func (i *issuer) serve(t *testing.T, name string, from, until time.Duration) fact[[]*x509.Certificate] {
+	t.Helper()
+	cert, _ := i.sign(t, &x509.Certificate{DNSNames: []string{name}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, from, until)
+	return fact[[]*x509.Certificate]{value: []*x509.Certificate{cert}}
+}
+
+func (i *issuer) pem() []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: i.cert.Raw})
+}
+
+// healthyFacts is an installation in which every check passes.
+func healthyFacts(t *testing.T, ca *issuer) *Facts {
+	t.Helper()
+	document := parsed(t, testPolicy)
+	compiled, err := policy.Compile(document, testNamespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	debug := func() fact[*health.PolicyDocument] {
+		return fact[*health.PolicyDocument]{value: &health.PolicyDocument{Hash: compiled.Hash(), Document: parsed(t, testPolicy)}}
+	}
+	served := ca.serve(t, testName, -day, 89*day)
+	f := &Facts{
+		now: testNow(), webhookName: "shorthop", ownNamespace: testNamespace,
+		apiHosts:  []apiHost{{host: testHost, port: "443", served: ca.serve(t, testHost, -day, 365*day)}},
+		clusterCA: fact[*trust]{value: parsePool("the kubeconfig's CA", ca.pem())},
+		daemonSets: map[string]fact[*appsv1.DaemonSet]{"kube-system/node-local-dns": {value: &appsv1.DaemonSet{
+			Status: appsv1.DaemonSetStatus{DesiredNumberScheduled: 5},
+		}}},
+		cacheConfig: map[string]fact[*cacheConfig]{"kube-system/node-local-dns": {value: &cacheConfig{
+			args:      []string{"-localip", "169.254.20.10"},
+			corefiles: []corefile.File{{Text: ". {\n forward . __PILLAR__UPSTREAM__SERVERS__\n}\n"}},
+		}}},
+	}
+	f.webhook.value = webhookconfig.New(document, webhookconfig.Options{OwnNamespace: testNamespace, Service: "shorthop", CABundle: ca.pem()})
+	f.replicas.value = []replica{
+		{name: "a", node: "node-a", ready: true, served: served, debug: debug()},
+		{name: "b", node: "node-b", ready: true, served: served, debug: debug()},
+	}
+	f.flags = &serverFlags{selfManaged: true, caSecret: "shorthop-ca", detects: true, lease: "shorthop-detector"}
+	f.caSecret.value = true
+	f.lease.value = &coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{
+		HolderIdentity: new("a_1"), RenewTime: new(metav1.NewMicroTime(testNow().Add(-time.Minute))),
+	}}
+	f.webhook.value.ManagedFields = []metav1.ManagedFieldsEntry{bundleWriter("shorthop-ca-bundle")}
+	f.configurations.value = []admissionv1.MutatingWebhookConfiguration{*f.webhook.value, {ObjectMeta: metav1.ObjectMeta{Name: "istio"}}}
+	f.nodes.value = 5
+	f.configMap.value = &policyConfigMap{testNamespace + "/shorthop", "policy.yaml", []byte(testPolicy)}
+	f.dnsServices.value = []discovery.Service{dnsServiceAt("kube-dns", "10.0.0.10")}
+	f.clusterDNS.value = &clusterDNSConfig{corefiles: []corefile.File{{From: "ConfigMap kube-system/coredns", Text: ". {\n kubernetes cluster.local in-addr.arpa\n forward . /etc/resolv.conf\n}\n"}}}
+	for _, name := range []string{"default", "web"} {
+		f.namespaces.value = append(f.namespaces.value, corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	}
+	f.failOpen.value = map[string]float64{"other.example.com": 7}
+	return f
+}
+
+// enforce adds to the selectors of all entries what keeps namespaces with a
+// label out.
+func (f *Facts) enforce(key, value string) {
+	for i := range f.webhook.value.Webhooks {
+		s := f.webhook.value.Webhooks[i].NamespaceSelector
+		s.MatchExpressions = append(s.MatchExpressions, metav1.LabelSelectorRequirement{Key: key, Operator: metav1.LabelSelectorOpNotIn, Values: []string{value}})
+	}
+}
+
+// bundleWriter is what the API server knows of somebody who has written the caBundle.
+func bundleWriter(manager string) metav1.ManagedFieldsEntry {
+	return metav1.ManagedFieldsEntry{Manager: manager, Time: new(metav1.NewTime(testNow())),
+		FieldsV1: metav1.NewFieldsV1(`{"f:webhooks":{"k:{\"name\":\"open.pods.shorthop.dev\"}":{"f:clientConfig":{"f:caBundle":{}}}}}`)}
+}
+
+// secondRelease is another installation.
+func (f *Facts) secondRelease(change func(*admissionv1.MutatingWebhook)) {
+	second := f.webhook.value.DeepCopy()
+	second.Name = "shorthop-two"
+	for i := range second.Webhooks {
+		change(&second.Webhooks[i])
+	}
+	f.configurations.value = append(f.configurations.value, *second)
+}
+
+func dnsServiceAt(name string, ips ...string) discovery.Service {
+	return discovery.Service{Namespace: "kube-system", Name: name, ClusterIPs: ips, Ports: []int{53}}
+}
+
+// setPolicy is loaded everywhere.
+func (f *Facts) setPolicy(t *testing.T, old, replacement string) {
+	t.Helper()
+	text := strings.Replace(testPolicy, old, replacement, 1)
+	if text == testPolicy {
+		t.Fatalf("the policy has no %q", old)
+	}
+	document := parsed(t, text)
+	compiled, err := policy.Compile(document, testNamespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range f.replicas.value {
+		f.replicas.value[i].debug.value = &health.PolicyDocument{Hash: compiled.Hash(), Document: document}
+	}
+	f.configMap.value.document = []byte(text)
+}
+
+// knowImages has a policy by which an image's resolver falls through.
+func (f *Facts) knowImages(t *testing.T) {
+	t.Helper()
+	f.setPolicy(t, "spec:\n", "spec:\n  resolvers: [{images: [\"debian:13\"], resolver: glibc}]\n")
+}
+
+func (f *Facts) applyAdvice(t *testing.T) {
+	t.Helper()
+	f.setPolicy(t, "    mode: NodeLocal\n", "    mode: NodeLocal\n    advice: Apply\n")
+}
+
+// adviseBoth applies advice, of which both replicas say this.
+func (f *Facts) adviseBoth(t *testing.T, text string) {
+	t.Helper()
+	f.applyAdvice(t)
+	f.say(t, 0, text)
+	f.say(t, 1, text)
+}
+
+// registerFor has the filter of another policy.
+func (f *Facts) registerFor(t *testing.T, old, replacement string) {
+	t.Helper()
+	other := webhookconfig.New(parsed(t, strings.Replace(testPolicy, old, replacement, 1)), webhookconfig.Options{
+		OwnNamespace: testNamespace, Service: "shorthop", CABundle: f.webhook.value.Webhooks[0].ClientConfig.CABundle,
+	})
+	f.webhook.value.Annotations, f.webhook.value.Webhooks = other.Annotations, other.Webhooks
+}
+
+func (f *Facts) cache() *cacheConfig { return f.cacheConfig["kube-system/node-local-dns"].value }
+
+func (f *Facts) cacheStatus() *appsv1.DaemonSetStatus {
+	return &f.daemonSets["kube-system/node-local-dns"].value.Status
+}
+
+// All rows start from a healthy installation: one check changes, or none.
+
+// say adds to what a replica's /debug/policy says.
+func (f *Facts) say(t *testing.T, replica int, text string) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), f.replicas.value[replica].debug.value); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// isolate has a policy that lets pods with the label app=web send nothing.
+func (f *Facts) isolate(namespace string, pods ...corev1.Pod) {
+	deny := networkingv1.NetworkPolicy{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "deny"},
+		Spec: networkingv1.NetworkPolicySpec{
+			PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
+			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeEgress},
+		},
+	}
+	f.egress.value, f.cutOff.value = egressOf([]networkingv1.NetworkPolicy{deny}), pods
+}
+
+// probe has two nodes say this, of five.
+func (f *Facts) probe(first, second []nodeprobe.Answer) {
+	f.probed.value = &probed{left: 3, nodes: []nodeAnswers{{node: "node-0", answers: first}, {node: "node-1", answers: second}}}
+}
+
+// pinTo has a pod with these nameservers from an earlier policy.
+func (f *Facts) pinTo(servers ...string) {
+	pod := audit.Pod{}
+	pod.Metadata.Namespace, pod.Metadata.Name = "web", "web-0"
+	pod.Metadata.Labels = map[string]string{policy.LabelPinned: policy.PinnedNodeLocal}
+	pod.Pod.Metadata = pod.Metadata.PodMetadata
+	pod.Spec.DNSPolicy, pod.Spec.DNSConfig = "None", &policy.DNSConfig{Nameservers: servers}
+	f.pinned.value = []audit.Pod{pod}
+}
+
+func isolatedPod() corev1.Pod {
+	return corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: "web-0", Labels: map[string]string{"app": "web"}},
+		Spec:       corev1.PodSpec{DNSPolicy: corev1.DNSClusterFirst, Containers: []corev1.Container{{Name: "web"}}},
+	}
+}
+
+func pinnedPod() corev1.Pod {
+	p := isolatedPod()
+	pin(&p)
+	return p
+}
+
+func pin(p *corev1.Pod) {
+	p.Labels[policy.LabelPinned] = policy.PinnedNodeLocal
+	p.Spec.DNSPolicy, p.Spec.DNSConfig = corev1.DNSNone, &corev1.PodDNSConfig{Nameservers: []string{"169.254.20.10"}}
+}
