@@ -29,10 +29,10 @@ advisor: {enabled: true}
 priorityClassName: system-cluster-critical
 clientCA: {secretName: "null", key: "1e3"}
 imagePullSecrets: ["0x10", {name: "true"}]
-metrics: {serviceMonitor: {enabled: true, namespace: "12345"}, prometheusRule: {enabled: true, namespace: "null"}, dashboard: {enabled: true, namespace: "1e3"}}
+metrics: {serviceMonitor: {enabled: true, namespace: "0x11"}, prometheusRule: {enabled: true, namespace: "0x11"}, dashboard: {enabled: true, namespace: "0x11"}}
 networkPolicy: {enabled: true}
-tenantNetworkPolicy: {namespaces: ["0x10"]}
-test: {namespace: "12345"}
+tenantNetworkPolicy: {namespaces: ["0x11"]}
+test: {namespace: "0x11"}
 `
 
 // Whatever is text under ordinary names is text under odd ones: of the release, its namespace and its objects. The API server takes

@@ -104,7 +104,7 @@ imagePullSecrets:
 {{- define "shorthop.certManagerCASecret" -}}{{ include "shorthop.fullname" . }}-issuer-ca{{- end -}}
 {{- define "shorthop.servingSecret" -}}
 {{- if eq (include "shorthop.certificateMode" .) "provided" -}}
-{{- required "certificates.mode provided needs certificates.provided.secretName" .Values.certificates.provided.secretName -}}
+{{ .Values.certificates.provided.secretName }}
 {{- else if eq (include "shorthop.certificateMode" .) "service-ca" -}}
 {{ include "shorthop.fullname" . }}-service-ca-tls
 {{- else -}}
@@ -114,16 +114,14 @@ imagePullSecrets:
 
 {{/*
 cert-manager, self-managed, service-ca or provided. A release that manages its own certificates keeps doing so when cert-manager
-is installed later: the change would be one more moment in which certificate and caBundle can differ. Every cluster has
-kube-system: who does not see it sees no cluster, and could take a release to another mode without a word.
+is installed later: the change would be one more moment in which certificate and caBundle can differ. Where there is no cluster to
+look at, shorthop.check has said so.
 */}}
 {{- define "shorthop.certificateMode" -}}
 {{- if ne .Values.certificates.mode "auto" -}}
 {{ .Values.certificates.mode }}
 {{- else if lookup "v1" "Secret" .Release.Namespace (include "shorthop.selfManagedCASecret" .) -}}
 self-managed
-{{- else if not (lookup "v1" "Namespace" "" "kube-system") -}}
-{{- fail "certificates.mode auto looks at the cluster, and here is none to look at (helm template, --dry-run=client, Argo CD and others that render with them): set certificates.mode to cert-manager, self-managed, service-ca or provided" -}}
 {{- else if .Capabilities.APIVersions.Has "cert-manager.io/v1" -}}
 cert-manager
 {{- else -}}
@@ -131,14 +129,22 @@ self-managed
 {{- end -}}
 {{- end -}}
 
+{{/*
+Whether the mode auto has no cluster to look at. Every cluster has kube-system: who does not see it sees no cluster, and could take
+a release to another mode without a word.
+*/}}
+{{- define "shorthop.blind" -}}
+{{- if and (eq .Values.certificates.mode "auto") (not (lookup "v1" "Namespace" "" "kube-system")) -}}
+{{- if not (lookup "v1" "Secret" .Release.Namespace (include "shorthop.selfManagedCASecret" .)) -}}
+true
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The volume with the CA of clients, empty where anybody may send reviews. */}}
 {{- define "shorthop.clientCA" -}}
 {{- $ca := .Values.clientCA -}}
-{{- if and $ca.configMap $ca.secretName -}}
-{{- fail "clientCA: set configMap or secretName, not both" -}}
-{{- else if and $ca.names (not $ca.configMap) (not $ca.secretName) -}}
-{{- fail "clientCA.names needs clientCA.configMap or clientCA.secretName: without a certificate, a client has no name" -}}
-{{- else if $ca.configMap -}}
+{{- if $ca.configMap -}}
 configMap:
   name: {{ $ca.configMap | quote }}
   items: [{key: {{ $ca.key | quote }}, path: ca.crt}]
@@ -208,4 +214,42 @@ kube-system
 openshift-dns
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/* The arguments, one a line. extraArgs may add to them and not replace any. */}}
+{{- define "shorthop.arguments" -}}
+{{- $name := include "shorthop.fullname" . -}}
+{{- $mode := include "shorthop.certificateMode" . -}}
+- --policy=/etc/shorthop/policy/policy.yaml
+- --webhook-configuration={{ $name }}
+{{- if eq $mode "self-managed" }}
+- --cert-source=self-managed
+- --ca-secret={{ include "shorthop.selfManagedCASecret" . }}
+- --service={{ $name }}
+{{- else }}
+- --cert-source=provided
+- --cert-dir=/etc/shorthop/tls
+{{- end }}
+{{- if include "shorthop.clientCA" . }}
+- --client-ca-file=/etc/shorthop/client-ca/ca.crt
+{{- with .Values.clientCA.names }}
+- {{ join "," . | printf "--client-names=%s" | quote }}
+{{- end }}
+{{- end }}
+{{- if .Values.detector.enabled }}
+- --detect-interval={{ .Values.detector.interval }}
+- --detect-lease={{ $name }}-detector
+{{- else }}
+- --detect-interval=0
+{{- end }}
+{{- if .Values.advisor.enabled }}
+- --advice=/etc/shorthop/advice/parts
+- --advisor-run=/etc/shorthop/advice/run.json
+{{- end }}
+- --shutdown-delay={{ .Values.shutdownDelaySeconds | int }}s
+- --log-level={{ .Values.log.level }}
+- --log-format={{ .Values.log.format }}
+- --bind-address=:{{ .Values.ports.webhook }}
+- --metrics-bind-address=:{{ .Values.ports.metrics }}
+- --health-probe-bind-address=:{{ .Values.ports.health }}
 {{- end -}}
