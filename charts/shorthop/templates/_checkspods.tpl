@@ -1,17 +1,6 @@
 {{/* What API servers refuse of pods, and what kubelets do. See shorthop.check. */}}
 {{- define "shorthop.check.pods" -}}
 {{- $v := .Values -}}
-{{- /* Other charts call either by other names. What is in the wrong one, Helm 3 drops without a word. */}}
-{{- range $key := list "fsGroup" "fsGroupChangePolicy" "seLinuxChangePolicy" "supplementalGroups" "supplementalGroupsPolicy" "sysctls" -}}
-{{- if hasKey ($v.securityContext | default dict) $key }}
-securityContext.{{ $key }}: pods have it, and containers have not: set podSecurityContext.{{ $key }}
-{{- end -}}
-{{- end -}}
-{{- range $key := list "allowPrivilegeEscalation" "capabilities" "privileged" "procMount" "readOnlyRootFilesystem" -}}
-{{- if hasKey ($v.podSecurityContext | default dict) $key }}
-podSecurityContext.{{ $key }}: containers have it, and pods have not: set securityContext.{{ $key }}
-{{- end -}}
-{{- end -}}
 {{- $contexts := list ($v.podSecurityContext | default dict) ($v.securityContext | default dict) -}}
 {{- $nonRoot := "" -}}
 {{- $user := "" -}}
