@@ -38,8 +38,13 @@ const (
 	resourceNames = `^(cpu|memory|ephemeral-storage|hugepages-.+|.+/.+)$`
 )
 
+// quantities is the schema of one.
+func quantities() object {
+	return object{"type": []any{"number", "string"}, "minimum": 0, "pattern": quantity}
+}
+
 // kubernetesLimits are rules of the API server that the Go types do not have, by type, or type and field. nil: the chart has
-// no place for what the field refers to.
+// no place for what the field refers to. Not propertyNames, of which Helm says a wrong path.
 var kubernetesLimits = map[string]object{
 	"core.v1.AppArmorProfile":                 localhostProfile(),
 	"core.v1.EnvVar.name":                     {"pattern": "^[^=]+$"},
@@ -53,8 +58,8 @@ var kubernetesLimits = map[string]object{
 	"core.v1.PodSecurityContext.runAsUser":    {"minimum": 0},
 	"core.v1.PreferredSchedulingTerm.weight":  {"minimum": 1, "maximum": 100},
 	"core.v1.ResourceRequirements.claims":     nil,
-	"core.v1.ResourceRequirements.limits":     {"propertyNames": object{"pattern": resourceNames}},
-	"core.v1.ResourceRequirements.requests":   {"propertyNames": object{"pattern": resourceNames}},
+	"core.v1.ResourceRequirements.limits":     {"patternProperties": object{resourceNames: quantities()}, "additionalProperties": false},
+	"core.v1.ResourceRequirements.requests":   {"patternProperties": object{resourceNames: quantities()}, "additionalProperties": false},
 	"core.v1.SeccompProfile":                  localhostProfile(),
 	"core.v1.SecurityContext.runAsGroup":      {"minimum": 0},
 	"core.v1.SecurityContext.runAsUser":       {"minimum": 0},
@@ -64,7 +69,7 @@ var kubernetesLimits = map[string]object{
 	"core.v1.VolumeMount.mountPath":           {"pattern": "^[^:]+$"},
 	"core.v1.VolumeSource":                    {"maxProperties": 1},
 	"core.v1.WeightedPodAffinityTerm.weight":  {"minimum": 1, "maximum": 100},
-	"meta.v1.LabelSelector.matchLabels":       {"propertyNames": object{"pattern": "^" + labelKey + "$"}, "additionalProperties": object{"type": "string", "pattern": labelValue, "maxLength": 63}},
+	"meta.v1.LabelSelector.matchLabels":       {"patternProperties": object{"^" + labelKey + "$": object{"type": "string", "pattern": labelValue, "maxLength": 63}}, "additionalProperties": false},
 	"meta.v1.LabelSelectorRequirement":        operatorRule(),
 	"meta.v1.LabelSelectorRequirement.key":    {"pattern": "^" + labelKey + "$"},
 	"meta.v1.LabelSelectorRequirement.values": {"items": object{"type": "string", "pattern": labelValue, "maxLength": 63}},
@@ -179,7 +184,7 @@ func (s *typeSchema) schemaOf(t *testing.T, of reflect.Type, optional bool) obje
 	t.Helper()
 	switch of {
 	case reflect.TypeFor[resource.Quantity]():
-		return object{"type": []any{"number", "string"}, "minimum": 0, "pattern": quantity}
+		return quantities()
 	case reflect.TypeFor[intstr.IntOrString]():
 		return object{"type": []any{"integer", "string"}}
 	case reflect.TypeFor[metav1.Time](), reflect.TypeFor[[]byte]():
