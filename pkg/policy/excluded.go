@@ -114,7 +114,7 @@ func (l *linter) excluded(at *field.Path) {
 			l.warn(at.Index(i), "adds nothing to %s (%s)", l.written.ExcludedNamespaces[wider], at.Index(wider))
 		}
 	}
-	l.warn(at, "has a prefix (%s*): no selector can say that, so the API server evaluates a condition for every pod of the cluster, 0.4 to 0.7 ms each; the names of the namespaces instead cost nothing, where they are known and few",
+	l.warn(at, "has a prefix (%s*): no selector can say that, so the API server evaluates a condition for every pod of the cluster, less than a millisecond each; the names of the namespaces instead cost nothing, where they are known and few",
 		prefixes[0])
 }
 

@@ -81,7 +81,7 @@ type Spec struct {
 	// or beginnings of names with one * at the end ("openshift-*"), at most 32 of
 	// these. The API server filters by them too. A name costs nothing there;
 	// while there is a beginning, a condition is evaluated for every pod of the
-	// cluster (0.4 to 0.7 ms each).
+	// cluster, less than a millisecond each (docs/platforms.md).
 	// Defaults to kube-system, kube-public and kube-node-lease.
 	// The webhook's own namespace is always excluded as well.
 	ExcludedNamespaces []string `json:"excludedNamespaces,omitzero"`

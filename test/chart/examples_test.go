@@ -94,10 +94,20 @@ func join(path, key string) string {
 	return path + "." + key
 }
 
+// isKubernetes reports whether the values of a schema are passed on as they are, so that the whole is one value.
+func isKubernetes(schema object) bool {
+	reference, _ := schema["$ref"].(string)
+	return strings.HasPrefix(reference, "#/$defs/core.")
+}
+
 // leaves collects what is neither an object of known fields nor a list of such.
 func (s valuesSchema) leaves(path string, schema object, found map[string]bool) {
+	if isKubernetes(schema) {
+		found[path] = true
+		return
+	}
 	path, schema = s.follow(path, schema)
-	if items, ok := schema["items"].(object); ok {
+	if items, ok := schema["items"].(object); ok && !isKubernetes(items) {
 		if items["properties"] != nil || items["$ref"] != nil {
 			s.leaves(path+"[]", items, found)
 			return
@@ -119,8 +129,12 @@ func (s valuesSchema) visit(path string, schema object, value any, visit func(le
 }
 
 func (s valuesSchema) walk(path string, schema object, value any, at []any, visit func(leaf string, at []any)) {
+	if isKubernetes(schema) {
+		visit(path, at)
+		return
+	}
 	path, schema = s.follow(path, schema)
-	if items, ok := schema["items"].(object); ok && (items["properties"] != nil || items["$ref"] != nil) {
+	if items, ok := schema["items"].(object); ok && !isKubernetes(items) && (items["properties"] != nil || items["$ref"] != nil) {
 		for i, entry := range value.([]any) {
 			s.walk(path+"[]", items, entry, append(slices.Clone(at), i), visit)
 		}

@@ -179,7 +179,7 @@ func modeFlags(t *testing.T, mode string) []string {
 	t.Helper()
 	flags := []string{"--set=certificates.mode=" + mode}
 	if mode == "provided" {
-		flags = append(flags, values(t, "certificates: {provided: {secretName: mine, caBundle: PEM}}"))
+		flags = append(flags, values(t, `certificates: {provided: {secretName: mine, caBundle: "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"}}`))
 	}
 	return flags
 }

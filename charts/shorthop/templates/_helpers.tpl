@@ -1,46 +1,65 @@
-{{/* The name of the release's objects: a DNS label, so that it fits a Service too. Names of releases may have dots. */}}
+{{/*
+The name of the release's objects: a DNS label, so that it fits a Service too. Names of releases may have dots, and may begin with
+a digit, which Services take from Kubernetes 1.36 on only.
+*/}}
 {{- define "shorthop.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
-{{- else if contains .Chart.Name .Release.Name -}}
-{{- .Release.Name | replace "." "-" | trunc 50 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name .Chart.Name | replace "." "-" | trunc 50 | trimSuffix "-" -}}
+{{- $name := .Release.Name | replace "." "-" -}}
+{{- if regexMatch "^[0-9]" $name -}}
+{{- $name = printf "%s-%s" .Chart.Name $name -}}
+{{- else if not (contains .Chart.Name $name) -}}
+{{- $name = printf "%s-%s" $name .Chart.Name -}}
+{{- end -}}
+{{- regexReplaceAll "-+$" (trunc 50 $name) "" -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "shorthop.selectorLabels" -}}
 app.kubernetes.io/name: shorthop
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end -}}
 
-{{/* The labels of every object. commonLabels cannot replace any of the chart's: see shorthop.check. */}}
+{{/* Several maps as one, as YAML: the later ones win. Not sprig's merge, to which a value of "" is as good as none. */}}
+{{- define "shorthop.merged" -}}
+{{- $all := dict -}}
+{{- range . -}}
+{{- range $key, $value := . | default dict -}}
+{{- $_ := set $all $key $value -}}
+{{- end -}}
+{{- end -}}
+{{- with $all -}}
+{{- toYaml . -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+The labels of an object. A dict: root; labels of the operator's for this object, over the common ones; own, those of the chart's
+for this object. What the chart sets is over all others: it selects by it, and so does Helm.
+*/}}
 {{- define "shorthop.labels" -}}
-{{ include "shorthop.selectorLabels" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
-{{- with .Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $chart := dict "app.kubernetes.io/name" "shorthop" "app.kubernetes.io/instance" .root.Release.Name
+  "app.kubernetes.io/version" .root.Chart.AppVersion "app.kubernetes.io/managed-by" .root.Release.Service
+  "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_") -}}
+{{- include "shorthop.merged" (list .root.Values.commonLabels .labels $chart .own) -}}
 {{- end -}}
 
 {{/*
 What stands below `metadata:` of every object. A dict: root, name and namespace (left out: the object has none); labels and
-annotations of the operator's for this object, over the common ones; own, annotations of the chart's, over all others.
+annotations of the operator's for this object, over the common ones; ownLabels and own, labels and annotations of the chart's, over
+all others.
 */}}
 {{- define "shorthop.metadata" -}}
-{{- $labels := merge (include "shorthop.labels" .root | fromYaml) (.labels | default dict) -}}
-{{- $annotations := merge dict (.own | default dict) (.annotations | default dict) (.root.Values.commonAnnotations | default dict) -}}
-name: {{ .name }}
+name: {{ .name | quote }}
 {{- with .namespace }}
-namespace: {{ . }}
+namespace: {{ . | quote }}
 {{- end }}
 labels:
-  {{- toYaml $labels | nindent 2 }}
-{{- with $annotations }}
+  {{- include "shorthop.labels" (dict "root" .root "labels" .labels "own" .ownLabels) | nindent 2 }}
+{{- with include "shorthop.merged" (list .root.Values.commonAnnotations .annotations .own) }}
 annotations:
-  {{- toYaml . | nindent 2 }}
+  {{- . | nindent 2 }}
 {{- end }}
 {{- end -}}
 
@@ -75,7 +94,7 @@ annotations:
 {{- with uniq $names -}}
 imagePullSecrets:
 {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
 {{- end }}
 {{- end -}}
 {{- end -}}
@@ -85,7 +104,7 @@ imagePullSecrets:
 {{- define "shorthop.certManagerCASecret" -}}{{ include "shorthop.fullname" . }}-issuer-ca{{- end -}}
 {{- define "shorthop.servingSecret" -}}
 {{- if eq (include "shorthop.certificateMode" .) "provided" -}}
-{{- required "certificates.mode provided needs certificates.provided.secretName" .Values.certificates.provided.secretName -}}
+{{ .Values.certificates.provided.secretName }}
 {{- else if eq (include "shorthop.certificateMode" .) "service-ca" -}}
 {{ include "shorthop.fullname" . }}-service-ca-tls
 {{- else -}}
@@ -95,16 +114,14 @@ imagePullSecrets:
 
 {{/*
 cert-manager, self-managed, service-ca or provided. A release that manages its own certificates keeps doing so when cert-manager
-is installed later: the change would be one more moment in which certificate and caBundle can differ. Every cluster has
-kube-system: who does not see it sees no cluster, and could take a release to another mode without a word.
+is installed later: the change would be one more moment in which certificate and caBundle can differ. Where there is no cluster to
+look at, shorthop.check has said so.
 */}}
 {{- define "shorthop.certificateMode" -}}
 {{- if ne .Values.certificates.mode "auto" -}}
 {{ .Values.certificates.mode }}
 {{- else if lookup "v1" "Secret" .Release.Namespace (include "shorthop.selfManagedCASecret" .) -}}
 self-managed
-{{- else if not (lookup "v1" "Namespace" "" "kube-system") -}}
-{{- fail "certificates.mode auto looks at the cluster, and here is none to look at (helm template, --dry-run=client, Argo CD and others that render with them): set certificates.mode to cert-manager, self-managed, service-ca or provided" -}}
 {{- else if .Capabilities.APIVersions.Has "cert-manager.io/v1" -}}
 cert-manager
 {{- else -}}
@@ -112,21 +129,29 @@ self-managed
 {{- end -}}
 {{- end -}}
 
+{{/*
+Whether the mode auto has no cluster to look at. Every cluster has kube-system: who does not see it sees no cluster, and could take
+a release to another mode without a word.
+*/}}
+{{- define "shorthop.blind" -}}
+{{- if and (eq .Values.certificates.mode "auto") (not (lookup "v1" "Namespace" "" "kube-system")) -}}
+{{- if not (lookup "v1" "Secret" .Release.Namespace (include "shorthop.selfManagedCASecret" .)) -}}
+true
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* The volume with the CA of clients, empty where anybody may send reviews. */}}
 {{- define "shorthop.clientCA" -}}
 {{- $ca := .Values.clientCA -}}
-{{- if and $ca.configMap $ca.secretName -}}
-{{- fail "clientCA: set configMap or secretName, not both" -}}
-{{- else if and $ca.names (not $ca.configMap) (not $ca.secretName) -}}
-{{- fail "clientCA.names needs clientCA.configMap or clientCA.secretName: without a certificate, a client has no name" -}}
-{{- else if $ca.configMap -}}
+{{- if $ca.configMap -}}
 configMap:
-  name: {{ $ca.configMap }}
-  items: [{key: {{ $ca.key }}, path: ca.crt}]
+  name: {{ $ca.configMap | quote }}
+  items: [{key: {{ $ca.key | quote }}, path: ca.crt}]
 {{- else if $ca.secretName -}}
 secret:
-  secretName: {{ $ca.secretName }}
-  items: [{key: {{ $ca.key }}, path: ca.crt}]
+  secretName: {{ $ca.secretName | quote }}
+  items: [{key: {{ $ca.key | quote }}, path: ca.crt}]
 {{- end -}}
 {{- end -}}
 
@@ -189,4 +214,42 @@ kube-system
 openshift-dns
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/* The arguments, one a line. extraArgs may add to them and not replace any. */}}
+{{- define "shorthop.arguments" -}}
+{{- $name := include "shorthop.fullname" . -}}
+{{- $mode := include "shorthop.certificateMode" . -}}
+- --policy=/etc/shorthop/policy/policy.yaml
+- --webhook-configuration={{ $name }}
+{{- if eq $mode "self-managed" }}
+- --cert-source=self-managed
+- --ca-secret={{ include "shorthop.selfManagedCASecret" . }}
+- --service={{ $name }}
+{{- else }}
+- --cert-source=provided
+- --cert-dir=/etc/shorthop/tls
+{{- end }}
+{{- if include "shorthop.clientCA" . }}
+- --client-ca-file=/etc/shorthop/client-ca/ca.crt
+{{- with .Values.clientCA.names }}
+- {{ join "," . | printf "--client-names=%s" | quote }}
+{{- end }}
+{{- end }}
+{{- if .Values.detector.enabled }}
+- --detect-interval={{ .Values.detector.interval }}
+- --detect-lease={{ $name }}-detector
+{{- else }}
+- --detect-interval=0
+{{- end }}
+{{- if .Values.advisor.enabled }}
+- --advice=/etc/shorthop/advice/parts
+- --advisor-run=/etc/shorthop/advice/run.json
+{{- end }}
+- --shutdown-delay={{ .Values.shutdownDelaySeconds | int }}s
+- --log-level={{ .Values.log.level }}
+- --log-format={{ .Values.log.format }}
+- --bind-address=:{{ .Values.ports.webhook }}
+- --metrics-bind-address=:{{ .Values.ports.metrics }}
+- --health-probe-bind-address=:{{ .Values.ports.health }}
 {{- end -}}
