@@ -25,7 +25,8 @@ var shown = []struct{ strategy, label string }{
 	{"CCE: 5, cache and CoreDNS", "CCE\n5, two servers"},
 	{"Shorthop, default 4", "Shorthop\ndefault"},
 	{"Shorthop, resolvers known", "Shorthop\nresolvers known"},
-	{"Shorthop, advice as rules", "Shorthop\nadvice"},
+	{"Shorthop, advice as rules", "Shorthop\nadvice as rules"},
+	{"Shorthop, advice in force", "Shorthop\nadvice in force"},
 	{"oracle, breaking nothing", "the best without\nbreaking"},
 }
 
