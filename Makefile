@@ -51,7 +51,7 @@ test-race: build control-plane ## Run the same tests with the race detector (nee
 
 # The models of pkg/resolver are held to the real things: kubelet's own code, the real resolvers, real pods.
 NODE    := K8S_VERSION=$(K8S_VERSION) hack/node.sh
-RUN_E2E := eval "$$($(NODE) --print-env; hack/tools.sh --print-env)"; export E2E_K8S_BIN E2E_COREDNS HELM; cd test/e2e && go test -tags e2e -count=1 -timeout 60m -v
+RUN_E2E := eval "$$($(NODE) --print-env; hack/tools.sh --print-env)"; export E2E_K8S_BIN E2E_COREDNS HELM PROMTOOL; cd test/e2e && go test -tags e2e -count=1 -timeout 60m -v
 
 .PHONY: node
 node: ## Build and install what a real node needs (root for missing packages)
@@ -98,6 +98,12 @@ test-advisor: node ## Rebuild lookups of the real glibc, musl and Go from a real
 	@eval "$$($(NODE) --print-env)"; export E2E_COREDNS; go test -tags e2e ./test/advisor -run FoundAgain -count=1 -timeout 20m -v -workloads 60 -lookups 200
 	go test ./pkg/advisor -run NoRecommendation -count=1 -timeout 30m -v -workloads $(ADVISE_WORKLOADS)
 	go test ./pkg/advisor -run DamagedLogs -count=1 -timeout 60m -v -worlds $(ADVISE_WORLDS)
+
+ADVICE_CLUSTERS ?= 5
+
+.PHONY: test-advice
+test-advice: ## Let ADVICE_CLUSTERS simulated clusters (default 5) run for 60 days under advice made of their own logs, and change images and commands under it
+	go test ./pkg/advisor -run 'AdviceInForceOverDays|WhatChangesUnderAdvice' -count=1 -timeout 60m -v -advice-clusters $(ADVICE_CLUSTERS)
 
 # The chart is tried on the oldest and on the newest Kubernetes that it supports.
 OLDEST_K8S_VERSION ?= v1.32.13

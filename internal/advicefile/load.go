@@ -28,7 +28,7 @@ func Load(path string) (*policy.Advice, error) {
 	if err != nil || len(files) == 0 {
 		return nil, err
 	}
-	parts, err := Parse(files)
+	parts, err := parse(files, policy.ParseAdviceToDecide)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +37,9 @@ func Load(path string) (*policy.Advice, error) {
 
 // Parse reads documents, each of which may be gzipped. Together they have at most
 // policy.MaxAdviceSize bytes.
-func Parse(files []File) ([]*policy.DNSAdvice, error) {
+func Parse(files []File) ([]*policy.DNSAdvice, error) { return parse(files, policy.ParseAdvice) }
+
+func parse(files []File, read func([]byte) (*policy.DNSAdvice, error)) ([]*policy.DNSAdvice, error) {
 	var parts []*policy.DNSAdvice
 	var errs []error
 	left := int64(policy.MaxAdviceSize)
@@ -48,7 +50,7 @@ func Parse(files []File) ([]*policy.DNSAdvice, error) {
 			continue
 		}
 		left -= int64(len(text))
-		part, err := policy.ParseAdvice(text)
+		part, err := read(text)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s:\n%w", file.Name, err))
 			continue

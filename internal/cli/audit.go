@@ -105,7 +105,7 @@ run.`,
 	o.installation.add(command)
 	o.add(command)
 	policyFlag(command, &o.policyFile, "file with the policy to compare with (default: the one in force)")
-	command.Flags().StringVar(&o.adviceFile, "advice", "", "file with the DNSAdvice in force, plain or gzipped (default: there is no advice)")
+	command.Flags().StringVar(&o.adviceFile, "advice", "", "file with the DNSAdvice in force, plain or gzipped (default: what the replicas follow)")
 	completeFile(command, "advice", "json", "yaml", "yml", "gz")
 	command.Flags().BoolVar(&o.all, "all", false, "also list workloads that are ok, opted out or skipped, and namespaces that are done")
 	o.output = outputFlag(command, outputTable, outputJSON)
@@ -143,7 +143,9 @@ func (o *auditOptions) run(ctx context.Context, s Streams) error {
 	}
 	progress := newProgress(&s)
 	defer progress.stop()
-	found, err := doctor.FindInForce(ctx, config, o.installation.options(document, progress))
+	options := o.installation.options(document, progress)
+	options.Advice = advice
+	found, err := doctor.FindInForce(ctx, config, options)
 	if err != nil {
 		return failure("%v", err) // says what was asked, and of whom
 	}
@@ -151,7 +153,7 @@ func (o *auditOptions) run(ctx context.Context, s Streams) error {
 		s.remark("%s", remark)
 	}
 	o.bars = s.onTerminal()
-	tally, consistent, err := o.read(ctx, config, found, advice, progress)
+	tally, consistent, err := o.read(ctx, config, found, progress)
 	if err != nil {
 		return failure("cannot read the cluster: %v", err)
 	}
@@ -197,7 +199,7 @@ func remarksAbout(found *doctor.InForce) []string {
 }
 
 // read reads and classifies all pods.
-func (o *auditOptions) read(ctx context.Context, config *rest.Config, found *doctor.InForce, advice *policy.Advice, progress *progress) (tally *audit.Tally, consistent bool, err error) {
+func (o *auditOptions) read(ctx context.Context, config *rest.Config, found *doctor.InForce, progress *progress) (tally *audit.Tally, consistent bool, err error) {
 	progress.now("namespaces")
 	namespaces, err := readNamespaces(ctx, config, o.namespace)
 	if err != nil {
@@ -208,7 +210,7 @@ func (o *auditOptions) read(ctx context.Context, config *rest.Config, found *doc
 		return nil, false, err
 	}
 	classifier := audit.NewClassifier(audit.Conditions{
-		Policy: found.Policy, Gates: found.Gates, Discovered: found.Discovered, Advice: advice, Installed: found.Installed,
+		Policy: found.Policy, Gates: found.Gates, Discovered: found.Discovered, Advice: found.Advice, Installed: found.Installed,
 	})
 	tally = audit.NewTally()
 	reader := podlist.Reader[audit.Pod]{

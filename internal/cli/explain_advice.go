@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/shorthop/shorthop/internal/advicefile"
@@ -17,13 +18,31 @@ func (s *Streams) readAdvice(file string) (*policy.Advice, error) {
 	}
 	parts, err := advicefile.Parse([]advicefile.File{{Name: displayName(file), Data: data}})
 	if err != nil {
-		return nil, failure("%v", err)
+		return nil, invalidAdvice(displayName(file), err)
 	}
 	compiled, err := policy.CompileAdvice(parts...)
 	if err != nil {
-		return nil, failure("%s: %v", displayName(file), err)
+		return nil, invalidAdvice(displayName(file), err)
 	}
 	return compiled, nil
+}
+
+// maxAdviceFaults of a document are told: one may have thousands.
+const maxAdviceFaults = 100
+
+// invalidAdvice has a line for each problem, as that of a policy has.
+func invalidAdvice(file string, err error) error {
+	text := strings.TrimPrefix(err.Error(), file+":")
+	var lines []string
+	for line := range strings.Lines(text) {
+		if line = strings.TrimSpace(line); line != "" {
+			lines = append(lines, file+": "+line)
+		}
+	}
+	if more := len(lines) - maxAdviceFaults; more > 0 {
+		lines = append(lines[:maxAdviceFaults], fmt.Sprintf("%s: and %d problems more", file, more))
+	}
+	return invalid(lines)
 }
 
 // writeAdvice says nothing where there is no advice and none is asked for.

@@ -44,6 +44,9 @@ type Options struct {
 	HealthURL string
 	// Policy is the one that should be in force. Defaults to nil: whatever is.
 	Policy *policy.InjectionPolicy
+	// Advice is the one that should be in force. Defaults to nil: whatever is. Only
+	// FindInForce reads it.
+	Advice *policy.Advice
 	// Probe says how nodes are asked. Defaults to nil: they are not.
 	Probe *ProbeOptions
 	// Progress is told what is being looked at. Required.

@@ -105,7 +105,7 @@ func (c *collector) replicas(ctx context.Context) {
 	var wait sync.WaitGroup
 	for i := range pods.value {
 		pod, r := &pods.value[i], &f.replicas.value[i]
-		r.name, r.node, r.ready = pod.Name, pod.Spec.NodeName, isReady(pod)
+		r.name, r.node, r.ready, r.advice = pod.Name, pod.Spec.NodeName, isReady(pod), adviceSources(pod)
 		if r.ready {
 			wait.Go(func() {
 				r.served = c.servedBy(ctx, pod, reviewPort(pod, ports))

@@ -127,6 +127,8 @@ type replica struct {
 	served fact[[]*x509.Certificate]
 	// debug is what /debug/policy says, of ready pods only.
 	debug fact[*health.PolicyDocument]
+	// advice is where the documents of advice are that it follows.
+	advice []adviceSource
 }
 
 // String says which one it is.

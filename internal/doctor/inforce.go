@@ -29,6 +29,8 @@ type InForce struct {
 	Discovered *policy.Discovered
 	// NoReplica is why no replica could be asked, nil where one was.
 	NoReplica error
+	// Advice is what the replicas follow, nil where there is none.
+	Advice *policy.Advice
 	// Installed is when the webhook was registered; zero: it is not, or not
 	// known.
 	Installed time.Time
@@ -71,6 +73,11 @@ func FindInForce(ctx context.Context, config *rest.Config, o Options) (*InForce,
 	found.From, found.Policy = known.from, known.compiled
 	if debug != nil {
 		found.Gates, found.Discovered = gatesOf(debug, known.compiled), discoveredBy(debug)
+	}
+	if found.Advice = o.Advice; found.Advice == nil {
+		if found.Advice, err = c.adviceInForce(ctx, debug); err != nil {
+			return nil, err
+		}
 	}
 	return found, nil
 }

@@ -2,16 +2,14 @@ package advisor_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"flag"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
-
-	jsonv2 "github.com/go-json-experiment/json"
 
 	"github.com/shorthop/shorthop/pkg/advisor"
 	"github.com/shorthop/shorthop/pkg/advisor/querylog"
@@ -60,7 +58,10 @@ type simulatedWorkload struct {
 	since    int      // the day from which it asks for the last of them
 	newImage int      // the day of a new tag, with which it asks for the last of them
 	rebased  int      // the day on which the same tag is of musl
+	changed  int      // the day of another command, with which it asks for the last of them
+	command  []string
 	seen     map[string]bool
+	known    map[string]bool // what was seen before the pod started, which keeps what it got then
 	started  time.Time
 	restarts int // every so many days
 	memory   map[simulatedLookup]simulatedResult
@@ -92,16 +93,8 @@ func (o *simulatedWorkload) lookUp(cluster *loggen.Cluster, w *loggen.Workload, 
 	return r
 }
 
-const simulationPolicy = `
-apiVersion: shorthop.dev/v1alpha1
-kind: InjectionPolicy
-metadata: {name: default}
-spec:
-  dns: {advice: Apply, minConfidence: medium}
-`
-
 // TestAdviceInForceOverDays lets a cluster run for days under advice that is made of its own logs, merged day by day, as
-// policy.Decide gives it to pods: rollouts, new tags, a base image that becomes musl under the same tag, new names, names that
+// policy.Decide gives it to pods: rollouts, new tags, new commands, a base image that becomes musl under the same tag, new names, names that
 // are asked at a start or once a month only, lost lines and days without a log. Whatever was seen before must be answered as
 // under kubelet's ndots.
 func TestAdviceInForceOverDays(t *testing.T) {
@@ -117,7 +110,7 @@ func TestAdviceInForceOverDays(t *testing.T) {
 
 func newSimulatedWorkload(w *loggen.Workload, days int, random *rand.Rand) simulatedWorkload {
 	o := simulatedWorkload{
-		all: w.Names, atStart: -1, monthly: -1, since: random.IntN(days), newImage: -1, rebased: -1, restarts: 1 + random.IntN(14),
+		all: w.Names, atStart: -1, monthly: -1, since: random.IntN(days), newImage: -1, rebased: -1, changed: -1, restarts: 1 + random.IntN(14),
 		seen: map[string]bool{}, memory: map[simulatedLookup]simulatedResult{},
 	}
 	most := func() int { // the name with most dots that needs a search domain
@@ -142,6 +135,8 @@ func newSimulatedWorkload(w *loggen.Workload, days int, random *rand.Rand) simul
 		if w.Resolver != resolver.Musl {
 			o.rebased = random.IntN(days)
 		}
+	case 2:
+		o.changed = o.since
 	}
 	return o
 }
@@ -151,6 +146,9 @@ func (o *simulatedWorkload) begin(w *loggen.Workload, d int) (restart bool) {
 	restart = d == 0 || d%o.restarts == 0
 	if d == o.newImage {
 		w.Image, restart = strings.TrimSuffix(w.Image, ":1")+":2", true
+	}
+	if d == o.changed {
+		o.command, restart = []string{"/other"}, true
 	}
 	if d == o.rebased {
 		w.Resolver, restart = resolver.Musl, true
@@ -168,45 +166,26 @@ func (o *simulatedWorkload) begin(w *loggen.Workload, d int) (restart bool) {
 	return restart
 }
 
-// decidedNdots is what a new pod gets.
-func decidedNdots(t *testing.T, compiled *policy.Compiled, advice *policy.Advice, pod *advisor.Pod) (ndots int, advised bool) {
+// ndotsIn is that of a decision.
+func ndotsIn(t *testing.T, d *policy.Decision) int {
 	t.Helper()
-	pod.Spec.DNSConfig = nil // what an earlier review gave it
-	text, err := json.Marshal(pod)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var p policy.Pod
-	if err := jsonv2.Unmarshal(text, &p); err != nil {
-		t.Fatal(err)
-	}
-	d := compiled.Decide(&policy.Request{
-		Operation: policy.OperationCreatePod, Namespace: pod.Metadata.Namespace, NamespaceKnown: true, Pod: &p, Advice: advice,
-	})
 	for _, option := range d.DNS.Options {
 		if option.Name == "ndots" {
 			n, err := strconv.Atoi(option.Value)
 			if err != nil {
 				t.Fatal(err)
 			}
-			return n, d.Advice.Injects()
+			return n
 		}
 	}
 	t.Fatalf("no ndots: %+v", d.DNS)
-	return 0, false
+	return 0
 }
 
 func simulateAdvice(t *testing.T, seed uint64, days int) {
 	random := rand.New(rand.NewPCG(seed, 77))
 	cluster := loggen.New(loggen.Options{Seed: seed, Workloads: 20, Lookups: 150, Timestamps: true})
-	document, err := policy.Parse([]byte(simulationPolicy))
-	if err != nil {
-		t.Fatal(err)
-	}
-	compiled, err := policy.Compile(document, "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	compiled := compiledFrom(t, "dns: {advice: Apply, minConfidence: medium}")
 	own := make([]simulatedWorkload, len(cluster.Workloads))
 	for i := range own {
 		own[i] = newSimulatedWorkload(&cluster.Workloads[i], days, random)
@@ -225,13 +204,14 @@ func simulateAdvice(t *testing.T, seed uint64, days int) {
 			if !o.begin(w, d) {
 				continue
 			}
-			o.started = time.Time{} // its first query tells
+			o.started, o.known = time.Time{}, maps.Clone(o.seen) // its first query tells when
 			restarts++
 			pod := pods[i]
 			pod.Spec.Containers = slices.Clone(pod.Spec.Containers)
-			pod.Spec.Containers[0].Image = w.Image
-			var byAdvice bool
-			if w.Ndots, byAdvice = decidedNdots(t, compiled, advice, &pod); byAdvice {
+			pod.Spec.Containers[0].Image, pod.Spec.Containers[0].Command = w.Image, o.command
+			decision := decided(t, compiled, advice, &pod)
+			byAdvice := decision.Advice.Injects()
+			if w.Ndots = ndotsIn(t, &decision); byAdvice {
 				applied++
 			}
 			if needs := needsOf(kept, w); byAdvice && w.Ndots < needs {
@@ -260,7 +240,7 @@ func simulateAdvice(t *testing.T, seed uint64, days int) {
 			}
 			oracleQueries += least
 			if before.found && (then.name != before.name || !then.found) {
-				if o.seen[l.Name] {
+				if o.known[l.Name] {
 					broken++
 					t.Errorf("seed %d, day %d: %s asks for %s under ndots %d, which was seen before: %s, not %s", seed, d, w.Name, l.Name, w.Ndots, then.name, before.name)
 				} else {
@@ -347,6 +327,7 @@ func adviseDay(t *testing.T, cluster *loggen.Cluster, own []simulatedWorkload, l
 	clients := advisor.NewClients(nil, nil) // which resolvers there are is not known: a tag may become another
 	for i, pod := range cluster.Pods() {
 		pod.Metadata.CreationTimestamp = own[i].started
+		pod.Spec.Containers[0].Command = own[i].command
 		clients.Add(&pod)
 	}
 	collector := advisor.NewCollector(parser, clients, resolver.Node{ClusterDomain: loggen.ClusterDomain})

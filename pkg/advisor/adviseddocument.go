@@ -31,8 +31,6 @@ import (
 // days. It is never below what is needed. Days and weeks are those of UTC, and what is
 // seen is dated to the end of its week, so that a document does not change every day.
 const (
-	enoughMinutes = 24 * 60
-	enoughDays    = 7
 	// maxKept is how many images and commands are kept of a workload, the newest.
 	maxKept = 24
 	// maxChanges of a run are told one by one.

@@ -115,7 +115,7 @@ func (a *assembly) workload(groups []collected) {
 		w.Recommendation = a.recommendation(&w, evidences, ndots, queries)
 		a.names(&w, evidences, ndots)
 		w.Completeness = a.completeness(evidences)
-		w.Recommendation.Confidence, w.Recommendation.Because = a.confidence(&w, evidences)
+		w.Recommendation.Confidence, w.Recommendation.Because = a.confidence(&w, evidences, false)
 		a.workloadRisks(&w)
 		w.Reason = a.reasonNotToApply(&w, evidences, floor == captureFloor)
 		w.Recommendation.Apply = w.Reason == ""

@@ -40,7 +40,10 @@ type bound struct {
 //	        query in fifty missing; some queries of other pods; no start seen; a
 //	        resolver that is not known
 //	high    otherwise
-func (a *assembly) confidence(w *Workload, evidences []*evidence) (c Confidence, because []string) {
+//
+// Starts do not bound a run of many: advice asks for one of each image and command by
+// itself.
+func (a *assembly) confidence(w *Workload, evidences []*evidence, ofMany bool) (c Confidence, because []string) {
 	because = []string{}
 	ndots := w.Recommendation.Ndots
 	if name, what := decisive(evidences, ndots, &a.clients.names); name != "" {
@@ -51,7 +54,11 @@ func (a *assembly) confidence(w *Workload, evidences []*evidence) (c Confidence,
 		because = append(because, "no name needs more than 1; Services in namespace "+namespace+" keep room, since the Internet has a domain of that name and no start was seen")
 	}
 	c = ConfidenceHigh
-	for _, b := range slices.Concat(a.byAmount(w), a.byCompleteness(w, evidences), a.byGaps(evidences, ndots)) {
+	bounds := slices.Concat(a.byAmount(w), a.byCompleteness(w, evidences), a.byGaps(evidences, ndots))
+	if b, found := a.byStarts(w, evidences); found && !ofMany {
+		bounds = append(bounds, b)
+	}
+	for _, b := range bounds {
 		if c == ConfidenceHigh || b.most == ConfidenceLow {
 			c = b.most
 		}
@@ -127,9 +134,6 @@ func (a *assembly) byCompleteness(w *Workload, evidences []*evidence) (bounds []
 		lower(ConfidenceLow, "%d of %d queries from its addresses are of pods of another namespace", c.Foreign, all)
 	case c.Foreign > 0:
 		lower(ConfidenceMedium, "%d of %d queries from its addresses are of pods of another namespace", c.Foreign, all)
-	}
-	if b, found := a.byStarts(w, evidences); found {
-		bounds = append(bounds, b)
 	}
 	if slices.ContainsFunc(evidences, func(e *evidence) bool { _, known := resolversOf(e.group); return !known }) {
 		lower(ConfidenceMedium, ResolverUnknown)

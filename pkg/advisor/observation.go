@@ -23,7 +23,8 @@ type Observation struct {
 	Fallthrough int
 	// Queries under each ndots of a resolver that falls through, from 1.
 	Queries [maxNdots]int64
-	// Confidence, apart from how long the logs are: that adds up over many runs.
+	// Confidence, apart from how long the logs are and whether they have a start: that
+	// adds up over many runs.
 	Confidence Confidence
 	// Why Ndots is needed, in words; empty where nothing needs more than 1.
 	Why string
@@ -36,7 +37,8 @@ type Observation struct {
 }
 
 // observe is asked for a workload that has evidence. noSafe tells that no ndots is
-// safe for all of its pods: then what they have now is needed.
+// safe for all of its pods: then what they have now is needed, and room for each name
+// that may be a Service's, and has no answer under it.
 func (a *assembly) observe(w *Workload, evidences []*evidence, floor int, noSafe bool) *Observation {
 	named := policy.Workload{Kind: w.Kind, Name: w.Name}
 	if !a.settings.Observe || a.excluded.Has(w.Namespace) || !named.IsValid() {
@@ -53,7 +55,7 @@ func (a *assembly) observe(w *Workload, evidences []*evidence, floor int, noSafe
 	if o.Ndots = lowest(floor, func(n int) bool {
 		return !slices.ContainsFunc(judged, func(e *evidence) bool { return !e.safe[n] })
 	}); o.Ndots == 0 || noSafe {
-		o.Ndots = min(max(slices.Max(w.Ndots), floor, 1), maxNdots)
+		o.Ndots = min(max(slices.Max(w.Ndots), floor, 1, a.roomIn(judged)), maxNdots)
 	}
 	through := a.fallsThrough(evidences)
 	o.Queries = through.queries
@@ -69,11 +71,12 @@ func (a *assembly) observe(w *Workload, evidences []*evidence, floor int, noSafe
 	}
 	o.From, o.To, o.Covered = c.From, c.To, time.Duration(c.CoveredSeconds)*time.Second
 	if !noSafe {
-		// The rest of a year may be in other runs: how long this one is does not count.
+		// How long this run is does not count, nor that it has no start: the rest may be in
+		// other runs.
 		long, asked := *c, *w
 		long.CoveredSeconds = max(long.CoveredSeconds, int64(longWindow/time.Second))
 		asked.Completeness, asked.Recommendation = &long, &Recommendation{Ndots: o.Ndots}
-		o.Confidence, _ = a.confidence(&asked, judged)
+		o.Confidence, _ = a.confidence(&asked, judged, true)
 	}
 	for _, e := range evidences {
 		for _, t := range a.logs.tenures[e.id] {
@@ -85,6 +88,19 @@ func (a *assembly) observe(w *Workload, evidences []*evidence, floor int, noSafe
 	slices.SortFunc(o.Started, compareReferences)
 	o.Started = slices.Compact(o.Started)
 	return o
+}
+
+// roomIn is the ndots under which all names that may be of the cluster are searched for.
+func (a *assembly) roomIn(evidences []*evidence) int {
+	ndots := 0
+	for _, e := range evidences {
+		for i := range e.lookups {
+			if l := &e.lookups[i]; e.needsRoom(l, &a.clients.names) {
+				ndots = max(ndots, l.dots()+1)
+			}
+		}
+	}
+	return ndots
 }
 
 // lowest is the lowest ndots from a floor on that is safe, 0 if none is.

@@ -225,10 +225,6 @@ func within(list []interval, from, to int64) []interval {
 	return cut
 }
 
-// startTail is for how long in seconds behind a start the log must go on: by then,
-// what is looked up once has been.
-const startTail = int64(shortWindow / time.Second)
-
 // sawStart tells whether all logs that have queries of a pod cover a start of it: a
 // log of another server that begins, or ends, in the middle may lack what was asked
 // then.

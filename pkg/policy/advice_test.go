@@ -39,7 +39,37 @@ func TestParseAdviceReportsFaults(t *testing.T) {
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("error (-want +got):\n%s", diff)
 			}
+			if _, same := policy.ParseAdviceToDecide(document); same == nil || same.Error() != err.Error() {
+				t.Errorf("to decide by it: %v", same)
+			}
 		})
+	}
+}
+
+// TestWhatIsLeftOutIsChecked reads what is covered as strictly where it is left out as where it is kept.
+func TestWhatIsLeftOutIsChecked(t *testing.T) {
+	t.Parallel()
+	for covered, valid := range map[string]bool{
+		`{}`: true, `{"high": {}}`: true, `{"high": {"2026-11-29": 1, "2026-11-30": 1440}, "medium": {"2024-02-29": 7}}`: true,
+		`{"h\u0069gh": {"2026-11-29": 1}}`: true, ` { "high" : { "2026-11-29" : 10 } } `: true,
+		`{"low": {}}`: false, `{"high": {"2026-11-29": 0}}`: false, `{"high": {"2026-11-29": 1441}}`: false, `{"high": {"2026-11-29": 123456}}`: false,
+		`{"high": {"2026-02-29": 1}}`: false, `{"high": {"2026-11-2": 1}}`: false, `{"high": {"2026-11-29": -1}}`: false, `{"high": {"2026-11-29": 1.5}}`: false,
+		`{"high": {"2026-11-29": "1"}}`: false, `{"high": {"2026-11-29": {}}}`: false, `{"high": []}`: false, `{"high": 1}`: false, `[]`: false, `1`: false, `""`: false,
+		`{"high": {"2026-11-29": 1, "2026-11-29": 1}}`: false, `{"high": {}, "high": {}}`: false, `{"high": {"2026-11-29": 1}`: false, `{"high" {}}`: false,
+	} {
+		text := advicePart(1, 1, "d", `{"namespace": "shop", "kind": "Deployment", "name": "web", "covered": `+covered+`}`)
+		kept, errKept := policy.ParseAdvice([]byte(text))
+		left, errLeft := policy.ParseAdviceToDecide([]byte(text))
+		if (errKept == nil) != valid || fmt.Sprint(errKept) != fmt.Sprint(errLeft) {
+			t.Errorf("%s: %v, and %v where it is left out", covered, errKept, errLeft)
+		}
+		if valid {
+			x, errX := policy.CompileAdvice(kept)
+			y, errY := policy.CompileAdvice(left)
+			if errX != nil || errY != nil || x.Hash() != y.Hash() {
+				t.Errorf("%s: %v, %v", covered, errX, errY)
+			}
+		}
 	}
 }
 
@@ -173,7 +203,7 @@ func manyAdvised(n int) []byte {
 
 func loadAdvice(t testing.TB, data []byte) *policy.Advice {
 	t.Helper()
-	parsed, err := policy.ParseAdvice(data)
+	parsed, err := policy.ParseAdviceToDecide(data)
 	if err != nil {
 		t.Fatal(err)
 	}

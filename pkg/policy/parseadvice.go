@@ -2,7 +2,9 @@ package policy
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
@@ -36,8 +39,17 @@ func adviceForm() *form {
 // ParseAdvice decodes and validates a document of advice in JSON or YAML, or a
 // part of one, as strictly as Parse does a policy. The error joins everything
 // that is wrong, one line each.
-func ParseAdvice(data []byte) (*DNSAdvice, error) {
-	a, faults := readAdvice(data)
+func ParseAdvice(data []byte) (*DNSAdvice, error) { return parseAdvice(data) }
+
+// ParseAdviceToDecide is ParseAdvice for those who decide by a document and merge
+// nothing into it: covered is checked like all else, and may be left out of the result,
+// which is a third of the work.
+func ParseAdviceToDecide(data []byte) (*DNSAdvice, error) {
+	return parseAdvice(data, json.WithUnmarshalers(json.UnmarshalFromFunc(checkCovered)))
+}
+
+func parseAdvice(data []byte, options ...json.Options) (*DNSAdvice, error) {
+	a, faults := readAdvice(data, options...)
 	if a == nil {
 		return nil, faults.join()
 	}
@@ -60,16 +72,66 @@ func ParseAdvice(data []byte) (*DNSAdvice, error) {
 
 // readAdvice reads JSON that programs write in one pass. What that pass does not
 // take, or cannot tell from a mistake, is read as a policy is.
-func readAdvice(data []byte) (*DNSAdvice, *faults) {
+func readAdvice(data []byte, options ...json.Options) (*DNSAdvice, *faults) {
 	// null may stand for a value, and the first byte of characters that turn the
 	// direction of text is this one.
 	if plain := len(data) <= MaxAdviceSize && !bytes.Contains(data, []byte("null")) && bytes.IndexByte(data, 0xe2) < 0; plain {
 		var a DNSAdvice
-		if json.Unmarshal(data, &a, json.RejectUnknownMembers(true)) == nil && a.Spec.Workloads != nil {
+		if json.Unmarshal(data, &a, append(options, json.RejectUnknownMembers(true))...) == nil && a.Spec.Workloads != nil {
 			return &a, &faults{form: adviceForm()}
 		}
 	}
 	return readAs[DNSAdvice](data, adviceForm())
+}
+
+// errNotPlain makes readAdvice read again, which finds out what is wrong, if anything is.
+var errNotPlain = errors.New("not plain")
+
+// checkCovered reads covered and keeps nothing.
+func checkCovered(d *jsontext.Decoder, _ *map[Confidence]map[Date]int32) error {
+	return members(d, func(confidence []byte) error {
+		if string(confidence) != string(ConfidenceMedium) && string(confidence) != string(ConfidenceHigh) {
+			return errNotPlain
+		}
+		return members(d, func(day []byte) error {
+			number, err := d.ReadValue()
+			if err != nil {
+				return err
+			}
+			minutes := 0
+			for _, c := range number[:min(len(number), 5)] {
+				if c < '0' || c > '9' {
+					return errNotPlain
+				}
+				minutes = 10*minutes + int(c-'0')
+			}
+			if minutes < 1 || minutes > 24*60 || !isPlainDay(day) && !Date(day).isValid() {
+				return errNotPlain
+			}
+			return nil
+		})
+	})
+}
+
+// members goes through an object. each is called with a name, and reads the value.
+func members(d *jsontext.Decoder, each func(name []byte) error) error {
+	if begin, err := d.ReadToken(); err != nil || begin.Kind() != '{' {
+		return cmp.Or(err, errNotPlain)
+	}
+	for d.PeekKind() == '"' {
+		name, err := d.ReadValue()
+		if err != nil {
+			return err
+		}
+		if bytes.IndexByte(name, '\\') >= 0 {
+			return errNotPlain
+		}
+		if err := each(name[1 : len(name)-1]); err != nil {
+			return err
+		}
+	}
+	_, err := d.ReadToken() // the end, or what is wrong
+	return err
 }
 
 func validateAdvice(a *DNSAdvice) field.ErrorList {
@@ -255,18 +317,25 @@ func IsImage(text string) bool {
 
 // isValid takes most days without parsing them.
 func (d Date) isValid() bool {
-	if len(d) == len(time.DateOnly) && d[4] == '-' && d[7] == '-' {
-		plain := true
-		for _, i := range [...]int{0, 1, 2, 3, 5, 6, 8, 9} {
-			plain = plain && '0' <= d[i] && d[i] <= '9'
-		}
-		month, day := 10*(d[5]-'0')+d[6]-'0', 10*(d[8]-'0')+d[9]-'0'
-		if plain && 1 <= month && month <= 12 && 1 <= day && day <= 28 {
-			return true
-		}
+	if isPlainDay(d) {
+		return true
 	}
 	_, err := time.Parse(time.DateOnly, string(d))
 	return err == nil
+}
+
+// isPlainDay reports whether a text is a day that every month has.
+func isPlainDay[T ~string | ~[]byte](d T) bool {
+	if len(d) != len(time.DateOnly) || d[4] != '-' || d[7] != '-' {
+		return false
+	}
+	for _, i := range [...]int{0, 1, 2, 3, 5, 6, 8, 9} {
+		if d[i] < '0' || d[i] > '9' {
+			return false
+		}
+	}
+	month, day := 10*(d[5]-'0')+d[6]-'0', 10*(d[8]-'0')+d[9]-'0'
+	return 1 <= month && month <= 12 && 1 <= day && day <= 28
 }
 
 // areDays reports whether all of them are, with minutes that a day has.

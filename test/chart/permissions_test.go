@@ -349,6 +349,30 @@ func granted(t *testing.T, flags ...string) map[string]bool {
 func requests(t *testing.T, user string, since time.Time) (allowed, forbidden map[string]bool) {
 	t.Helper()
 	allowed, forbidden = map[string]bool{}, map[string]bool{}
+	eachRequest(t, user, since, func(e *auditEvent) {
+		if e.allowed() {
+			allowed[e.Verb+" "+e.ObjectRef.Resource] = true
+		} else {
+			forbidden[fmt.Sprintf("%s %s %s/%s", e.Verb, e.ObjectRef.Resource, e.ObjectRef.Namespace, e.ObjectRef.Name)] = true
+		}
+	})
+	return allowed, forbidden
+}
+
+// auditEvent is what is read of a line of the audit log.
+type auditEvent struct {
+	Verb                     string
+	User                     struct{ Username string }
+	ObjectRef                *struct{ Resource, Subresource, Namespace, Name string }
+	RequestReceivedTimestamp time.Time
+	Annotations              map[string]string
+}
+
+func (e *auditEvent) allowed() bool { return e.Annotations["authorization.k8s.io/decision"] == "allow" }
+
+// eachRequest goes through what a user has asked of objects.
+func eachRequest(t *testing.T, user string, since time.Time, each func(*auditEvent)) {
+	t.Helper()
 	file, err := os.Open(auditLog)
 	if err != nil {
 		t.Fatal(err)
@@ -357,29 +381,17 @@ func requests(t *testing.T, user string, since time.Time) (allowed, forbidden ma
 	lines := bufio.NewScanner(file)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
-		var event struct {
-			Verb                     string
-			User                     struct{ Username string }
-			ObjectRef                *struct{ Resource, Namespace, Name string }
-			RequestReceivedTimestamp time.Time
-			Annotations              map[string]string
-		}
-		if err := json.Unmarshal(lines.Bytes(), &event); err != nil {
+		var e auditEvent
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
 			continue // the line that is being written
 		}
-		if event.User.Username != user || event.ObjectRef == nil || event.RequestReceivedTimestamp.Before(since) {
-			continue
-		}
-		if event.Annotations["authorization.k8s.io/decision"] == "allow" {
-			allowed[event.Verb+" "+event.ObjectRef.Resource] = true
-		} else {
-			forbidden[fmt.Sprintf("%s %s %s/%s", event.Verb, event.ObjectRef.Resource, event.ObjectRef.Namespace, event.ObjectRef.Name)] = true
+		if e.User.Username == user && e.ObjectRef != nil && !e.RequestReceivedTimestamp.Before(since) {
+			each(&e)
 		}
 	}
 	if err := lines.Err(); err != nil {
 		t.Fatal(err)
 	}
-	return allowed, forbidden
 }
 
 // review sends a review of a new pod in a namespace straight to the webhook.

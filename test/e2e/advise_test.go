@@ -78,8 +78,9 @@ func TestAdviseInACluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	setUpAdvised(t, o)
+	createHabits(t)
 	a := &advised{operator: o, cluster: queryLog(t, node.LogCluster)}
-	a.lookUp(t, pause)
+	a.lookUp(t, 1, pause)
 
 	steps := []struct {
 		exit  int
@@ -90,7 +91,7 @@ func TestAdviseInACluster(t *testing.T) {
 		{exit: 1, after: a.page}, // the same as a policy
 		{exit: 0},                // lint
 		{exit: 0, after: func(t *testing.T, _ string) { o.waitPolicy(t) }},
-		{exit: 0, after: func(t *testing.T, _ string) { a.lookUp(t, 0) }},
+		{exit: 0, after: func(t *testing.T, _ string) { a.lookUp(t, rounds, 0) }},
 		{exit: 0, after: a.compare},
 	}
 	if !found || len(commands) != len(steps) {
@@ -122,9 +123,9 @@ type advised struct {
 	cluster *node.QueryLog
 }
 
-// lookUp lets all workloads look up their names, each for the first time as soon as its pod runs, and waits until
-// everything is logged.
-func (a *advised) lookUp(t *testing.T, pause time.Duration) {
+// lookUp lets all workloads look up their names, each for the first time as soon as its pod runs, then so many times at once
+// with a pause between, and waits until everything is logged.
+func (a *advised) lookUp(t *testing.T, atOnce int, pause time.Duration) {
 	t.Helper()
 	answers, addresses := make(map[string]map[string][]string), make(map[string]string)
 	lookUp := func(pod *corev1.Pod, rounds int) {
@@ -163,14 +164,14 @@ func (a *advised) lookUp(t *testing.T, pause time.Duration) {
 	} else {
 		tick := time.NewTicker(pause)
 		defer tick.Stop()
-		for range rounds - 1 {
+		for n := 1; n < rounds; n += atOnce {
 			select {
 			case <-tick.C:
 			case <-t.Context().Done():
 				t.Fatal(context.Cause(t.Context()))
 			}
 			for _, pod := range pods {
-				lookUp(pod, 1)
+				lookUp(pod, min(atOnce, rounds-n))
 			}
 		}
 	}
@@ -300,8 +301,8 @@ func (a *advised) compare(t *testing.T, output string) {
 }
 
 // setUpAdvised puts a node-local cache that logs into a DaemonSet, in the place of the one that runs outside of pods, has
-// Shorthop point all pods at it, and starts the workloads.
-func setUpAdvised(t *testing.T, o *operator) {
+// Shorthop point all pods at it, with more flags of Helm, and makes the namespaces of the workloads.
+func setUpAdvised(t *testing.T, o *operator, more ...string) {
 	t.Helper()
 	upgrade := func(ctx context.Context, args ...string) {
 		args = append(append([]string{"upgrade", release, chartFolder}, suite.flags()...), args...)
@@ -363,8 +364,8 @@ func setUpAdvised(t *testing.T, o *operator) {
 	for _, r := range resolvers {
 		hints = append(hints, fmt.Sprintf(`{"images": [%q], "resolver": %q}`, images.Name(suite.prefix, r), r))
 	}
-	upgrade(t.Context(), "--set", "policy.dns.mode=NodeLocal", "--set", "policy.dns.ndots=5",
-		"--set-json", "policy.resolvers=["+strings.Join(hints, ", ")+"]")
+	upgrade(t.Context(), append([]string{"--set", "policy.dns.mode=NodeLocal", "--set", "policy.dns.ndots=5",
+		"--set-json", "policy.resolvers=[" + strings.Join(hints, ", ") + "]"}, more...)...)
 	o.waitPolicy(t)
 	for namespace, service := range map[string]string{advisedNamespace: "cart", otherNamespace: "db"} {
 		if err := suite.createNamespace(t.Context(), namespace, nil); err != nil {
@@ -372,19 +373,24 @@ func setUpAdvised(t *testing.T, o *operator) {
 		}
 		createService(t, namespace, service)
 	}
+}
+
+// createHabits starts the workloads.
+func createHabits(t *testing.T) {
+	t.Helper()
 	for _, habit := range slices.Sorted(maps.Keys(habits)) {
 		for _, r := range resolvers {
-			createWorkload(t, habit+"-"+r, r)
+			createWorkload(t, advisedNamespace, habit+"-"+r, r, "pause")
 		}
 	}
 }
 
-func createWorkload(t *testing.T, name, probe string) {
+func createWorkload(t *testing.T, namespace, name, probe string, command ...string) {
 	t.Helper()
 	labels := map[string]string{"app": name}
-	pod := suite.pod(advisedNamespace, probe, "pause")
+	pod := suite.pod(namespace, probe, command...)
 	pod.Spec.RestartPolicy = corev1.RestartPolicyAlways
-	_, err := suite.client.AppsV1().Deployments(advisedNamespace).Create(t.Context(), &appsv1.Deployment{
+	_, err := suite.client.AppsV1().Deployments(namespace).Create(t.Context(), &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: appsv1.DeploymentSpec{
 			Selector: &metav1.LabelSelector{MatchLabels: labels},

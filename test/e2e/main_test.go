@@ -77,9 +77,12 @@ func run(m *testing.M) (int, error) {
 	for i, probe := range images.All {
 		archives[i] = filepath.Join(built, probe+".tar")
 	}
-	archives = append(archives, filepath.Join(root, "bin", "webhook.tar"))
+	archives = append(archives, filepath.Join(built, "hasty.tar"), filepath.Join(root, "bin", "webhook.tar"))
 	if os.Getenv(sandboxed) == "" {
 		if _, err := images.Build(context.Background(), "probe", built, images.DefaultPrefix); err != nil {
+			return 2, err
+		}
+		if _, err := images.BuildHasty(context.Background(), root, filepath.Join(root, "test", "e2e", "testdata", "enough.go"), built); err != nil {
 			return 2, err
 		}
 		if err := os.RemoveAll(filepath.Join(built, "logs")); err != nil {

@@ -14,15 +14,62 @@ import (
 	"github.com/shorthop/shorthop/pkg/resolver"
 )
 
-// advised adds what is known of the images of now, and the rules that
+// asRules adds what is known of the images of now, and the rules that
 // `kubectl shorthop advise` makes of the query log of now.
-func advised(w *world, s *policy.Spec) error {
+func asRules(w *world, s *policy.Spec) error {
 	s.Resolvers = known(w.now)
 	said := map[string]policy.Resolver{}
 	for i := range s.Resolvers {
 		said[s.Resolvers[i].Images[0]] = s.Resolvers[i].Resolver
 	}
-	clients := advisor.NewClients(func(image string) resolver.Resolver { return resolver.Resolver(said[image]) }, nil)
+	report, all, err := w.report(func(image string) resolver.Resolver { return resolver.Resolver(said[image]) }, advisor.Settings{})
+	if err != nil {
+		return err
+	}
+	rules, _ := advisor.Rules(report, all, nil)
+	for i := range rules {
+		s.Rules = append(s.Rules, rules[i].Rule)
+	}
+	return nil
+}
+
+// evidenceDays is on how many days the log of now is seen again: advice names no value
+// before it has covered so many.
+const evidenceDays = 7
+
+// inForce is the document that the advisor keeps by the query log of now, in which
+// images are not known.
+func inForce(w *world) (*policy.Advice, error) {
+	report, _, err := w.report(nil, advisor.Settings{Names: -1, Observe: true})
+	if err != nil {
+		return nil, err
+	}
+	var document *policy.DNSAdvice
+	for range evidenceDays {
+		document, _ = advisor.Advise(document, report, advisor.AdviceOptions{
+			Memory: 70 * 24 * time.Hour, MinConfidence: advisor.ConfidenceMedium, At: report.Source.To, Workloads: len(w.now),
+		})
+		report.Source.To = report.Source.To.AddDate(0, 0, 1)
+		for i := range report.Workloads {
+			if o := report.Workloads[i].Observation; o != nil {
+				o.From, o.To = o.From.AddDate(0, 0, 1), o.To.AddDate(0, 0, 1)
+			}
+		}
+	}
+	var text bytes.Buffer
+	if err := advisor.WriteAdvice(&text, document); err != nil {
+		return nil, err
+	}
+	parsed, err := policy.ParseAdvice(text.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	return policy.CompileAdvice(parsed)
+}
+
+// report is what the query log of now shows, of all its workloads.
+func (w *world) report(of func(image string) resolver.Resolver, settings advisor.Settings) (*advisor.Report, []advisor.WorkloadKey, error) {
+	clients := advisor.NewClients(of, nil)
 	var all []advisor.WorkloadKey
 	for i := range w.now {
 		l := &w.now[i]
@@ -37,17 +84,13 @@ func advised(w *world, s *policy.Spec) error {
 	}
 	parser, err := querylog.New("")
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
 	collector := advisor.NewCollector(parser, clients, w.node)
 	if err := collector.Read(bytes.NewReader(w.log()), nil); err != nil {
-		return err
+		return nil, nil, err
 	}
-	rules, _ := advisor.Rules(collector.Report(advisor.Settings{}), all, nil)
-	for i := range rules {
-		s.Rules = append(s.Rules, rules[i].Rule)
-	}
-	return nil
+	return collector.Report(settings), all, nil
 }
 
 // started is when a workload's pod starts: one after the other, a minute apart.

@@ -5,7 +5,7 @@
 //	mixes/*.yaml  what runs there and what it looks up, each share with its source
 //	world.go      a mix, drawn: workloads of one month and of the next
 //	strategy.go   the rows: policies, decided and applied as in a cluster
-//	advise.go     one of them: pkg/advisor over the first month's query log
+//	advise.go     two of them: pkg/advisor over the first month's query log
 //	judge.go      the next month's lookups, by the models of pkg/resolver
 //	sample.go     some of them, for test/resolver to ask the real resolvers
 //
@@ -92,15 +92,15 @@ func (r *Result) run(seed uint64) error {
 	w := newWorld(&r.Mix, seed)
 	plain, hijacked := newJudge(w, false), newJudge(w, true)
 	for _, s := range strategies() {
-		compiled, err := s.policyOf(w)
+		d, err := s.decider(w)
 		if err != nil {
 			return err
 		}
 		row := Row{Strategy: s.Name, Ours: s.Ours}
-		if row.Figures, err = plain.month(&s, compiled); err != nil {
+		if row.Figures, err = plain.month(&s, d); err != nil {
 			return err
 		}
-		if row.Hijacked, err = hijacked.month(&s, compiled); err != nil {
+		if row.Hijacked, err = hijacked.month(&s, d); err != nil {
 			return err
 		}
 		r.Rows = append(r.Rows, row)
@@ -153,16 +153,16 @@ func (j *judge) lookup(c *resolver.Client, name string, local bool) looked {
 }
 
 // month counts the next month's lookups under a strategy.
-func (j *judge) month(s *Strategy, compiled *policy.Compiled) (Figures, error) {
+func (j *judge) month(s *Strategy, d decider) (Figures, error) {
 	var sum Figures
 	kubelet := &Strategy{}
 	for i := range j.w.next {
 		l := &j.w.next[i]
-		before, err := kubelet.admit(nil, l, j.public)
+		before, err := kubelet.admit(decider{}, l, j.public)
 		if err != nil {
 			return sum, err
 		}
-		after, err := s.admit(compiled, l, j.public)
+		after, err := s.admit(d, l, j.public)
 		if err != nil {
 			return sum, err
 		}

@@ -56,14 +56,14 @@ func (w *world) pairs(of []resolver.Resolver) ([]Pair, error) {
 		if s.dns == "" {
 			continue
 		}
-		compiled, err := s.policyOf(w)
+		d, err := s.decider(w)
 		if err != nil {
 			return nil, err
 		}
 		for i := range w.next {
 			l := &w.next[i]
 			p := l.pod()
-			admitted, err := s.admit(compiled, l, false)
+			admitted, err := s.admit(d, l, false)
 			if err != nil {
 				return nil, err
 			}

@@ -23,6 +23,8 @@ type Strategy struct {
 	overwrites bool
 	// spec adds what is known of a world to the policy.
 	spec func(w *world, s *policy.Spec) error
+	// advice is what is in force beside it; nil for none.
+	advice func(w *world) (*policy.Advice, error)
 	// local tells that the cluster DNS answers "svc." itself.
 	local bool
 	// oracle picks for each workload the ndots with the fewest queries in the month
@@ -40,6 +42,8 @@ const (
 	nameKnown   = "Shorthop, resolvers known"
 	nameReread  = "the same, new tags read"
 	nameAdvice  = "Shorthop, advice as rules"
+	nameInForce = "Shorthop, advice in force"
+	nameBuilds  = "the same, every build of an image"
 	nameOracle  = "oracle, breaking nothing"
 	nameCheap   = "oracle, whatever breaks"
 )
@@ -68,28 +72,44 @@ func strategies() []Strategy {
 		{Name: nameDefault, Ours: true, dns: "{}"},
 		{Name: nameKnown, Ours: true, dns: "{}", local: true, spec: resolversOf(now)},
 		{Name: nameReread, Ours: true, dns: "{}", local: true, spec: resolversOf(next)},
-		{Name: nameAdvice, dns: "{}", local: true, spec: advised},
+		{Name: nameAdvice, dns: "{}", local: true, spec: asRules},
+		{Name: nameInForce, dns: "{advice: Apply, minConfidence: medium}", local: true, spec: resolversOf(now), advice: inForce},
+		{Name: nameBuilds, dns: "{advice: Apply, minConfidence: medium}", local: true, advice: inForce, spec: func(w *world, s *policy.Spec) error {
+			s.Advice.Match = policy.AdviceMatchRepository
+			return resolversOf(now)(w, s)
+		}},
 		{Name: nameOracle, oracle: true},
 		{Name: nameCheap, oracle: true, reckless: true},
 	}
 }
 
-// policyOf is the compiled policy of a strategy in a world; nil for none.
-func (s *Strategy) policyOf(w *world) (*policy.Compiled, error) {
+// decider is the policy of a strategy in a world, and the advice beside it.
+type decider struct {
+	compiled *policy.Compiled // nil for none
+	advice   *policy.Advice
+}
+
+func (s *Strategy) decider(w *world) (d decider, err error) {
 	if s.dns == "" {
-		return nil, nil
+		return d, nil
 	}
 	p, err := policy.Parse(fmt.Appendf(nil, "apiVersion: %s\nkind: %s\nmetadata: {name: %q}\nspec: {cluster: {domain: %s, dnsServers: [%s]}, dns: %s}\n",
 		policy.APIVersion, policy.Kind, "savings", clusterDomain, clusterDNS, s.dns))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", s.Name, err)
+		return d, fmt.Errorf("%s: %w", s.Name, err)
 	}
 	if s.spec != nil {
 		if err := s.spec(w, &p.Spec); err != nil {
-			return nil, fmt.Errorf("%s: %w", s.Name, err)
+			return d, fmt.Errorf("%s: %w", s.Name, err)
 		}
 	}
-	return policy.Compile(p, "shorthop")
+	if s.advice != nil {
+		if d.advice, err = s.advice(w); err != nil {
+			return d, fmt.Errorf("%s: %w", s.Name, err)
+		}
+	}
+	d.compiled, err = policy.Compile(p, "shorthop")
+	return d, err
 }
 
 // gates are those of a cluster DNS that answers "svc." itself, or asks outside.
@@ -102,16 +122,16 @@ func (s *Strategy) gates(public bool) *policy.Gates {
 }
 
 // admit is the workload's pod as it is admitted.
-func (s *Strategy) admit(compiled *policy.Compiled, l *workload, public bool) (policy.Pod, error) {
+func (s *Strategy) admit(d decider, l *workload, public bool) (policy.Pod, error) {
 	p := l.pod()
 	if s.overwrites {
 		p.Spec.DNSConfig = nil
 	}
-	if compiled == nil {
+	if d.compiled == nil {
 		return p, nil
 	}
-	review := mutate.Review(compiled, policy.Request{
-		Operation: policy.OperationCreatePod, Namespace: l.namespace, NamespaceKnown: true, Pod: &p, Gates: s.gates(public),
+	review := mutate.Review(d.compiled, policy.Request{
+		Operation: policy.OperationCreatePod, Namespace: l.namespace, NamespaceKnown: true, Pod: &p, Gates: s.gates(public), Advice: d.advice,
 	})
 	if len(review.Operations) == 0 {
 		return p, nil

@@ -68,16 +68,44 @@ func Build(ctx context.Context, sources, dir, prefix string) ([]string, error) {
 			}
 		}
 		archive := binary + ".tar"
-		var env []string
+		config := map[string]any{"Entrypoint": []string{"/probe"}}
 		if probe == Own {
-			env = []string{"RES_OPTIONS=" + OwnResOptions}
+			config["Env"] = []string{"RES_OPTIONS=" + OwnResOptions}
 		}
-		if err := write(archive, []string{Name(prefix, probe), Known(prefix, probe)}, env, files); err != nil {
+		if err := write(archive, []string{Name(prefix, probe), Known(prefix, probe)}, config, files); err != nil {
 			return nil, err
 		}
 		archives = append(archives, archive)
 	}
 	return archives, nil
+}
+
+// HastyRepository and HastyTag name the image of the product whose advisor is content with less than a week.
+const (
+	HastyRepository = "localhost/shorthop-hasty"
+	HastyTag        = "e2e"
+)
+
+// BuildHasty packages the webhook of bin with an advisor in which a file takes the place of pkg/advisor/enough.go, and
+// writes the archive to dir.
+func BuildHasty(ctx context.Context, root, enough, dir string) (archive string, err error) {
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(root, "pkg", "advisor", "enough.go"): enough}})
+	if err != nil {
+		return "", fmt.Errorf("encoding what is replaced: %w", err)
+	}
+	replaced, binary := filepath.Join(dir, "overlay.json"), filepath.Join(dir, "kubectl-shorthop-hasty")
+	if err := os.WriteFile(replaced, overlay, 0o600); err != nil {
+		return "", fmt.Errorf("writing what is replaced: %w", err)
+	}
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags=-s -w", "-overlay", replaced, "-o", binary, "./cmd/kubectl-shorthop")
+	cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building the advisor: %w\n%s", err, output)
+	}
+	archive = filepath.Join(dir, "hasty.tar")
+	return archive, write(archive, []string{HastyRepository + ":" + HastyTag},
+		map[string]any{"Entrypoint": []string{"/webhook"}, "User": "65532:65532"}, // as the Dockerfile has it
+		map[string]string{"webhook": filepath.Join(root, "bin", "webhook"), "kubectl-shorthop": binary})
 }
 
 func compile(ctx context.Context, sources, probe, binary string) error {
@@ -124,7 +152,7 @@ func addLibraries(ctx context.Context, files map[string]string, binary string) e
 const nsswitch = "hosts: files dns\n"
 
 // write writes a docker-archive with one layer.
-func write(archive string, names, env []string, files map[string]string) error {
+func write(archive string, names []string, container map[string]any, files map[string]string) error {
 	layer, err := layerOf(files)
 	if err != nil {
 		return err
@@ -132,7 +160,7 @@ func write(archive string, names, env []string, files map[string]string) error {
 	config, err := json.Marshal(map[string]any{
 		"architecture": runtime.GOARCH,
 		"os":           "linux",
-		"config":       map[string]any{"Entrypoint": []string{"/probe"}, "Env": env},
+		"config":       container,
 		"rootfs":       map[string]any{"type": "layers", "diff_ids": []string{"sha256:" + digest(layer)}},
 		"history":      []map[string]any{{"created_by": "shorthop e2e"}},
 	})

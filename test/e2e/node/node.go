@@ -120,6 +120,21 @@ func (n *Node) SetHostResolvConf(content string) error {
 	return writeFile(n.HostResolvConf(), content)
 }
 
+func (n *Node) podLogs() string { return filepath.Join(n.dir, "pod-logs") }
+
+// PodLogs are the files with what a container of a pod has logged, those that were rotated first.
+func (n *Node) PodLogs(namespace, pod, container string) ([]string, error) {
+	rotated, err := filepath.Glob(filepath.Join(n.podLogs(), namespace+"_"+pod+"_*", container, "0.log.*"))
+	if err != nil {
+		return nil, fmt.Errorf("looking for logs: %w", err)
+	}
+	current, err := filepath.Glob(filepath.Join(n.podLogs(), namespace+"_"+pod+"_*", container, "0.log"))
+	if err != nil {
+		return nil, fmt.Errorf("looking for logs: %w", err)
+	}
+	return append(rotated, current...), nil
+}
+
 func (n *Node) certificates() error {
 	var err error
 	if n.pki, err = newPKI(filepath.Join(n.dir, "pki")); err != nil {
@@ -309,7 +324,10 @@ imageGCHighThresholdPercent: 100
 kubeAPIQPS: 200
 kubeAPIBurst: 400
 maxPods: 500
-podLogsDir: ` + n.dir + `/pod-logs
+podLogsDir: ` + n.podLogs() + `
+# Logs that the tests fill are rotated, and soon.
+containerLogMaxSize: 4Mi
+containerLogMonitorInterval: 3s
 registerNode: true
 resolvConf: ` + n.HostResolvConf() + `
 rotateCertificates: false

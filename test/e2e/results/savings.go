@@ -21,12 +21,13 @@ var shown = []struct{ strategy, label string }{
 	{"fixed 3", "fixed 3"},
 	{"fixed 2 (Zalando)", "fixed 2"},
 	{"fixed 1", "fixed 1"},
-	{"ACK: 3, cache and kube-dns", "ACK\n3, two servers"},
-	{"CCE: 5, cache and CoreDNS", "CCE\n5, two servers"},
+	{"ACK: 3, cache and kube-dns", "ACK\n3, two\nservers"},
+	{"CCE: 5, cache and CoreDNS", "CCE\n5, two\nservers"},
 	{"Shorthop, default 4", "Shorthop\ndefault"},
-	{"Shorthop, resolvers known", "Shorthop\nresolvers known"},
-	{"Shorthop, advice as rules", "Shorthop\nadvice"},
-	{"oracle, breaking nothing", "the best without\nbreaking"},
+	{"Shorthop, resolvers known", "Shorthop\nresolvers\nknown"},
+	{"Shorthop, advice as rules", "Shorthop\nadvice\nas rules"},
+	{"Shorthop, advice in force", "Shorthop\nadvice\nin force"},
+	{"oracle, breaking nothing", "the best\nwithout\nbreaking"},
 }
 
 // SavingsPicture is a bar for every strategy and mix, and what breaks.
