@@ -45,6 +45,7 @@ type Progress struct {
 type Collector struct {
 	parser  *querylog.Parser
 	clients *Clients
+	owners  owners
 	node    resolver.Node
 	shards  [shards]*shard
 	tally   tally
@@ -118,7 +119,7 @@ func NewCollector(parser *querylog.Parser, clients *Clients, node resolver.Node)
 	if len(node.ClusterDNS) == 0 {
 		node.ClusterDNS = []string{"0.0.0.0"} // any: without one, kubelet falls back to the node's file
 	}
-	c := &Collector{parser: parser, clients: clients, node: node, tally: newTally(), seed: maphash.MakeSeed()}
+	c := &Collector{parser: parser, clients: clients, owners: clients.owners(), node: node, tally: newTally(), seed: maphash.MakeSeed()}
 	c.suffix = []byte("." + node.ClusterDomain)
 	suffixes := func(group int32) []string {
 		conf, _ := node.ResolvConf(clients.groups[group].dns)
@@ -139,6 +140,7 @@ type query struct {
 	kind   uint8 // type and result
 	noData bool  // an OK that is known to have no address
 	tenure int32
+	group  int32 // of the tenure
 	source uint32
 	unix   uint32 // 0 where it is not known
 	// transport and source are for which resolver wrote it.
