@@ -53,6 +53,7 @@ type Collector struct {
 	tooLong int64 // lines of the log that is being read
 	seed    maphash.Seed
 	suffix  []byte // of the cluster's names
+	blocks  [8]*block
 }
 
 // tally is what is counted for a whole log.
@@ -164,9 +165,12 @@ func (c *Collector) Read(r io.Reader, tell func(Progress)) error { return c.Read
 // off.
 func (c *Collector) ReadLog(name string, r io.Reader, tell func(Progress)) error {
 	log := int32(len(c.logs))
-	free := make(chan *block, 8)
-	for range cap(free) {
-		free <- &block{data: make([]byte, blockSize)}
+	free := make(chan *block, len(c.blocks))
+	for i := range c.blocks {
+		if c.blocks[i] == nil {
+			c.blocks[i] = &block{data: make([]byte, blockSize)}
+		}
+		free <- c.blocks[i]
 	}
 	work := make(chan *block, cap(free))
 	var ordered [shards]chan *block
