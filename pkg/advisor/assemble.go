@@ -26,7 +26,10 @@ func (c *Collector) groups() []collected {
 	for _, s := range c.shards {
 		lists := s.byGroup()
 		for id, tally := range s.groups {
-			all = append(all, collected{id, &c.clients.groups[id], s, tally, lists[id]})
+			if tally == nil {
+				continue
+			}
+			all = append(all, collected{int32(id), &c.clients.groups[id], s, tally, lists[int32(id)]})
 		}
 	}
 	slices.SortFunc(all, func(a, b collected) int {

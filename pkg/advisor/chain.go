@@ -204,7 +204,9 @@ func (c *chain) claimAsItIs(going [querylog.Types]int64) {
 		for t := range going {
 			t := querylog.Type(t)
 			switch {
-			case o.noData:
+			case o.noData: // no answer, and of this chain all the same
+				o.take(t, going[t], querylog.NXDomain, querylog.Failed, querylog.OK)
+				continue
 			case bad == 0 && ok > 0:
 				ended[t] = going[t]
 			case ok > 0:

@@ -45,6 +45,7 @@ type Progress struct {
 type Collector struct {
 	parser  *querylog.Parser
 	clients *Clients
+	owners  owners
 	node    resolver.Node
 	shards  [shards]*shard
 	tally   tally
@@ -52,6 +53,7 @@ type Collector struct {
 	tooLong int64 // lines of the log that is being read
 	seed    maphash.Seed
 	suffix  []byte // of the cluster's names
+	blocks  [8]*block
 }
 
 // tally is what is counted for a whole log.
@@ -118,7 +120,7 @@ func NewCollector(parser *querylog.Parser, clients *Clients, node resolver.Node)
 	if len(node.ClusterDNS) == 0 {
 		node.ClusterDNS = []string{"0.0.0.0"} // any: without one, kubelet falls back to the node's file
 	}
-	c := &Collector{parser: parser, clients: clients, node: node, tally: newTally(), seed: maphash.MakeSeed()}
+	c := &Collector{parser: parser, clients: clients, owners: clients.owners(), node: node, tally: newTally(), seed: maphash.MakeSeed()}
 	c.suffix = []byte("." + node.ClusterDomain)
 	suffixes := func(group int32) []string {
 		conf, _ := node.ResolvConf(clients.groups[group].dns)
@@ -139,6 +141,7 @@ type query struct {
 	kind   uint8 // type and result
 	noData bool  // an OK that is known to have no address
 	tenure int32
+	group  int32 // of the tenure
 	source uint32
 	unix   uint32 // 0 where it is not known
 	// transport and source are for which resolver wrote it.
@@ -162,9 +165,12 @@ func (c *Collector) Read(r io.Reader, tell func(Progress)) error { return c.Read
 // off.
 func (c *Collector) ReadLog(name string, r io.Reader, tell func(Progress)) error {
 	log := int32(len(c.logs))
-	free := make(chan *block, 8)
-	for range cap(free) {
-		free <- &block{data: make([]byte, blockSize)}
+	free := make(chan *block, len(c.blocks))
+	for i := range c.blocks {
+		if c.blocks[i] == nil {
+			c.blocks[i] = &block{data: make([]byte, blockSize)}
+		}
+		free <- c.blocks[i]
 	}
 	work := make(chan *block, cap(free))
 	var ordered [shards]chan *block

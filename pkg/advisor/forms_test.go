@@ -110,6 +110,39 @@ func TestEverySourceSaysTheSame(t *testing.T) {
 	}
 }
 
+// An answer that is known to have no address, to the last step of a search list, is of that
+// lookup, and no lookup of a name with a dot at its end: in this world a client that asks
+// for AAAA only looks up www.example.net, which has none.
+func TestNoDataAtTheLastStepIsNoOtherName(t *testing.T) {
+	t.Parallel()
+	cluster, log, made := simulate(t, loggen.Options{Seed: 21, Workloads: 60, Lookups: 60, Timestamps: true})
+	var records []any
+	for _, l := range loggedOf(t, cluster, log) {
+		records = append(records, loggen.Gadget(&l)...)
+	}
+	got := advise(t, cluster, asLines(t, records), nil)
+	rooted, searched := 0, 0
+	for _, l := range made {
+		if cluster.Workloads[l.Workload].Name == "app-21" && l.Name == "www.example.net" {
+			searched++
+		}
+	}
+	for i := range got.Workloads {
+		for _, u := range got.Workloads[i].Names {
+			switch {
+			case got.Workloads[i].Name != "app-21":
+			case u.Name == "www.example.net.":
+				rooted += int(u.Lookups)
+			case u.Name == "www.example.net":
+				searched -= int(u.Lookups)
+			}
+		}
+	}
+	if rooted != 0 || searched != 0 {
+		t.Errorf("%d lookups of www.example.net. that nobody made, and %d of www.example.net that were not found", rooted, searched)
+	}
+}
+
 // sameAdvice compares names and ndots by workload.
 func sameAdvice(t *testing.T, want, got *advisor.Report) {
 	t.Helper()

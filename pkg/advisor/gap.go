@@ -146,7 +146,7 @@ func (c *Collector) gaps(domain string, domainFound bool) (gaps []Gap) {
 	}
 	gaps = append(gaps, c.periodicGaps(part)...)
 	if twice := c.tally.sample.twice(); twice >= 1 {
-		if slices.ContainsFunc(c.shards[:], func(s *shard) bool { return s.lines.forgot }) {
+		if slices.ContainsFunc(c.shards[:], func(s *shard) bool { return s.lines.forgot() }) {
 			add(GapReadTwice, ConfidenceLow, nil, "%.0f %% of the queries had been read before, and are too many to tell which: what was looked up once counts as more", twice)
 		} else {
 			add(GapReadTwice, ConfidenceHigh, nil, "%.0f %% of the queries had been read before, and count once", twice)

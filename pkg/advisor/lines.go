@@ -57,7 +57,10 @@ func (c *lines) query(r *querylog.Record, text []byte) {
 		}
 		t.last = max(t.last, r.Unix)
 	}
-	index, why := c.clients.find(r)
+	index, why := c.owners.find(r), Reason("")
+	if index < 0 {
+		index, why = c.clients.find(r)
+	}
 	if index < 0 {
 		t.unattributed[why]++
 		if next := c.clients.before(r); next >= 0 {
@@ -80,7 +83,7 @@ func (c *lines) query(r *querylog.Record, text []byte) {
 		offset: uint32(cap(c.b.data) - cap(r.Name)),
 		length: uint16(len(r.Name)),
 		kind:   uint8(r.Type)*querylog.Results + uint8(r.Result), noData: r.NoData,
-		tenure: index,
+		tenure: index, group: c.clients.tenures[index].group,
 		source: r.Source,
 		unix:   uint32(max(r.Unix, 0)), transport: r.Transport,
 	})

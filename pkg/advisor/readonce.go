@@ -7,22 +7,26 @@ import (
 )
 
 // A line that is read again, from a copy of a log or from one that overlaps with
-// another, counts once. What the lines were is kept of the last of them, by each of
-// the shards: 1,500,000 to 3,000,000, in 8 MiB and then 16. Where older ones were
-// forgotten, the sample of logsource.go still shows that lines were read again, and
-// the gap says so.
+// another, counts once. What the lines were is kept of the last 1,500,000 or so, by
+// each of the shards, in 8 MiB. Where older ones were forgotten, the sample of
+// logsource.go still shows that lines were read again, and the gap says so.
 
-// lineSlots is how large each of a shard's two tables of lines is.
-const lineSlots = 1 << 21
+const (
+	// lineRows is how many rows a shard's table of lines has.
+	lineRows = 1 << 17
+	// rowLines is how many lines are in a row, which is as much as a processor reads
+	// from memory at once: that is what this costs.
+	rowLines = 16
+	// fewForgotten: one line in so many, in rows that are fuller than others, is none.
+	fewForgotten = 100
+)
 
 // readLines are the lines that a shard has read: of each, half of what lineOf says, in
-// a place that the rest decides. In six million lines, one in a thousand runs takes
-// one line for another.
+// a row that the rest decides, the newest first. One line in a hundred million is taken
+// for another.
 type readLines struct {
-	now, before []uint32
-	n           int // in now
-	// forgot tells that there were more lines than are kept.
-	forgot bool
+	rows            [][rowLines]uint32
+	kept, forgotten int64
 }
 
 // again tells whether a line was read before, and keeps it. 0 is one that cannot be
@@ -31,28 +35,26 @@ func (l *readLines) again(line uint64) bool {
 	if line == 0 {
 		return false
 	}
-	if 4*l.n >= 3*len(l.now) {
-		l.forgot = l.forgot || l.before != nil
-		l.before, l.now, l.n = l.now, make([]uint32, lineSlots), 0
-	}
 	mark := uint32(line) | 1
-	slot := slotOf(l.now, line, mark)
-	if *slot == mark || l.before != nil && *slotOf(l.before, line, mark) == mark {
-		return true
+	row := l.row(line)
+	for _, m := range row {
+		if m == mark {
+			return true
+		}
 	}
-	*slot = mark
-	l.n++
+	l.kept++
+	if row[rowLines-1] != 0 {
+		l.forgotten++
+	}
+	copy(row[1:], row[:rowLines-1])
+	row[0] = mark
 	return false
 }
 
-// slotOf is where a line is in a table, or its place there.
-func slotOf(table []uint32, line uint64, mark uint32) *uint32 {
-	for i := line >> 32; ; i++ {
-		if slot := &table[i%lineSlots]; *slot == 0 || *slot == mark {
-			return slot
-		}
-	}
-}
+func (l *readLines) row(line uint64) *[rowLines]uint32 { return &l.rows[line>>32%lineRows] }
+
+// forgot tells that there were more lines than are kept.
+func (l *readLines) forgot() bool { return l.forgotten*fewForgotten > l.kept }
 
 // lineOf identifies a line. Only one with a port and an ID can be told from another
 // for the same name: these, the client, the time, and the end of the line, where the

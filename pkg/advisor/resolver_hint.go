@@ -63,9 +63,6 @@ func (s *shard) hint(q *query) {
 	if kind == querylog.OtherType {
 		return
 	}
-	if h.clients == nil {
-		h.clients = make([]*resolverhint.Client, len(s.clients.tenures))
-	}
 	c := h.clients[q.tenure]
 	if c == nil {
 		if h.n == maxHinted {

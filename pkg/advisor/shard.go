@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/shorthop/shorthop/pkg/advisor/querylog"
+	"github.com/shorthop/shorthop/pkg/resolverhint"
 )
 
 // Limits of a shard. With all shards full, names take about 100 MB and counters
@@ -50,11 +51,12 @@ type shard struct {
 	at       []uint32 // hash table of indexes of counters, plus one
 	// seen is by tenure; nil where nothing was asked.
 	seen     []*presence
-	groups   map[int32]*groupTally
+	groups   []*groupTally // by group; nil where nothing was asked
 	hints    hints
 	suffixes func(group int32) []string
 	segments segments
 	lines    readLines
+	touched  uint32 // is of no use, but that ahead has to read
 }
 
 // groupTally is what a shard knows of a group besides its counters.
@@ -75,7 +77,6 @@ func newShard(clients *Clients, suffixes func(group int32) []string) *shard {
 		clients:  clients,
 		nameAt:   make([]uint32, 1<<10),
 		at:       make([]uint32, 1<<10),
-		groups:   make(map[int32]*groupTally),
 		suffixes: suffixes,
 	}
 }
@@ -84,10 +85,14 @@ func newShard(clients *Clients, suffixes func(group int32) []string) *shard {
 func (s *shard) count(b *block, number int32) {
 	if s.seen == nil {
 		s.seen = make([]*presence, len(s.clients.tenures)) // all have been added
+		s.groups = make([]*groupTally, len(s.clients.groups))
+		s.hints.clients = make([]*resolverhint.Client, len(s.clients.tenures))
+		s.lines.rows = make([][rowLines]uint32, lineRows)
 	}
+	s.ahead(b, number)
 	for i := range b.queries {
 		q := &b.queries[i]
-		group := s.clients.tenures[q.tenure].group
+		group := q.group
 		segment := s.segments.at(b.log, group, q.unix, number == 0)
 		if group%shards != number {
 			continue
@@ -129,6 +134,28 @@ func (s *shard) count(b *block, number int32) {
 	}
 }
 
+// ahead reads what the queries of a block need of the large tables. A processor that
+// waits for many places at once, none of which depends on another, waits as long as for
+// one: counting then finds them near.
+func (s *shard) ahead(b *block, number int32) {
+	mask := uint64(len(s.at) - 1)
+	for i := range b.queries {
+		q := &b.queries[i]
+		if q.group%shards != number {
+			continue
+		}
+		s.touched += s.lines.row(q.line)[0]
+		if n := s.at[slotAt(q.hash, q.group)&mask]; n > 0 {
+			s.touched += s.counters[(n-1)/slabSize][(n-1)%slabSize].group
+		}
+	}
+}
+
+// slotAt is where the counter of a group and a name is in the table, before it is masked.
+func slotAt(hash uint64, group int32) uint64 {
+	return mix(hash ^ uint64(group)*0x9e3779b97f4a7c15)
+}
+
 // raise keeps an answer for a name that is not counted.
 func (t *groupTally) raise(text []byte) {
 	for _, suffix := range t.suffixes {
@@ -138,37 +165,42 @@ func (t *groupTally) raise(text []byte) {
 	}
 }
 
-// counter finds or makes the counter of a group and a name; nil at a limit.
+// counter finds or makes the counter of a group and a name; nil at a limit. Two names of
+// a group with the same hash, of 64 bits, are taken for one: with as many names as a
+// group may have, in one run of ten thousand million.
 func (s *shard) counter(group int32, tally *groupTally, hash uint64, text []byte) *counter {
+	mask := uint64(len(s.at) - 1)
+	for i := slotAt(hash, group); s.at[i&mask] != 0; i++ {
+		n := s.at[i&mask] - 1
+		if c := &s.counters[n/slabSize][n%slabSize]; c.group == uint32(group) && s.names[c.name].hash == hash {
+			return c
+		}
+	}
+	return s.addCounter(group, tally, hash, text)
+}
+
+func (s *shard) addCounter(group int32, tally *groupTally, hash uint64, text []byte) *counter {
 	id, found := s.name(hash, text)
-	if !found && id == full {
+	if !found && id == full || s.n >= maxCounters || tally.names >= maxGroupNames {
 		return nil
 	}
 	if 4*s.n >= 3*len(s.at) {
 		s.growCounters()
 	}
-	mask := uint64(len(s.at) - 1)
-	for i := mix(hash ^ uint64(group)*0x9e3779b97f4a7c15); ; i++ {
-		slot := &s.at[i&mask]
-		if *slot == 0 {
-			if s.n >= maxCounters || tally.names >= maxGroupNames {
-				return nil
-			}
-			if s.n%slabSize == 0 {
-				s.counters = append(s.counters, make([]counter, slabSize))
-			}
-			c := &s.counters[s.n/slabSize][s.n%slabSize]
-			c.group, c.name = uint32(group), id
-			s.n++
-			tally.names++
-			*slot = uint32(s.n)
-			return c
-		}
-		n := *slot - 1
-		if c := &s.counters[n/slabSize][n%slabSize]; c.group == uint32(group) && c.name == id {
-			return c
-		}
+	if s.n%slabSize == 0 {
+		s.counters = append(s.counters, make([]counter, slabSize))
 	}
+	c := &s.counters[s.n/slabSize][s.n%slabSize]
+	c.group, c.name = uint32(group), id
+	s.n++
+	tally.names++
+	mask := uint64(len(s.at) - 1)
+	i := slotAt(hash, group)
+	for s.at[i&mask] != 0 {
+		i++
+	}
+	s.at[i&mask] = uint32(s.n)
+	return c
 }
 
 // full stands for a name that has no place any more.
@@ -227,7 +259,7 @@ func (s *shard) growCounters() {
 	mask := uint64(len(s.at) - 1)
 	for n := range s.n {
 		c := &s.counters[n/slabSize][n%slabSize]
-		i := mix(s.names[c.name].hash ^ uint64(c.group)*0x9e3779b97f4a7c15)
+		i := slotAt(s.names[c.name].hash, int32(c.group))
 		for s.at[i&mask] != 0 {
 			i++
 		}
@@ -239,7 +271,9 @@ func (s *shard) growCounters() {
 func (s *shard) byGroup() map[int32][]uint32 {
 	lists := make(map[int32][]uint32, len(s.groups))
 	for group, tally := range s.groups {
-		lists[group] = make([]uint32, 0, tally.names)
+		if tally != nil {
+			lists[int32(group)] = make([]uint32, 0, tally.names)
+		}
 	}
 	for n := range s.n {
 		group := int32(s.counters[n/slabSize][n%slabSize].group)

@@ -201,7 +201,7 @@ func (c *Client) pair(one, other *half) {
 		case c.run < 255:
 			c.run++
 		}
-		e.Run = e.Run || c.run >= runLength(e.OnePort, bySide)
+		e.Run = e.Run || c.run >= shortestRun && c.run >= runLength(e.OnePort, bySide)
 		e.Longest = max(e.Longest, c.run)
 	}
 	for i := range c.ports {

@@ -88,5 +88,8 @@ func closeIDs(distance uint16) bool {
 func runLength(pairs uint32, share float64) uint8 {
 	const once = 50 // in so many logs
 	length := math.Ceil(math.Log(once*float64(pairs)) / -math.Log(share))
-	return uint8(min(max(length, 5), math.MaxUint8))
+	return uint8(min(max(length, shortestRun), math.MaxUint8))
 }
+
+// shortestRun is as few as may be one.
+const shortestRun = 5

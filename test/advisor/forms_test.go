@@ -3,9 +3,8 @@
 package advisor_test
 
 import (
-	"maps"
 	"math"
-	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -45,22 +44,37 @@ func compareForms(t *testing.T, cluster *loggen.Cluster, log []byte) {
 			values = append(values, write(&all[i])...)
 		}
 		report := form(values)
-		// Who knows NODATA sees lookups end where the log leaves it open: of 60 workloads
-		// one has a name more. Where IDs and ports are missing, two lookups of a name in one
-		// moment may pass for one. The advice must be the same.
+		// What the source says of NODATA, CoreDNS's log does not: there, a name with a dot
+		// at its end may be left over that nobody looked up. Of one workload in twenty it
+		// may be so. Hubble has no IDs: two lookups of a name in one second from one port
+		// may pass for one. Inspektor Gadget's counts are exact. The advice must be the same.
 		names := 0
 		as, got := adviceOf(want), adviceOf(report)
 		for workload, a := range as {
 			if got[workload].Ndots != a.Ndots {
 				t.Errorf("%s: %s has ndots %d, by CoreDNS's log %d", name, workload, got[workload].Ndots, a.Ndots)
 			}
-			if !slices.Equal(slices.Sorted(maps.Keys(a.Names)), slices.Sorted(maps.Keys(got[workload].Names))) {
-				names++
+			for looked, lookups := range got[workload].Names {
+				if _, known := a.Names[looked]; !known {
+					t.Errorf("%s: %s looks %s up %d times, by CoreDNS's log never", name, workload, looked, lookups)
+				}
 			}
+			other := false
 			for looked, lookups := range a.Names {
-				if found, ok := got[workload].Names[looked]; ok && math.Abs(float64(found-lookups)) > max(1, float64(lookups)/50) {
+				found, ok := got[workload].Names[looked]
+				tolerated := 0.0
+				if name == "Hubble" {
+					tolerated = max(3, float64(lookups)/20) // seen: 2 of 29, of hundreds a second
+				}
+				switch {
+				case !ok && strings.HasSuffix(looked, "."):
+					other = true
+				case math.Abs(float64(found-lookups)) > tolerated:
 					t.Errorf("%s: %s looks %s up %d times, by CoreDNS's log %d", name, workload, looked, found, lookups)
 				}
+			}
+			if other {
+				names++
 			}
 			if diff := cmp.Diff(a.Names, got[workload].Names); diff != "" {
 				t.Logf("%s: %s (-CoreDNS's log +this):\n%s", name, workload, diff)

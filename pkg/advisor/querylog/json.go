@@ -41,6 +41,7 @@ type scope struct {
 	// level is its own, and taken the level of the string that was understood.
 	level, taken int
 	fields       fields
+	part         part
 }
 
 const notTaken = -1
@@ -146,7 +147,7 @@ func (u *Unwrapper) push(array bool, start int, key []byte, base int) {
 	parent := len(u.levels) - 1
 	if parent < base || u.levels[parent].array {
 		l.scope = len(u.scopes)
-		u.scopes = append(u.scopes, scope{level: len(u.levels), taken: notTaken})
+		u.scopes = append(u.scopes, scope{level: len(u.levels), taken: notTaken, part: part{malformed: u.malformed}})
 	} else {
 		l.scope = u.levels[parent].scope
 	}
@@ -158,6 +159,7 @@ func (u *Unwrapper) pop() {
 	l := &u.levels[last]
 	if s := &u.scopes[l.scope]; s.level == last {
 		u.record(s)
+		u.parted(&s.part, l.first)
 		u.scopes = u.scopes[:l.scope]
 	} else if s.fields.flow && s.fields.flowLevel == last {
 		s.fields.flowTime = l.unix
@@ -225,10 +227,18 @@ func (u *Unwrapper) text(key, text []byte, escaped bool, base, depth int) {
 	l.takeTime(key, text)
 	s := &u.scopes[l.scope]
 	s.fields.text(u, at, key, text, escaped)
+	s.part.tag(key, text)
+	quoted := escaped
+	if isLine(key) {
+		if escaped {
+			text, escaped = unescape(text), false
+		}
+		s.part.text = text
+	}
 	if len(text) < shortest || s.taken != notTaken && (s.taken != at || !l.array) {
 		return
 	}
-	if u.Parser.nodes == nil && !escaped { // a query has quotes
+	if u.Parser.nodes == nil && !quoted { // a query has quotes
 		return
 	}
 	if escaped {
@@ -267,6 +277,7 @@ func (u *Unwrapper) number(key, text []byte, base int) {
 	}
 	l := &u.levels[len(u.levels)-1]
 	l.takeTime(key, text)
+	u.scopes[l.scope].part.tag(key, text)
 	u.scopes[l.scope].fields.number(u, len(u.levels)-1, key, text)
 }
 

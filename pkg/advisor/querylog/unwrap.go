@@ -40,6 +40,10 @@ type Unwrapper struct {
 	// malformed and requests are how many texts of a line began as a query does and
 	// cannot be read, and how many are questions of which the answer counts.
 	malformed, requests int
+	// begun is the beginning of a line whose other parts follow.
+	begun []byte
+	// isPart tells that a line was no more than a part of one.
+	isPart bool
 }
 
 // Found is a query.
@@ -79,6 +83,7 @@ func InJSON(line []byte) bool {
 // returns.
 func (u *Unwrapper) Lines(block []byte, take func(text []byte, v Verdict, r *Record)) {
 	var r Record
+	u.begun = nil
 	for offset := 0; offset < len(block); {
 		end := bytes.IndexByte(block[offset:], '\n')
 		if end < 0 {
@@ -106,7 +111,9 @@ func (u *Unwrapper) Lines(block []byte, take func(text []byte, v Verdict, r *Rec
 		}
 		found, unwrapped := u.Unwrap(line)
 		if unwrapped == Other {
-			take(line, v, nil)
+			if !u.isPart {
+				take(line, v, nil)
+			}
 			continue
 		}
 		for i := range found {
@@ -119,13 +126,16 @@ func (u *Unwrapper) Lines(block []byte, take func(text []byte, v Verdict, r *Rec
 			take(line, Request, nil)
 		}
 	}
+	if u.begun != nil { // and does not go on
+		take(u.begun, Malformed, nil)
+	}
 }
 
 // Unwrap takes a line apart that is no plain query. The queries are valid until the
 // next call; without one, the verdict says what the line is.
 func (u *Unwrapper) Unwrap(line []byte) ([]Found, Verdict) {
 	u.found, u.levels, u.scopes = u.found[:0], u.levels[:0], u.scopes[:0]
-	u.malformed, u.requests = 0, 0
+	u.malformed, u.requests, u.isPart = 0, 0, false
 	u.unwrap(line, 0)
 	for i := range u.found {
 		u.found[i].identify()
