@@ -48,7 +48,7 @@ func TestPicturesShowWhatIsPrinted(t *testing.T) {
 
 func detectOutput(t *testing.T) string {
 	t.Helper()
-	archive, err := txtar.ParseFile("../discovery/testdata/flavours/upstream-manifest-ipvs.txtar")
+	archive, err := txtar.ParseFile("../discovery/testdata/flavours/cce-turbo.txtar")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +85,7 @@ func auditOutput() string {
 			p.Metadata.Namespace = namespace
 			p.Pod.Metadata = policy.PodMetadata{Name: "a"}
 			finding := audit.Finding{Class: class, Reason: reason}
-			tally.Add(p, audit.Verdict{ServiceHost: finding, DNS: finding})
+			tally.Add(p, audit.Verdict{ServiceHost: finding, DNS: finding, Fallthrough: audit.Finding{Class: audit.OK}})
 		}
 	}
 	add("shop", 36, audit.OK, "")

@@ -180,11 +180,11 @@ func toldOf(report *Report) string {
 // reportFile is a report as `-o json` prints it, of which internal/cli draws what an operator sees.
 const reportFile = "testdata/report.json"
 
-// A cluster with the manifest of Kubernetes and kube-proxy in mode IPVS, the detected values installed, and two nodes of seven without
+// A cluster with a cache at an address of its own and kube-proxy in mode IPVS, the detected values installed, and two nodes of seven without
 // a cache. `go test ./internal/doctor -run ReportOfAnInstallation -update` rewrites the file.
 func TestReportOfAnInstallation(t *testing.T) {
 	t.Parallel()
-	archive, err := txtar.ParseFile("../discovery/testdata/flavours/upstream-manifest-ipvs.txtar")
+	archive, err := txtar.ParseFile("../discovery/testdata/flavours/cce-turbo.txtar")
 	if err != nil {
 		t.Fatal(err)
 	}
