@@ -164,7 +164,7 @@ func (c *collector) daemonSets(ctx context.Context, namespace string) ([]appsv1.
 func (c *collector) configMaps(ctx context.Context) {
 	c.progress("their configuration")
 	names := slices.Clone(corefile.ClusterDNS())
-	for _, name := range append(kubeProxyConfigs(c.objects.DaemonSets), "kubeadm-config", "cilium-config", kubeletConfig) {
+	for _, name := range append(nodecache.ProxyConfigs(c.objects.DaemonSets), "kubeadm-config", kubeletConfig) {
 		names = append(names, [2]string{metav1.NamespaceSystem, name})
 	}
 	for i := range c.objects.DaemonSets {

@@ -3,6 +3,7 @@ package detect
 import (
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -18,10 +19,12 @@ import (
 //	the cache                                          mode       because
 //	kubelets tell pods its address                     Options    pods ask it already
 //	has the cluster DNS's address on its node, and     Options    pods ask it already
-//	  kube-proxy leaves that to it (kubeProxy.bypasses)
+//	  kube-proxy leaves that to it (nodecache.Proxy)
 //	Cilium redirects the cluster DNS's Service to it   Options    pods ask it already
 //	an address that no node owns and nobody redirects  Options    pods would ask nobody; a problem
 //	on addresses of its own                            NodeLocal  only pods that are told do
+//	an address that is not link-local, and may be      Options    whether pods ask it already is unknown
+//	  the cluster DNS's: no Service of that is known
 //	several at different addresses, or in different    Options    one policy cannot name them; unknown
 //	  namespaces
 //	none                                               Options
@@ -64,11 +67,17 @@ func (d *dns) judgeCaches(r *Result, flavour string) {
 				strings.Join(nobodys, " and "), name(&d.caches[i]))
 		}
 	}
-	already := d.already()
+	already, perhaps := d.already(), d.perhapsClusterDNS(own)
 	if already == "" {
 		d.tellBypassed(r, own)
 	}
+	own = without(own, perhaps)
 	switch {
+	case already == "" && len(perhaps) > 0:
+		r.unknown(aboutCache, fmt.Sprintf("DaemonSet %s listens on %s, and no Service of the cluster DNS is known that may have that address, so it is not known whether pods ask the cache already",
+			name(&d.caches[0]), strings.Join(perhaps, " and ")), "compare with the nameserver in /etc/resolv.conf of a pod: --resolv-conf")
+		d.options(r, "whether pods ask the cache already is not known", false)
+		return
 	case already == "" && len(own) == 0:
 		d.options(r, "no address of the cache is known that pods could ask", false)
 		return
@@ -83,6 +92,18 @@ func (d *dns) judgeCaches(r *Result, flavour string) {
 		d.options(r, already+": nothing to do in pods", len(own) > 0)
 	}
 	d.place(r, own)
+}
+
+// perhapsClusterDNS are the addresses of a cache that may be those of the cluster
+// DNS: no Service of it is known, and only link-local ones are none of a Service.
+func (d *dns) perhapsClusterDNS(own []string) []string {
+	if len(d.addresses) > 0 {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(own), func(text string) bool {
+		address, err := netip.ParseAddr(text)
+		return err == nil && address.Unmap().IsLinkLocalUnicast()
+	})
 }
 
 // fallsBackToItself: pods that ask the cache at an address of its own would have

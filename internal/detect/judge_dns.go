@@ -46,7 +46,7 @@ type dns struct {
 func dnsOf(o *Objects, flavour string) *dns {
 	d := &dns{o: o}
 	if flavour != gke { // its dataplane redirects to its cache by itself
-		d.bypass = kubeProxyOf(o).bypasses()
+		d.bypass = nodecache.ProxyOf(o.DaemonSets, o.ConfigMaps).Bypasses()
 	}
 	for i := range o.DaemonSets {
 		if cache, is := nodecache.Of(&o.DaemonSets[i]); is {
@@ -185,6 +185,9 @@ func blocksFrom(blocks []corefile.Block) string {
 func (d *dns) withoutClusterDNS(r *Result, flavour string) {
 	idle := len(d.addresses) > 0
 	switch {
+	case d.o.isUnread("services") && !idle:
+		r.unknown(aboutDNS, "Services cannot be read",
+			"take what pods have as nameserver in /etc/resolv.conf; without policy.cluster.dnsServers the server finds it out there")
 	case flavour == gke && idle:
 		r.found(aboutDNS, "no Service of a cluster DNS has an endpoint, as with Cloud DNS for GKE: there is no address to fall back to")
 	case flavour == gke && len(d.asked) > 0:

@@ -2,13 +2,9 @@ package detect
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
-
-	appsv1 "k8s.io/api/apps/v1"
-	"sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/internal/nodecache"
 	"github.com/shorthop/shorthop/pkg/policy"
@@ -17,87 +13,16 @@ import (
 // judgeKubeProxy tells how Services reach their pods.
 func judgeKubeProxy(r *Result, o *Objects) {
 	const about = "kube-proxy"
-	switch proxy := kubeProxyOf(o); {
-	case proxy.from == "":
+	switch proxy := nodecache.ProxyOf(o.DaemonSets, o.ConfigMaps); {
+	case proxy.From == "":
 		r.unknown(about, "no ConfigMap or argument of kube-proxy was found", "on a node: curl -s http://127.0.0.1:10249/proxyMode")
-	case proxy.mode == ciliumInPlace:
-		r.found(about, "none: Cilium takes its place (%s)", proxy.from)
-	case proxy.mode == "":
-		r.found(about, "mode iptables, its default (%s)", proxy.from)
+	case proxy.Mode == nodecache.CiliumInPlace:
+		r.found(about, "none: Cilium takes its place (%s)", proxy.From)
+	case proxy.Mode == "":
+		r.found(about, "mode iptables, its default (%s)", proxy.From)
 	default:
-		r.found(about, "mode %s (%s)", proxy.mode, proxy.from)
+		r.found(about, "mode %s (%s)", proxy.Mode, proxy.From)
 	}
-}
-
-// ciliumInPlace stands for the mode where there is no kube-proxy.
-const ciliumInPlace = "cilium"
-
-// kubeProxy is its mode, "" for its default, and what tells it; from is "" where
-// nothing does.
-type kubeProxy struct{ mode, from string }
-
-// bypasses says what takes packets for the address of a Service away before they
-// reach a process on the node that listens on that address, "" for nothing. In mode
-// iptables or nftables the cache keeps its packets out of connection tracking, and so
-// out of kube-proxy's hands; IPVS and Cilium do not go by that.
-func (k kubeProxy) bypasses() string {
-	switch k.mode {
-	case "ipvs":
-		return "kube-proxy in mode ipvs"
-	case ciliumInPlace:
-		return "Cilium in the place of kube-proxy"
-	}
-	return ""
-}
-
-func kubeProxyOf(o *Objects) kubeProxy {
-	if m := o.configMap("kube-system", "cilium-config"); m != nil && (m.Data["kube-proxy-replacement"] == "true" || m.Data["kube-proxy-replacement"] == "strict") {
-		return kubeProxy{ciliumInPlace, "ConfigMap kube-system/cilium-config"}
-	}
-	for i := range o.DaemonSets { // an argument is stronger than a file
-		set := &o.DaemonSets[i]
-		for k := range set.Spec.Template.Spec.Containers {
-			c := &set.Spec.Template.Spec.Containers[k]
-			if mode := nodecache.Flag(slices.Concat(c.Command, c.Args), "proxy-mode"); mode != "" && isKubeProxy(set) {
-				return kubeProxy{mode, "DaemonSet " + set.Namespace + "/" + set.Name}
-			}
-		}
-	}
-	for _, name := range kubeProxyConfigs(o.DaemonSets) {
-		m := o.configMap("kube-system", name)
-		if m == nil {
-			continue
-		}
-		for _, key := range slices.Sorted(maps.Keys(m.Data)) {
-			var config struct{ Kind, Mode string }
-			if yaml.Unmarshal([]byte(m.Data[key]), &config) == nil && config.Kind == "KubeProxyConfiguration" {
-				return kubeProxy{config.Mode, "ConfigMap kube-system/" + name}
-			}
-		}
-	}
-	return kubeProxy{}
-}
-
-// isKubeProxy goes by names: of one DaemonSet, or of one for each pool.
-func isKubeProxy(set *appsv1.DaemonSet) bool {
-	return set.Namespace == "kube-system" && strings.HasPrefix(set.Name, "kube-proxy")
-}
-
-// kubeProxyConfigs are the ConfigMaps of kube-system that may configure kube-proxy:
-// those of kubeadm and of EKS, and what the DaemonSets mount.
-func kubeProxyConfigs(sets []appsv1.DaemonSet) []string {
-	names := []string{"kube-proxy", "kube-proxy-config"}
-	for i := range sets {
-		if !isKubeProxy(&sets[i]) {
-			continue
-		}
-		for k := range sets[i].Spec.Template.Spec.Volumes {
-			if volume := sets[i].Spec.Template.Spec.Volumes[k].ConfigMap; volume != nil && !slices.Contains(names, volume.Name) {
-				names = append(names, volume.Name)
-			}
-		}
-	}
-	return names
 }
 
 // aboutHost is the word of findings about the API server's name, and of what kept

@@ -45,6 +45,30 @@ func (c *collector) nodeLocal(ctx context.Context) {
 			}
 		}
 	}
+	c.proxy(ctx)
+}
+
+// proxy finds out how Services reach their pods, where there are caches. An object
+// that cannot be read may be the one that tells it: then it is not known.
+func (c *collector) proxy(ctx context.Context) {
+	if len(c.facts.daemonSets) == 0 {
+		return
+	}
+	sets := c.daemonSets(ctx, metav1.NamespaceSystem, "")
+	if sets.err != nil {
+		return
+	}
+	var configMaps []corev1.ConfigMap
+	for _, name := range nodecache.ProxyConfigs(sets.value) {
+		found := one(ctx, "configmaps", name, c.client.CoreV1().ConfigMaps(metav1.NamespaceSystem).Get)
+		if found.err != nil {
+			return
+		}
+		if found.value != nil {
+			configMaps = append(configMaps, *found.value)
+		}
+	}
+	c.facts.proxy = nodecache.ProxyOf(sets.value, configMaps)
 }
 
 func (c *collector) daemonSets(ctx context.Context, namespace, selector string) fact[[]appsv1.DaemonSet] {

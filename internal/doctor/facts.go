@@ -81,6 +81,8 @@ type Facts struct {
 	// cacheConfig is the configuration of each of them: Corefiles, and what
 	// they take over from the ConfigMap kube-dns.
 	cacheConfig map[string]fact[*cacheConfig]
+	// proxy leads packets to Services, as far as that is known.
+	proxy nodecache.Proxy
 	// dnsServices are the Services of the cluster DNS, and a cache's way to it.
 	dnsServices fact[[]discovery.Service]
 	// endpoints counts those of all Services beside them, by namespace/name; a

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -174,4 +175,44 @@ func toldOf(report *Report) string {
 		}
 	}
 	return b.String()
+}
+
+// reportFile is a report as `-o json` prints it, of which internal/cli draws what an operator sees.
+const reportFile = "testdata/report.json"
+
+// A cluster with a cache at an address of its own and kube-proxy in mode IPVS, the detected values installed, and two nodes of seven without
+// a cache. `go test ./internal/doctor -run ReportOfAnInstallation -update` rewrites the file.
+func TestReportOfAnInstallation(t *testing.T) {
+	t.Parallel()
+	archive, err := txtar.ParseFile("../discovery/testdata/flavours/cce-turbo.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := flavourFacts(t, archive)
+	f.nodes.value = 7
+	for _, set := range f.daemonSets {
+		set.value.Status.DesiredNumberScheduled, set.value.Status.NumberAvailable = 5, 5
+	}
+	report := Judge(f)
+	if report.Count(Warn) != 1 || report.Count(Fail) > 0 {
+		t.Errorf("want the warning of the nodes alone:\n%s", toldOf(report))
+	}
+	got, err := json.MarshalIndent(report, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got = append(got, '\n')
+	if *update {
+		if err := os.WriteFile(reportFile, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(reportFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("-want +got (-update rewrites):\n%s", diff)
+	}
 }

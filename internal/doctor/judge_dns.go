@@ -65,12 +65,13 @@ func judgeClusterDNS(f *Facts, known *knownPolicy) *judgement {
 			case idle >= 0:
 				j.warn("leave fallbackServers empty, or name servers that answer", "%s falls back to %s, the address of Service %s/%s, which has no endpoints",
 					use.at, server, f.idleServices[idle].Namespace, f.idleServices[idle].Name)
+			case containsAddress(listens, server) && f.proxy.Mode == "ipvs": // the Service gets the packets, whoever else listens there
 			case containsAddress(listens, server):
 				do := "add the Service " + discovery.UpstreamService + " of the node-local cache and name its address in fallbackServers"
 				if len(upstream) > 0 {
 					do = fmt.Sprintf("set fallbackServers to %s, the address of %s", strings.Join(upstream, ", "), discovery.UpstreamService)
 				}
-				j.warn(do, "%s falls back to %s, on which the node-local cache listens too: when it dies, both are gone (but for kube-proxy in mode ipvs and for Cilium in its place)", use.at, server)
+				j.warn(do, "%s falls back to %s, on which the node-local cache listens too: when it dies, both are gone%s", use.at, server, f.butForProxies(" (", ")"))
 			case use.local.FallbackServers != nil && !containsAddress(servers, server) && !containsAddress(upstream, server):
 				j.warn("check that it serves the cluster's zone", "%s falls back to %s, which is no Service of the cluster DNS", use.at, server)
 			}

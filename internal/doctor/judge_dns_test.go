@@ -5,6 +5,7 @@ import (
 
 	"github.com/shorthop/shorthop/internal/corefile"
 	"github.com/shorthop/shorthop/internal/discovery"
+	"github.com/shorthop/shorthop/internal/nodecache"
 )
 
 // dnsFaults are the cases of judge_dns.go.
@@ -12,7 +13,19 @@ func dnsFaults() map[string]fault {
 	return map[string]fault{
 		"the cache listens on its own fallback": {
 			func(_ *testing.T, f *Facts) { f.cache().args[1] = "169.254.20.10,10.0.0.10" },
+			"cluster-dns", Warn, "when it dies, both are gone (but for kube-proxy in mode ipvs and for Cilium in its place)", nil,
+		},
+		"the cache listens on its own fallback, and kube-proxy is known to leave it that": {
+			func(_ *testing.T, f *Facts) {
+				f.cache().args[1], f.proxy = "169.254.20.10,10.0.0.10", nodecache.Proxy{From: "ConfigMap kube-system/kube-proxy"}
+			},
 			"cluster-dns", Warn, "when it dies, both are gone", nil,
+		},
+		"the cache listens on its own fallback in vain, in mode ipvs": {
+			func(_ *testing.T, f *Facts) {
+				f.cache().args[1], f.proxy = "169.254.20.10,10.0.0.10", nodecache.Proxy{Mode: "ipvs", From: "ConfigMap kube-system/kube-proxy"}
+			},
+			"cluster-dns", Pass, "", nil,
 		},
 		"the cache has an upstream Service": {
 			func(_ *testing.T, f *Facts) {

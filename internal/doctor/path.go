@@ -125,7 +125,7 @@ func (f *Facts) clusterDNSPath(known *knownPolicy, cluster []discovery.Service) 
 	f.toClusterDNS(&path, cluster, from)
 	for _, use := range nodeLocalUses(&known.document.Spec) {
 		for _, name := range f.found(use.cache.DaemonSet) {
-			if note := besideClusterDNS(name, f.cacheConfig[name].value.addresses(), use.local.Servers, cluster); !slices.Contains(path.Notes, note) {
+			if note := f.besideClusterDNS(name, use.local.Servers, cluster); !slices.Contains(path.Notes, note) {
 				path.Notes = append(path.Notes, note)
 			}
 		}
@@ -135,15 +135,29 @@ func (f *Facts) clusterDNSPath(known *knownPolicy, cluster []discovery.Service) 
 
 // besideClusterDNS says where a cache that the policy points no pod at answers
 // them all the same: which it is, only kubelets and nodes know.
-func besideClusterDNS(name string, listens, servers []string, cluster []discovery.Service) string {
+func (f *Facts) besideClusterDNS(name string, servers []string, cluster []discovery.Service) string {
+	listens := f.cacheConfig[name].value.addresses()
 	for i := range cluster {
 		for _, address := range cluster[i].ClusterIPs {
-			if containsAddress(listens, address) {
-				return fmt.Sprintf("DaemonSet %s has %s on its nodes too, and answers there first but for kube-proxy in mode ipvs and for Cilium in its place", name, address)
+			switch {
+			case !containsAddress(listens, address):
+			case f.proxy.Mode == "ipvs":
+				return fmt.Sprintf("DaemonSet %s has %s on its nodes too, in vain: %s takes the packets first (%s)", name, address, f.proxy.Bypasses(), f.proxy.From)
+			default:
+				return fmt.Sprintf("DaemonSet %s has %s on its nodes too, and answers there first%s", name, address, f.butForProxies(" ", ""))
 			}
 		}
 	}
 	return fmt.Sprintf("DaemonSet %s answers first where kubelets give pods %s", name, strings.Join(servers, " and "))
+}
+
+// butForProxies says which proxies lead packets for a Service past a cache on its
+// address, where it is not known that none of them is there.
+func (f *Facts) butForProxies(before, after string) string {
+	if f.proxy.From != "" && f.proxy.Bypasses() == "" {
+		return ""
+	}
+	return before + "but for kube-proxy in mode ipvs and for Cilium in its place" + after
 }
 
 func (f *Facts) toClusterDNS(path *Path, cluster []discovery.Service, from string) {

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/shorthop/shorthop/internal/nodecache"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
 
@@ -80,6 +81,17 @@ func TestPaths(t *testing.T) {
 			},
 			[]string{"dns: pod -> kube-dns 10.0.0.10 -> the cluster DNS (2 pods)",
 				"DaemonSet kube-system/node-local-dns has 10.0.0.10 on its nodes too, and answers there first but for kube-proxy in mode ipvs and for Cilium in its place", api},
+		},
+		"mode Options beside a cache on the cluster DNS's address, in mode ipvs": {
+			func(f *Facts) {
+				for i := range f.replicas.value {
+					f.replicas.value[i].debug.value.Document.Spec.DNS.Mode = policy.DNSModeOptions
+				}
+				f.cache().args = []string{"-localip", "169.254.20.10,10.0.0.10"}
+				f.proxy = nodecache.Proxy{Mode: "ipvs", From: "DaemonSet kube-system/kube-proxy"}
+			},
+			[]string{"dns: pod -> kube-dns 10.0.0.10 -> the cluster DNS (2 pods)",
+				"DaemonSet kube-system/node-local-dns has 10.0.0.10 on its nodes too, in vain: kube-proxy in mode ipvs takes the packets first (DaemonSet kube-system/kube-proxy)", api},
 		},
 		"no policy": {
 			func(f *Facts) { f.replicas.value, f.configMap.value = nil, nil },

@@ -1,0 +1,128 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"html"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/tools/txtar"
+
+	"github.com/shorthop/shorthop/internal/audit"
+	"github.com/shorthop/shorthop/internal/doctor"
+	"github.com/shorthop/shorthop/pkg/policy"
+)
+
+const picturesFolder = "../../docs/pictures"
+
+// The pictures of docs/ are drawn from what the commands print: `detect` from what its own test expects of a flavour, `doctor` from a
+// report of its own tests, `audit` from a tally. `go test ./internal/cli -run Pictures -update` rewrites them.
+func TestPicturesShowWhatIsPrinted(t *testing.T) {
+	t.Parallel()
+	for name, output := range map[string]string{
+		"detect": "$ kubectl shorthop detect\n" + detectOutput(t),
+		"doctor": "$ kubectl shorthop doctor\n" + doctorOutput(t),
+		"audit":  "$ kubectl shorthop audit -A\n" + auditOutput(),
+	} {
+		file := filepath.Join(picturesFolder, name+".svg")
+		got := terminal(output)
+		if flag.Lookup("update").Value.String() == "true" {
+			if err := os.MkdirAll(picturesFolder, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(file, got, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		if want, err := os.ReadFile(file); err != nil || !bytes.Equal(want, got) {
+			t.Errorf("%s does not show what is printed (%v); -update draws it:\n%s", file, err, output)
+		}
+	}
+}
+
+func detectOutput(t *testing.T) string {
+	t.Helper()
+	archive, err := txtar.ParseFile("../discovery/testdata/flavours/cce-turbo.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, section := range archive.Files {
+		if section.Name == "detect.yaml" {
+			return string(section.Data)
+		}
+	}
+	t.Fatal("the flavour has no section detect.yaml")
+	return ""
+}
+
+func doctorOutput(t *testing.T) string {
+	t.Helper()
+	encoded, err := os.ReadFile("../doctor/testdata/report.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	report := new(doctor.Report)
+	if err := json.Unmarshal(encoded, report); err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	writeReport(text{&b}, report)
+	return b.String()
+}
+
+// auditOutput is a rollout that is half done.
+func auditOutput() string {
+	tally := audit.NewTally()
+	add := func(namespace string, n int, class audit.Class, reason audit.Reason) {
+		for range n {
+			p := &audit.Pod{}
+			p.Metadata.Namespace = namespace
+			p.Pod.Metadata = policy.PodMetadata{Name: "a"}
+			finding := audit.Finding{Class: class, Reason: reason}
+			tally.Add(p, audit.Verdict{ServiceHost: finding, DNS: finding, Fallthrough: audit.Finding{Class: audit.OK}})
+		}
+	}
+	add("shop", 36, audit.OK, "")
+	add("shop", 12, audit.Stale, audit.ReasonOlderPolicy)
+	add("crawl", 2, audit.OK, "")
+	add("crawl", 6, audit.Stale, audit.ReasonOlderPolicy)
+	add("payments", 9, audit.OK, "")
+	add("payments", 1, audit.Missed, audit.ReasonNotInjected)
+	add("done", 4, audit.OK, "")
+	o := &auditOptions{bars: true}
+	var b bytes.Buffer
+	o.writeProgress(text{&b}, tally)
+	writeWhyNot(text{&b}, tally)
+	return b.String()
+}
+
+// terminal draws a text as a terminal of 120 columns shows it: longer lines go on in the next.
+func terminal(output string) []byte {
+	const columns, letter, height, margin = 120, 8, 18, 14
+	var lines []string
+	for line := range strings.Lines(output) {
+		line = strings.TrimSuffix(line, "\n")
+		for len(line) > columns { // what commands print is ASCII
+			lines, line = append(lines, line[:columns]), line[columns:]
+		}
+		lines = append(lines, line)
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="DejaVu Sans Mono,Menlo,Consolas,monospace" font-size="13">`+"\n",
+		columns*letter+2*margin, len(lines)*height+2*margin)
+	b.WriteString(`<rect width="100%" height="100%" rx="8" fill="#1b1f24"/>` + "\n")
+	for i, line := range lines {
+		if line != "" { // textLength keeps columns where another font is there
+			fmt.Fprintf(&b, `<text x="%d" y="%d" fill="#d7dde4" xml:space="preserve" textLength="%d">%s</text>`+"\n",
+				margin, margin+(i+1)*height-5, len(line)*letter, html.EscapeString(line))
+		}
+	}
+	b.WriteString("</svg>\n")
+	return b.Bytes()
+}
