@@ -71,10 +71,10 @@ func TestTheAdvisorsPermissionsAreLeast(t *testing.T) {
 		var args []string
 		for _, arg := range pod.Containers[0].Args {
 			flag, _, _ := strings.Cut(arg, "=")
-			switch {
-			case flag == "--policy":
+			switch flag {
+			case "--policy":
 				arg = flag + "=" + policyFile
-			case flag == "--spool":
+			case "--spool":
 				arg = flag + "=" + spool
 			}
 			if !slices.Contains(without, flag) {

@@ -90,7 +90,7 @@ func letOtherChartsPass(t *testing.T, schema object) {
 		if !regexp.MustCompile(`^[A-Za-z.]+$`).MatchString(text) {
 			continue
 		}
-		at := object(schema)
+		at := schema
 		for key := range strings.SplitSeq(text, ".") {
 			properties, _ := at["properties"].(object)
 			property, ok := properties[key].(object)

@@ -213,9 +213,10 @@ func (s *typeSchema) schemaOf(t *testing.T, of reflect.Type, optional bool) obje
 			return object{"enum": values}
 		}
 		return object{"type": "string"}
+	default:
+		t.Fatalf("a field of type %s, of which the schema has no idea", of)
+		return nil
 	}
-	t.Fatalf("a field of type %s, of which the schema has no idea", of)
-	return nil
 }
 
 // kubernetesEnums are the constants of the string types that are marked as enumerations in the source.
