@@ -38,7 +38,7 @@ type Observation struct {
 
 // observe is asked for a workload that has evidence. noSafe tells that no ndots is
 // safe for all of its pods: then what they have now is needed, and room for each name
-// that may be a Service's, and has no answer under it.
+// that is found in the search list, or may be a Service's and has no answer.
 func (a *assembly) observe(w *Workload, evidences []*evidence, floor int, noSafe bool) *Observation {
 	named := policy.Workload{Kind: w.Kind, Name: w.Name}
 	if !a.settings.Observe || a.excluded.Has(w.Namespace) || !named.IsValid() {
@@ -49,7 +49,9 @@ func (a *assembly) observe(w *Workload, evidences []*evidence, floor int, noSafe
 	for i, e := range evidences {
 		again := *e
 		again.queries = [maxNdots]int64{}
-		judgeGroup(&again, newJudge(e.conf, nil), &a.clients.names)
+		all := newJudge(e.conf, nil)
+		all.another = true
+		judgeGroup(&again, all, &a.clients.names)
 		judged[i] = &again
 	}
 	if o.Ndots = lowest(floor, func(n int) bool {
@@ -90,12 +92,16 @@ func (a *assembly) observe(w *Workload, evidences []*evidence, floor int, noSafe
 	return o
 }
 
-// roomIn is the ndots under which all names that may be of the cluster are searched for.
+// roomIn is the ndots under which all names that may be of the cluster are searched for,
+// those that have their answer in the search list, which musl must not miss, and those
+// in the settings of containers.
 func (a *assembly) roomIn(evidences []*evidence) int {
 	ndots := 0
 	for _, e := range evidences {
+		ndots = max(ndots, e.tally.floor, e.floor)
 		for i := range e.lookups {
-			if l := &e.lookups[i]; e.needsRoom(l, &a.clients.names) {
+			l := &e.lookups[i]
+			if searched := l.end >= 0 && !l.rooted() && l.steps[l.end].name != l.name; searched || e.needsRoom(l, &a.clients.names) {
 				ndots = max(ndots, l.dots()+1)
 			}
 		}

@@ -28,7 +28,10 @@ type judge struct {
 	conf      resolver.ResolvConf
 	resolvers []resolver.Resolver // those the pod may have
 	known     bool                // whether that is known
-	memory    map[string]verdict
+	// another is set where the pod's next build may have another resolver: then the
+	// answer must be kept by those, too, that would not have found it today.
+	another bool
+	memory  map[string]verdict
 	// hinted, if not nil, is enough for an ndots from hintedFrom on.
 	hinted     *judge
 	hintedFrom int
@@ -152,6 +155,10 @@ func (j *judge) evaluate(l *lookup) verdict {
 	for _, r := range j.resolvers {
 		today, now, inTheDark := try(r, j.conf)
 		if inTheDark || l.end >= 0 && today.Name() != l.steps[l.end].name || l.end < 0 && today.Status == resolver.Found || now == 0 || l.alone && now > 1 {
+			for i := 0; j.another && !inTheDark && l.end >= 0 && i < len(v.safe); i++ {
+				then, _, dark := try(r, withNdots(j.conf, i+1))
+				v.safe[i] = v.safe[i] && !dark && then.Name() == l.steps[l.end].name
+			}
 			continue
 		}
 		possible++
@@ -269,7 +276,7 @@ func judgeGroup(e *evidence, j *judge, names *clusterNames) {
 	current := ndotsOf(e.conf)
 	e.verdicts = make([]verdict, len(e.lookups))
 	for i := range e.safe {
-		e.safe[i] = i+1 >= max(e.tally.floor, e.floor) || i+1 == current
+		e.safe[i] = i+1 >= max(e.tally.floor, e.floor) || i+1 == current && !j.another
 	}
 	var explained int64
 	for i := range e.lookups {
@@ -279,7 +286,7 @@ func judgeGroup(e *evidence, j *judge, names *clusterNames) {
 			// What it costs and says with the search list may not be known, but that
 			// it needs it is. Where it has an answer, what is in force keeps it.
 			for n := range v.safe {
-				v.safe[n] = n+1 > l.dots() || l.end >= 0 && n+1 == current
+				v.safe[n] = n+1 > l.dots() || l.end >= 0 && n+1 == current && !j.another
 			}
 		}
 		e.verdicts[i] = v
