@@ -295,6 +295,9 @@ func debugAt(ctx context.Context, client *http.Client, address string) (*health.
 	return debug, nil
 }
 
+// policyKey is where the chart has the policy in its ConfigMap.
+const policyKey = "policy.yaml"
+
 // configMap finds the ConfigMap with the policy: labelled as Shorthop's, in its
 // namespace.
 func (c *collector) configMap(ctx context.Context) {
@@ -307,13 +310,19 @@ func (c *collector) configMap(ctx context.Context) {
 		return found.Items, found.Continue, nil
 	})
 	c.facts.configMap.err = found.err
-	for i := range found.value {
-		m := &found.value[i]
-		for _, key := range slices.Sorted(maps.Keys(m.Data)) {
-			// By the word, so that one that is not valid YAML is found too.
-			if strings.Contains(m.Data[key], policy.Kind) {
-				c.facts.configMap.value = &policyConfigMap{m.Namespace + "/" + m.Name, key, []byte(m.Data[key])}
-				return
+	// By the word, so that one that is not valid YAML is found too; and where there is
+	// none, by the key: a policy may be broken at its kind.
+	for _, is := range []func(key, text string) bool{
+		func(_, text string) bool { return strings.Contains(text, policy.Kind) },
+		func(key, _ string) bool { return key == policyKey },
+	} {
+		for i := range found.value {
+			m := &found.value[i]
+			for _, key := range slices.Sorted(maps.Keys(m.Data)) {
+				if is(key, m.Data[key]) {
+					c.facts.configMap.value = &policyConfigMap{m.Namespace + "/" + m.Name, key, []byte(m.Data[key])}
+					return
+				}
 			}
 		}
 	}

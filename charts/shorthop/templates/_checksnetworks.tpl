@@ -20,7 +20,7 @@ tenantNetworkPolicy.nodeNetworks[{{ $i }}]: {{ . }} is no network
 {{- end -}}
 {{- end -}}
 {{- range $list := list "reviewsFrom" "apiServers" -}}
-{{- range $i, $peer := get $policy $list -}}
+{{- range $i, $peer := get $policy $list | default list -}}
 {{- $path := printf "networkPolicy.%s[%d]" $list $i -}}
 {{- with .ipBlock -}}
 {{- if or (hasKey $peer "namespaceSelector") (hasKey $peer "podSelector") }}
