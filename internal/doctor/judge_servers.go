@@ -323,6 +323,11 @@ func judgeAPIHost(f *Facts, known *knownPolicy) *judgement {
 		return unknown(errNoPolicy)
 	}
 	if len(f.apiHosts) == 0 {
+		for e := range known.document.Spec.Effective() {
+			if e.ServiceHost != nil && e.ServiceHost.Host != "" {
+				return unknown(fmt.Errorf("the policy has %s probed by nobody (serviceHost.probe.enabled: false)", e.ServiceHost.Host))
+			}
+		}
 		return passed("the policy names no API host")
 	}
 	j := passed("")

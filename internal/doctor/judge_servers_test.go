@@ -131,6 +131,10 @@ func serversFaults() map[string]fault {
 			func(_ *testing.T, f *Facts) { f.apiHosts[0].host = "api.example.org" },
 			"api-host", Fail, "not api.example.org", nil,
 		},
+		"an API host that nobody probes": {
+			func(_ *testing.T, f *Facts) { f.apiHosts = nil },
+			"api-host", Unknown, "the policy has api.example.com probed by nobody", nil,
+		},
 		"one of two API hosts is not reachable": {
 			func(_ *testing.T, f *Facts) {
 				f.apiHosts = append(f.apiHosts, apiHost{"internal", "6443", fact[[]*x509.Certificate]{err: errors.New("connection refused")}})
