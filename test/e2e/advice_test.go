@@ -62,8 +62,8 @@ func TestAdviceInForce(t *testing.T) {
 		case 0:
 			createWorkload(t, otherNamespace, "noisy", images.Go, append([]string{"lookup"}, slices.Repeat([]string{"api." + node.ExternalZone}, noisy)...)...)
 			createHabits(t)
-		case 3:
-			t.Fatal("three runs have not seen enough")
+		case 6:
+			t.Fatal("six runs have not seen enough")
 		default:
 			a.commands(t, 0, "kubectl rollout restart deployment -n shop && kubectl rollout status deployment -n shop")
 		}
