@@ -84,7 +84,7 @@ func (w *rewrite) setDNS(dnsPolicy string, want *policy.DNSConfig) {
 	if w.original.Spec.DNSConfig != nil {
 		user = w.original.Spec.DNSConfig.Options
 	}
-	w.ops = optionOperations(w.ops, have.Options, user, want.Options, w.earlier)
+	w.ops = optionOperations(w.ops, have.Options, user, want.Options, &w.earlier)
 }
 
 // optionOperations is listOperations for a list in which the user's options stay

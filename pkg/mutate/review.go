@@ -98,7 +98,7 @@ func Review(compiled *policy.Compiled, request policy.Request) Result {
 	}
 
 	w := rewrite{
-		actual: actual, original: request.Pod, earlier: &earlier.Record,
+		actual: actual, original: request.Pod, earlier: earlier.Record,
 		keptServiceHost: result.ServiceHostEarlier == policy.EarlierStays,
 		keptResOptions:  result.FallthroughEarlier == policy.EarlierStays,
 	}
@@ -158,7 +158,7 @@ type rewrite struct {
 	// earlier review did.
 	actual, original *policy.Pod
 	// earlier is the record of that review, and record the one that is written now.
-	earlier *Record
+	earlier Record
 	record  Record
 	ops     []jsonpatch.Operation
 	// keptServiceHost and keptResOptions stay as the earlier review left them.
