@@ -69,13 +69,13 @@ func (e *runtimeError) Unwrap() error { return e.err }
 // so that the budget of reviews holds for the process as well. The limit is what
 // GOMEMLIMIT says, math.MaxInt64 for nothing: the chart sets it to the container's,
 // in which the kernel also counts sockets and what the collector has not come to
-// yet. The chart's default of 128 MiB makes it what it is without one. Some 20,000
+// yet. The chart's default of 128 MiB makes it what it is without one. Some 10,000
 // namespaces stay far below it.
 func softMemoryLimit(limit int64) int64 {
 	if limit == math.MaxInt64 {
 		limit = 128 << 20
 	}
-	return limit / 8 * 5
+	return limit / 2
 }
 
 func run(o *options, stderr io.Writer) error {

@@ -20,9 +20,9 @@ import (
 )
 
 const (
-	// attackLimit is what the server may have in memory while it is attacked, in MiB: an eighth less than containerLimit, which
-	// is the chart's default.
-	attackLimit    = 112
+	// attackLimit is what the server may have in memory while it is attacked, in MiB: three quarters of
+	// containerLimit, which is the chart's default.
+	attackLimit    = 96
 	containerLimit = "128MiB"
 	// longestLine is how long a line of the log may be that a stranger causes, in bytes.
 	longestLine = 300
