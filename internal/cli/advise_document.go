@@ -97,6 +97,7 @@ func (o *adviseOptions) document(a *advice, old *policy.DNSAdvice, now time.Time
 	}
 	return advisor.Advise(old, a.Report, advisor.AdviceOptions{
 		Memory: time.Duration(o.advice.memory), MinConfidence: advisor.Confidence(o.minConfidence), At: at, Workloads: a.ofCluster,
+		Floor: int(*a.policy.document.Spec.Advice.Floor),
 	})
 }
 

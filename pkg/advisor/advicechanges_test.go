@@ -122,7 +122,7 @@ func adviceAfterDays(t *testing.T, cluster *loggen.Cluster, days int) (*policy.D
 			}
 		}
 		document, _ = advisor.Advise(document, adviseDay(t, cluster, own, text), advisor.AdviceOptions{
-			Memory: 70 * 24 * time.Hour, MinConfidence: advisor.ConfidenceMedium, At: day(d).Add(23 * time.Hour), Workloads: len(own),
+			Memory: 70 * 24 * time.Hour, MinConfidence: advisor.ConfidenceMedium, Floor: policy.DefaultAdviceFloor, At: day(d).Add(23 * time.Hour), Workloads: len(own),
 		})
 	}
 	parsed, err := policy.ParseAdvice([]byte(written(t, document)))

@@ -275,7 +275,7 @@ func simulateAdvice(t *testing.T, seed uint64, days int) {
 			}
 		}
 		settings := advisor.AdviceOptions{
-			Memory: 70 * 24 * time.Hour, MinConfidence: advisor.ConfidenceMedium, At: start.Add(23 * time.Hour), Workloads: len(own),
+			Memory: 70 * 24 * time.Hour, MinConfidence: advisor.ConfidenceMedium, Floor: policy.DefaultAdviceFloor, At: start.Add(23 * time.Hour), Workloads: len(own),
 		}
 		var changed bool
 		if kept, changed = advisor.Advise(kept, report, settings); !changed {

@@ -50,6 +50,10 @@ type AdviceOptions struct {
 	Memory time.Duration
 	// MinConfidence is the least with which a value is in the document.
 	MinConfidence Confidence
+	// Floor, 1 to 5, is the lowest ndots that pods get of advice (spec.advice.floor).
+	// Which value of fallthrough is the cheapest is asked from there on: what a pod gets
+	// in place of a lower one may cost more than the policy's.
+	Floor int
 	// At is when the run was: the last query, or now where that is not known.
 	At time.Time
 	// Workloads is how many there are.
@@ -258,7 +262,7 @@ func (m *adviceMerger) settle(w *policy.AdvisedWorkload, o *Observation) {
 		return
 	}
 	w.Ndots = new(int32(max(1, highestOf(w.Needed))))
-	least := max(1, highestOf(w.FallthroughNeeded))
+	least := max(m.Floor, 1, highestOf(w.FallthroughNeeded))
 	switch {
 	case o != nil:
 		w.Fallthrough = new(int32(cheapest(w.Fallthrough, least, o.Queries)))

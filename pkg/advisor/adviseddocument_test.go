@@ -40,7 +40,7 @@ func runOf(t *testing.T, old *policy.DNSAdvice, n int, o *advisor.Observation, w
 	if o != nil {
 		r.Workloads = []advisor.Workload{{WorkloadKey: web, Observation: o}}
 	}
-	document, changed := advisor.Advise(old, r, advisor.AdviceOptions{Memory: 70 * 24 * time.Hour, MinConfidence: wanted, At: r.Source.To, Workloads: 1})
+	document, changed := advisor.Advise(old, r, advisor.AdviceOptions{Memory: 70 * 24 * time.Hour, MinConfidence: wanted, Floor: policy.DefaultAdviceFloor, At: r.Source.To, Workloads: 1})
 	return document, changed
 }
 
@@ -181,6 +181,25 @@ func TestUnchangedAdviceStaysAsItIs(t *testing.T) {
 	// Once a week, and while days are added in the middle of the memory.
 	if changes > 20 {
 		t.Errorf("%d of 52 days changed it", changes)
+	}
+}
+
+// What a pod gets in place of a lower value may cost more than a higher one, and so the
+// floor is known when the cheapest is picked.
+func TestTheCheapestFallthroughIsPickedFromTheFloorOn(t *testing.T) {
+	t.Parallel()
+	for floor, want := range map[int]int32{1: 1, 2: 4, 3: 4, 5: 5} {
+		o := observation(0, 1, advisor.ConfidenceHigh, 24*time.Hour, "a:1")
+		o.Fallthrough, o.Queries = 1, [5]int64{60, 120, 110, 90, 100}
+		var document *policy.DNSAdvice
+		for n := range 7 {
+			o.From, o.To = day(n), day(n).Add(24*time.Hour-time.Second)
+			r := &advisor.Report{Source: advisor.Source{From: o.From, To: o.To}, Workloads: []advisor.Workload{{WorkloadKey: web, Observation: o}}}
+			document, _ = advisor.Advise(document, r, advisor.AdviceOptions{Memory: 70 * 24 * time.Hour, MinConfidence: advisor.ConfidenceMedium, Floor: floor, At: o.To, Workloads: 1})
+		}
+		if got := document.Spec.Workloads[0].Fallthrough; got == nil || *got != want {
+			t.Errorf("floor %d: fallthrough %v, want %d", floor, got, want)
+		}
 	}
 }
 

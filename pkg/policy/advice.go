@@ -276,12 +276,14 @@ func (c *Compiled) advise(r *Request, dns *dnsSettings) AdviceDecision {
 }
 
 // advised is one number as advice has it, and whether it counts in the place of
-// the policy's.
+// the policy's: what is needed always, a value that is trusted where there is one. The
+// cheapest value may be above what is needed.
 func (c *Compiled) advised(value, needed int8, policys int32, trusted bool) (n int32, counts bool) {
-	if int32(needed) > policys {
-		return max(int32(needed), c.advice.floor), true
+	n = max(int32(needed), c.advice.floor)
+	if trusted && value > 0 {
+		return max(n, int32(value)), true
 	}
-	return max(int32(value), c.advice.floor), value > 0 && trusted
+	return n, int32(needed) > policys
 }
 
 // afterFallthrough says so where only fallthrough was to be used, and is not.

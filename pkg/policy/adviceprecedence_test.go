@@ -42,6 +42,7 @@ var knownAdvice = map[string]struct {
 	"too little was seen":             {0, 0, 3, 2, "", true},
 	"a raise without confidence":      {0, 0, 5, 0, "", false},
 	"a raise of fallthrough alone":    {0, 0, 2, 4, "", false},
+	"the cheapest is above the need":  {3, 5, 3, 4, policy.ConfidenceHigh, true},
 	"below the floor":                 {1, 1, 0, 0, policy.ConfidenceHigh, true},
 	"a raise that the floor is above": {0, 0, 0, 0, "", true},
 }
@@ -150,10 +151,10 @@ func (c *adviceCase) want() (reason policy.Reason, ndots, through int32) {
 	}
 	switch {
 	case c.rule == ruleFallthrough:
-	case known.neededThrough > throughOfPolicy:
-		through = known.neededThrough
 	case trusted && known.through > 0:
 		through = max(known.through, floor)
+	case known.neededThrough > throughOfPolicy:
+		through = known.neededThrough
 	}
 	switch {
 	case ndots > 0 || through > 0 && known.saw:

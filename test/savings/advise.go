@@ -38,8 +38,8 @@ func asRules(w *world, s *policy.Spec) error {
 const evidenceDays = 7
 
 // inForce is the document that the advisor keeps by the query log of now, in which
-// images are not known.
-func inForce(w *world) (*policy.Advice, error) {
+// images are not known, under a policy with that floor.
+func inForce(w *world, floor int) (*policy.Advice, error) {
 	report, _, err := w.report(nil, advisor.Settings{Names: -1, Observe: true})
 	if err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func inForce(w *world) (*policy.Advice, error) {
 	var document *policy.DNSAdvice
 	for range evidenceDays {
 		document, _ = advisor.Advise(document, report, advisor.AdviceOptions{
-			Memory: 70 * 24 * time.Hour, MinConfidence: advisor.ConfidenceMedium, At: report.Source.To, Workloads: len(w.now),
+			Memory: 70 * 24 * time.Hour, MinConfidence: advisor.ConfidenceMedium, At: report.Source.To, Workloads: len(w.now), Floor: floor,
 		})
 		report.Source.To = report.Source.To.AddDate(0, 0, 1)
 		for i := range report.Workloads {

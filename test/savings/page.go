@@ -54,7 +54,10 @@ at once, which is why two nameservers make queries of one. Caches, and what they
 - *resolvers known* stands on the cluster DNS answering "svc." itself, and on images that were read in the first month; *new tags read*
   on their being read again.
 - *advice in force* is the document that the advisor makes of the first month's log, as it would be after seven days like it. New tags get its
-  ndots with ` + "`advice.match: Repository`" + ` only (*every build of an image*). Images are known as in *resolvers known*.
+  ndots with ` + "`advice.match: Repository`" + ` only (*every build of an image*); the advisor, which runs every day, knows a
+  build once a start of it was seen. Images are known as in *resolvers known*.
+- *a floor of 1* is ` + "`spec.advice.floor: 1`" + `, an operator's choice: most of what 2 leaves are names like ` + "`example.com`" + `, and with 1 a
+  name like ` + "`service.namespace`" + ` that the log did not have is asked outside first.
 
 `)
 	summary(&b, results)

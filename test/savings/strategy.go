@@ -23,8 +23,8 @@ type Strategy struct {
 	overwrites bool
 	// spec adds what is known of a world to the policy.
 	spec func(w *world, s *policy.Spec) error
-	// advice is what is in force beside it; nil for none.
-	advice func(w *world) (*policy.Advice, error)
+	// floor, if not 0, has advice in force beside it that goes no lower.
+	floor int
 	// local tells that the cluster DNS answers "svc." itself.
 	local bool
 	// oracle picks for each workload the ndots with the fewest queries in the month
@@ -44,6 +44,7 @@ const (
 	nameAdvice  = "Shorthop, advice as rules"
 	nameInForce = "Shorthop, advice in force"
 	nameBuilds  = "the same, every build of an image"
+	nameFloor   = "the same, with a floor of 1"
 	nameOracle  = "oracle, breaking nothing"
 	nameCheap   = "oracle, whatever breaks"
 )
@@ -73,9 +74,13 @@ func strategies() []Strategy {
 		{Name: nameKnown, Ours: true, dns: "{}", local: true, spec: resolversOf(now)},
 		{Name: nameReread, Ours: true, dns: "{}", local: true, spec: resolversOf(next)},
 		{Name: nameAdvice, dns: "{}", local: true, spec: asRules},
-		{Name: nameInForce, dns: "{advice: Apply, minConfidence: medium}", local: true, spec: resolversOf(now), advice: inForce},
-		{Name: nameBuilds, dns: "{advice: Apply, minConfidence: medium}", local: true, advice: inForce, spec: func(w *world, s *policy.Spec) error {
+		{Name: nameInForce, dns: "{advice: Apply, minConfidence: medium}", local: true, spec: resolversOf(now), floor: policy.DefaultAdviceFloor},
+		{Name: nameBuilds, dns: "{advice: Apply, minConfidence: medium}", local: true, floor: policy.DefaultAdviceFloor, spec: func(w *world, s *policy.Spec) error {
 			s.Advice.Match = policy.AdviceMatchRepository
+			return resolversOf(now)(w, s)
+		}},
+		{Name: nameFloor, dns: "{advice: Apply, minConfidence: medium}", local: true, floor: 1, spec: func(w *world, s *policy.Spec) error {
+			s.Advice.Match, s.Advice.Floor = policy.AdviceMatchRepository, new(int32(1))
 			return resolversOf(now)(w, s)
 		}},
 		{Name: nameOracle, oracle: true},
@@ -103,8 +108,8 @@ func (s *Strategy) decider(w *world) (d decider, err error) {
 			return d, fmt.Errorf("%s: %w", s.Name, err)
 		}
 	}
-	if s.advice != nil {
-		if d.advice, err = s.advice(w); err != nil {
+	if s.floor != 0 {
+		if d.advice, err = inForce(w, s.floor); err != nil {
 			return d, fmt.Errorf("%s: %w", s.Name, err)
 		}
 	}

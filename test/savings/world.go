@@ -103,7 +103,7 @@ var forms = map[string]func(r *rand.Rand, own string) (written, exists string){
 }
 
 func outside(r *rand.Rand, prefix string) (written, exists string) {
-	name := fmt.Sprintf("%svendor-%d.example", prefix, r.IntN(400))
+	name := fmt.Sprintf("%svendor-%d.com", prefix, r.IntN(400))
 	return name, name
 }
 
