@@ -69,6 +69,8 @@ type assembly struct {
 	likeTheInternet []string
 	waste           map[string]*NameWaste
 	hints           map[*group]*resolverhint.Evidence
+	// verdicts are what judges have found, by what a judge goes by.
+	verdicts map[string]map[string]verdict
 	// searched are the names among them that a search domain has the answer for.
 	searched map[string]bool
 	// fromNodes is the queries of nodes and of pods with their addresses.
@@ -164,9 +166,9 @@ func (a *assembly) evidence(g *collected) *evidence {
 	case e.foreign > 0 && len(e.lookups) == 0:
 		e.why = ReasonReusedAddress
 	}
-	var judge *judge
-	judge, e.contradiction = a.hintedJudge(conf, g.group)
-	judgeGroup(e, judge, &a.clients.names)
+	var j *judge
+	j, e.contradiction = a.hintedJudge(conf, g.group)
+	judgeGroup(e, j, &a.clients.names)
 	return e
 }
 

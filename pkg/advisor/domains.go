@@ -87,11 +87,12 @@ type searchDomains struct {
 	sameAs map[string]string
 }
 
-// canonical is a name with the search domain of the list in place of another node's.
+// canonical is a name with the search domain of the list in place of another node's,
+// the longest that it ends in.
 func (d *searchDomains) canonical(name string) string {
-	for other, listed := range d.sameAs {
-		if base, ok := strings.CutSuffix(name, other); ok {
-			return base + listed
+	for dot := range len(name) {
+		if listed, ok := d.sameAs[name[dot:]]; ok && name[dot] == '.' {
+			return name[:dot] + listed
 		}
 	}
 	return name
@@ -103,11 +104,12 @@ func (d *searchDomains) names(g *collected) map[string]*observed {
 	if len(d.sameAs) == 0 {
 		return names
 	}
-	for name, o := range names {
+	for _, name := range slices.Sorted(maps.Keys(names)) {
 		listed := d.canonical(name)
 		if listed == name {
 			continue
 		}
+		o := names[name]
 		delete(names, name)
 		into := names[listed]
 		if into == nil {
@@ -248,7 +250,7 @@ func followed(names map[string]*observed, suffixes []string, each func(suffix st
 		for ; at < len(sorted) && strings.HasPrefix(sorted[at], name+"."); at++ {
 			suffix := sorted[at][len(name):]
 			inCluster := slices.ContainsFunc(suffixes, func(s string) bool { return strings.HasSuffix(suffix, s) })
-			if !inCluster && (strings.Contains(suffix[1:], ".") || suffix == ".internal") {
+			if !inCluster && !longer(names, name, suffix, suffixes[0]) && (strings.Contains(suffix[1:], ".") || suffix == ".internal") {
 				all[suffix] = names[sorted[at]].most(querylog.OK, querylog.NXDomain, querylog.Failed)
 			}
 		}
@@ -264,4 +266,15 @@ func followed(names map[string]*observed, suffixes []string, each func(suffix st
 		}
 	}
 	return chains
+}
+
+// longer tells whether what follows a name begins with labels of a longer name that was
+// looked up itself: api.dev.svc beside api.dev.
+func longer(names map[string]*observed, name, follows, first string) bool {
+	for dot := 1; dot < len(follows); dot++ {
+		if follows[dot] == '.' && names[name+follows[:dot]+first] != nil {
+			return true
+		}
+	}
+	return false
 }

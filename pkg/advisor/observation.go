@@ -49,9 +49,7 @@ func (a *assembly) observe(w *Workload, evidences []*evidence, floor int, noSafe
 	for i, e := range evidences {
 		again := *e
 		again.queries = [maxNdots]int64{}
-		all := newJudge(e.conf, nil)
-		all.another = true
-		judgeGroup(&again, all, &a.clients.names)
+		judgeGroup(&again, a.judge(e.conf, nil, true), &a.clients.names)
 		judged[i] = &again
 	}
 	if o.Ndots = lowest(floor, func(n int) bool {
@@ -129,7 +127,7 @@ func (a *assembly) fallsThrough(evidences []*evidence) (sum evidence) {
 		if !inService(e.floorBy) {
 			floor = max(floor, e.floor)
 		}
-		judge := newJudge(e.conf, []resolver.Resolver{resolver.Glibc, resolver.Go})
+		judge := a.judge(e.conf, []resolver.Resolver{resolver.Glibc, resolver.Go}, false)
 		for i := range e.lookups {
 			l := e.lookups[i]
 			l.steps = underGate(&l)

@@ -31,7 +31,8 @@ type judge struct {
 	// another is set where the pod's next build may have another resolver: then the
 	// answer must be kept by those, too, that would not have found it today.
 	another bool
-	memory  map[string]verdict
+	// memory is shared by all that judge alike.
+	memory map[string]verdict
 	// hinted, if not nil, is enough for an ndots from hintedFrom on.
 	hinted     *judge
 	hintedFrom int
@@ -43,10 +44,17 @@ type verdict struct {
 	steps [maxNdots]int // queries for each type
 }
 
-// newJudge judges by the resolvers that are known, all if none is.
-func newJudge(conf resolver.ResolvConf, known []resolver.Resolver) *judge {
-	j := &judge{conf: conf, memory: make(map[string]verdict)}
+// judge judges by the resolvers that are known, all if none is. With another, a build
+// to come may have any of these. What equal judges find of lookups that went the same
+// way is found once for all groups.
+func (a *assembly) judge(conf resolver.ResolvConf, known []resolver.Resolver, another bool) *judge {
+	j := &judge{conf: conf, another: another}
 	j.resolvers, j.known = resolversOf(&group{resolvers: known})
+	key := fmt.Sprintf("%s%q %t %t", conf, j.resolvers, j.known, another)
+	if j.memory = a.verdicts[key]; j.memory == nil {
+		j.memory = make(map[string]verdict)
+		a.verdicts[key] = j.memory
+	}
 	return j
 }
 
@@ -66,16 +74,19 @@ func withNdots(conf resolver.ResolvConf, ndots int) resolver.ResolvConf {
 // lookup judges lookups. Names that all resolvers treat alike are judged once for
 // all with as many dots.
 func (j *judge) lookup(l *lookup) verdict {
+	if !plain(l.name) {
+		return j.evaluate(l) // no other lookup has that name
+	}
 	key := j.key(l)
-	v, ok := j.memory[key]
+	v, ok := j.memory[string(key)]
 	if !ok {
 		v = j.evaluate(l)
-		j.memory[key] = v
+		j.memory[string(key)] = v
 	}
 	return v
 }
 
-func (j *judge) key(l *lookup) string {
+func (j *judge) key(l *lookup) []byte {
 	b := make([]byte, 0, 16)
 	for i := range l.steps {
 		b = append(b, '0'+byte(l.steps[i].outcome))
@@ -87,10 +98,7 @@ func (j *judge) key(l *lookup) string {
 	if l.alone {
 		b = append(b, '1')
 	}
-	if !plain(l.name) {
-		b = append(b, l.name...)
-	}
-	return string(b)
+	return b
 }
 
 // plain tells whether a name has nothing that a resolver could stumble over,

@@ -269,7 +269,7 @@ func (c *Collector) Report(settings Settings) *Report {
 		conf, _ := node.ResolvConf(groups[i].group.dns)
 		findWildcards(conf, domains.names(&groups[i]), w.wildcards)
 	}
-	a := &assembly{Report: r, settings: settings, excluded: policy.NewExcluded(settings.ExcludedNamespaces), clients: c.clients, node: node, world: w, domains: domains, logs: c.coverage(), likeTheInternet: c.likeTheInternet(node.ClusterDomain), waste: make(map[string]*NameWaste), searched: make(map[string]bool)}
+	a := &assembly{Report: r, settings: settings, excluded: policy.NewExcluded(settings.ExcludedNamespaces), clients: c.clients, node: node, world: w, domains: domains, logs: c.coverage(), likeTheInternet: c.likeTheInternet(node.ClusterDomain), waste: make(map[string]*NameWaste), verdicts: make(map[string]map[string]verdict), searched: make(map[string]bool)}
 	// Hubble has names of DNS only where Cilium's proxy reads them, and it writes queries anew.
 	c.clients.hinted.rewritten = c.clients.hinted.rewritten || c.tally.forms[querylog.Hubble] > 0
 	a.hints = c.resolverHints()

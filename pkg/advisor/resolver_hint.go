@@ -188,13 +188,12 @@ func (a *assembly) resolverOf(w *Workload, groups []collected) WorkloadResolver 
 // what is known.
 func (a *assembly) hintedJudge(conf resolver.ResolvConf, g *group) (j *judge, contradiction string) {
 	v := a.hintOf(g)
-	j = newJudge(conf, g.resolvers)
+	j = a.judge(conf, g.resolvers, false)
 	switch {
 	case j.known && (v.Name == resolverhint.Musl || v.Reason == resolverhint.MuslRun) && !slices.ContainsFunc(g.resolvers, isMusl):
-		j.resolvers = append(slices.Clip(j.resolvers), resolver.Musl, resolver.MuslBefore124)
-		return j, "the policy knows no musl in the images, and queries look like musl's (or those of glibc 2.26 to 2.29): safe for it too"
+		return a.judge(conf, append(slices.Clip(g.resolvers), resolver.Musl, resolver.MuslBefore124), false), "the policy knows no musl in the images, and queries look like musl's (or those of glibc 2.26 to 2.29): safe for it too"
 	case !j.known && v.Name == resolverhint.Glibc:
-		j.hinted = newJudge(conf, []resolver.Resolver{resolver.Glibc})
+		j.hinted = a.judge(conf, []resolver.Resolver{resolver.Glibc}, false)
 		j.hintedFrom = a.settings.ownNdots()
 	}
 	return j, ""
