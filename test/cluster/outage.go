@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // Component is a process of a Cluster.
@@ -19,11 +20,45 @@ const (
 	APIServer Component = "kube-apiserver"
 )
 
-// Pause stands a component still (SIGSTOP): its connections stay open and nothing answers. Resume it before Stop.
-func (c *Cluster) Pause(component Component) error { return c.signal(component, syscall.SIGSTOP) }
+// Pause stands a component still (SIGSTOP): its connections stay open and nothing answers. It returns when every thread
+// stands: on a busy machine one may go on for a moment after the signal. Resume it before Stop.
+func (c *Cluster) Pause(component Component) error {
+	pid, err := c.signal(component, syscall.SIGSTOP)
+	if err != nil {
+		return err
+	}
+	for range 1000 {
+		if standsStill(pid) {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return fmt.Errorf("%s does not stand still ten seconds after SIGSTOP", component)
+}
+
+// standsStill tells whether all threads of a process are stopped.
+func standsStill(pid int) bool {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil {
+		return false
+	}
+	for _, path := range threads {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended since
+		}
+		if state := content[bytes.LastIndexByte(content, ')')+1:]; !bytes.HasPrefix(state, []byte(" T")) {
+			return false
+		}
+	}
+	return len(threads) > 0
+}
 
 // Resume undoes Pause.
-func (c *Cluster) Resume(component Component) error { return c.signal(component, syscall.SIGCONT) }
+func (c *Cluster) Resume(component Component) error {
+	_, err := c.signal(component, syscall.SIGCONT)
+	return err
+}
 
 // RestartAPIServer ends kube-apiserver at once (SIGKILL), as a node that fails would, calls meanwhile, which may be nil,
 // and starts it again at the same address and with the same flags. It returns once the API server is healthy.
@@ -54,15 +89,14 @@ func (c *Cluster) RestartAPIServer(meanwhile func()) error {
 	return nil
 }
 
-func (c *Cluster) signal(component Component, signal syscall.Signal) error {
-	pid, err := c.pid(component)
-	if err != nil {
-		return err
+func (c *Cluster) signal(component Component, signal syscall.Signal) (pid int, err error) {
+	if pid, err = c.pid(component); err != nil {
+		return 0, err
 	}
 	if err := syscall.Kill(pid, signal); err != nil {
-		return fmt.Errorf("sending %s to %s: %w", signal, component, err)
+		return 0, fmt.Errorf("sending %s to %s: %w", signal, component, err)
 	}
-	return nil
+	return pid, nil
 }
 
 // pid finds a component among the child processes of this one: envtest keeps the ids to itself. A process may run several
