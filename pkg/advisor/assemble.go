@@ -33,7 +33,10 @@ func (c *Collector) groups() []collected {
 		}
 	}
 	slices.SortFunc(all, func(a, b collected) int {
-		return cmp.Or(a.group.workload.compare(b.group.workload), strings.Compare(a.group.key(), b.group.key()))
+		if c := a.group.workload.compare(b.group.workload); c != 0 {
+			return c
+		}
+		return strings.Compare(a.group.key(), b.group.key())
 	})
 	return all
 }

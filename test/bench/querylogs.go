@@ -43,9 +43,12 @@ func (q *queryLogs) ratio() float64 {
 // logClients is how many pods are in the log, each a workload of its own.
 const logClients = 10_000
 
-// queryLogs lets the program that users have read a log of at least so many lines: one block of 10,000 pods, which is in a
-// file and read again and again, so that neither generating nor keeping it counts. A quarter as many lines are only split
-// before, and another quarter after.
+// logDays is in how many days the same lines are written down: a line that is read again would be one that is left out.
+const logDays = 6
+
+// queryLogs lets the program that users have read a log of at least so many lines: a block of 10,000 pods, a day in a file
+// each, which are read again and again, so that neither generating nor keeping them counts. A quarter as many lines are only
+// split before, and another quarter after.
 func (b *bench) queryLogs(ctx context.Context, lines int64) (*queryLogs, error) {
 	pods, log := filepath.Join(b.dir, "pods.json"), filepath.Join(b.dir, "dns.log")
 	inBlock, err := writeBlock(pods, log)
@@ -53,6 +56,11 @@ func (b *bench) queryLogs(ctx context.Context, lines int64) (*queryLogs, error) 
 		return nil, err
 	}
 	times := int((lines + inBlock - 1) / inBlock)
+	days, err := writeDays(log)
+	if err != nil {
+		return nil, err
+	}
+	logs := slices.Repeat(days, (times+logDays-1)/logDays)
 	q := &queryLogs{Clients: logClients}
 	split := func() error {
 		start := time.Now()
@@ -69,15 +77,19 @@ func (b *bench) queryLogs(ctx context.Context, lines int64) (*queryLogs, error) 
 	if err := split(); err != nil {
 		return nil, err
 	}
-	if err := q.advise(ctx, pods, slices.Repeat([]string{log}, times)); err != nil {
+	if err := q.advise(ctx, pods, logs[:times]); err != nil {
 		return nil, err
 	}
-	inJSON := filepath.Join(b.dir, "dns.jsonl")
-	if err := writeJSONLines(log, inJSON); err != nil {
-		return nil, err
+	var inJSON []string
+	for _, day := range days {
+		name := day + ".jsonl"
+		if err := writeJSONLines(day, name); err != nil {
+			return nil, err
+		}
+		inJSON = append(inJSON, name)
 	}
 	q.JSON = &queryLogs{Clients: logClients}
-	if err := q.JSON.advise(ctx, pods, slices.Repeat([]string{inJSON}, max(1, times/4))); err != nil {
+	if err := q.JSON.advise(ctx, pods, slices.Repeat(inJSON, (times+logDays-1)/logDays)[:max(1, times/4)]); err != nil {
 		return nil, err
 	}
 	if want := int64(times) * inBlock; q.Lines != want {
@@ -106,6 +118,30 @@ func writeBlock(pods, log string) (lines int64, err error) {
 		return 0, fmt.Errorf("writing the log: %w", err)
 	}
 	return counted.lines, nil
+}
+
+// writeDays writes the lines of a log once more for each further day, and returns all files.
+func writeDays(log string) ([]string, error) {
+	text, err := os.ReadFile(log)
+	if err != nil {
+		return nil, fmt.Errorf("reading the log: %w", err)
+	}
+	files := []string{log}
+	first := text[:len(time.DateOnly)]
+	for d := 1; d < logDays; d++ {
+		day, err := time.Parse(time.DateOnly, string(first))
+		if err != nil {
+			return nil, fmt.Errorf("reading the log: %w", err)
+		}
+		name := fmt.Sprintf("%s.%d", log, d)
+		shifted := bytes.ReplaceAll(text, append([]byte("\n"), first...), []byte("\n"+day.AddDate(0, 0, d).Format(time.DateOnly)))
+		copy(shifted, day.AddDate(0, 0, d).Format(time.DateOnly))
+		if err := os.WriteFile(name, shifted, 0o600); err != nil {
+			return nil, fmt.Errorf("writing the log: %w", err)
+		}
+		files = append(files, name)
+	}
+	return files, nil
 }
 
 // writeJSONLines writes the lines of a log as Fluent Bit does with its kubernetes filter.
@@ -241,7 +277,7 @@ func (b *bench) measureQueryLogs(ctx context.Context) (err error) {
 // goals are what was promised.
 func (q *queryLogs) goals() []goal {
 	goals := []goal{
-		{"advise, lines of query logs per second on two cores", "≥ " + measured.Thousands(1_000_000), measured.Thousands(int(q.perSecond())), q.perSecond() >= 1_000_000},
+		{"advise, lines of query logs per second on two cores", "≥ " + measured.Thousands(4_000_000), measured.Thousands(int(q.perSecond())), q.perSecond() >= 4_000_000},
 		{"the same, time of that to split lines into fields", "≤ 4.00x", fmt.Sprintf("%.2fx", q.ratio()), q.ratio() <= 4},
 		{"the same, resident memory at the peak, 10,000 clients", "≤ 256 MiB", fmt.Sprintf("%.0f MiB", q.PeakMiB), q.PeakMiB <= 256},
 	}
@@ -255,8 +291,8 @@ func (q *queryLogs) goals() []goal {
 
 func (q *queryLogs) table(b *strings.Builder) {
 	b.WriteString("\n## Query logs\n\n" +
-		"`kubectl-shorthop advise` from its start to its report: a log of a simulated cluster (`test/loggen`) that is read from a file\n" +
-		"again and again. *Split into fields* reads the same lines and does nothing with them, on one core, half before and half after.\n\n")
+		"`kubectl-shorthop advise` from its start to its report: a log of a simulated cluster (`test/loggen`), six days in as many files\n" +
+		"that are read again and again. *Split into fields* reads the same lines and does nothing with them, on one core, half before and half after.\n\n")
 	t := measured.NewTable("", "lines", "MiB", "lines/s", "lines/s per core", "VmHWM MiB")
 	t.Row(fmt.Sprintf("advise, %s clients and workloads", measured.Thousands(int(q.Clients))), measured.Thousands(int(q.Lines)), measured.Thousands(int(q.MiB)),
 		measured.Thousands(int(q.perSecond())), measured.Thousands(int(float64(q.Lines)/q.CPU)), fmt.Sprintf("%.0f", q.PeakMiB))
