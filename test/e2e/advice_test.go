@@ -222,8 +222,20 @@ func (a *inForce) asPredicted(t *testing.T) {
 	if diff := cmp.Diff(a.answers[now-1], a.answers[now]); diff != "" {
 		t.Errorf("other answers (-before +after):\n%s", diff)
 	}
-	log := a.wholeLog(t)
+	log := ""
 	count := func(round int, workload string) int { return strings.Count(log, " "+a.addresses[round][workload]+":") }
+	// What the cache has printed reaches the file later on a busy machine.
+	for all := -1; ; time.Sleep(time.Second) {
+		log = a.wholeLog(t)
+		sum := 0
+		for workload := range a.addresses[now] {
+			sum += count(now, workload)
+		}
+		if sum == all {
+			break
+		}
+		all = sum
+	}
 	text := a.commands(t, 0, "kubectl-shorthop explain -f workloads.yaml --policy policy.yaml --advice advice.json.gz --node-resolv-conf "+
 		suite.hostResolvConf+" -o json 2>/dev/null")
 	var explained struct {
