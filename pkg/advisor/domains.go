@@ -20,7 +20,8 @@ func clusterDomains(groups []collected) (domains []string, queries map[string]in
 		}
 		own := "." + groups[i].group.workload.Namespace + ".svc."
 		for name, o := range groups[i].names() {
-			if at := strings.Index(name, own); at >= 0 {
+			// The last one: a full name that is searched has it twice.
+			if at := strings.LastIndex(name, own); at >= 0 {
 				queries[name[at+len(own):]] += o.most(querylog.OK, querylog.NXDomain, querylog.Failed)
 			}
 		}
@@ -192,14 +193,64 @@ func nodeSearches(groups []collected, node resolver.Node) searchDomains {
 			d.list = append(d.list, suffix)
 		}
 	}
-	// A domain is asked no more often than the one before it.
+	before := d.order(groups, node)
+	// Where no name tells: a domain is asked no more often than the one before it.
 	slices.SortFunc(d.list, func(a, b string) int {
-		return cmp.Or(cmp.Compare(traces[b].queries, traces[a].queries), cmp.Compare(strings.Count(b, "."), strings.Count(a, ".")), strings.Compare(a, b))
+		return cmp.Or(cmp.Compare(before[pair{b, a}], before[pair{a, b}]), cmp.Compare(traces[b].queries, traces[a].queries), cmp.Compare(strings.Count(b, "."), strings.Count(a, ".")), strings.Compare(a, b))
 	})
 	for i := range d.list {
 		d.list[i] = d.list[i][1:]
 	}
 	return d
+}
+
+// pair is two search domains.
+type pair struct{ first, second string }
+
+// order counts what tells that one domain of the list is searched before another: a
+// search ends where there is an answer. The domains that were asked in vain for such a
+// name are before that one, those that were not asked for it behind. Counts of queries
+// alone do not tell where all answers are in the last domain, and a single retry turns
+// them round.
+func (d *searchDomains) order(groups []collected, node resolver.Node) map[pair]int64 {
+	before := make(map[pair]int64)
+	if len(d.list) < 2 {
+		return before
+	}
+	for i := range groups {
+		conf, _ := node.ResolvConf(groups[i].group.dns)
+		suffixes := dotted(conf.Searches)
+		if groups[i].group.why != "" || len(suffixes) == 0 || groups[i].group.dns.Policy == "None" {
+			continue
+		}
+		names := d.names(&groups[i])
+		asked := func(name string, results ...querylog.Result) int64 {
+			if o := names[name]; o != nil {
+				return o.most(results...)
+			}
+			return 0
+		}
+		for query, o := range names {
+			for _, end := range d.list {
+				name, ok := strings.CutSuffix(query, end)
+				answers := o.most(querylog.OK)
+				if !ok || answers == 0 || 2*asked(name+suffixes[len(suffixes)-1], querylog.NXDomain) < answers ||
+					2*asked(name, querylog.OK, querylog.NXDomain, querylog.Failed) >= answers {
+					continue
+				}
+				for _, other := range d.list {
+					switch inVain := asked(name+other, querylog.NXDomain); {
+					case other == end:
+					case 2*inVain >= answers:
+						before[pair{other, end}] += answers
+					case asked(name+other, querylog.OK, querylog.Failed) == 0:
+						before[pair{end, other}] += answers
+					}
+				}
+			}
+		}
+	}
+	return before
 }
 
 // different tells whether siblings are search domains of different nodes: where they
