@@ -137,8 +137,11 @@ type trace struct {
 // nodeSearches finds the nodes' own search domains: what follows a name for which
 // all of the cluster's search domains were asked in vain, about as often as the
 // last of these, with a third of such names; with half of them if it is only one.
-// Siblings, which differ in their first label, may be those of different nodes.
-func nodeSearches(groups []collected, node resolver.Node) searchDomains {
+// Siblings, which differ in their first label, may be those of different nodes. One
+// that is a single label ("lan") must follow two names in three, and two at least, since
+// an application may ask for a name with and without something behind it. What is the name
+// of a namespace or of a domain of the Internet that anybody may be in, or "svc", is none.
+func nodeSearches(groups []collected, node resolver.Node, namespaces map[string]bool) searchDomains {
 	traces := make(map[string]*trace)
 	siblings := make(map[string][]string)
 	chains := int64(0)
@@ -149,18 +152,23 @@ func nodeSearches(groups []collected, node resolver.Node) searchDomains {
 			continue
 		}
 		chains += followed(groups[i].names(), suffixes, func(suffix string, queries, before int64, all map[string]int64) {
+			if label := suffix[1:]; parent(suffix) == "" && (namespaces[label] || label == "svc" || publicSuffix(label)) {
+				return
+			}
 			t := traces[suffix]
 			if t == nil {
 				t = &trace{}
 				traces[suffix] = t
-				siblings[parent(suffix)] = append(siblings[parent(suffix)], suffix)
+				if above := parent(suffix); above != "" {
+					siblings[above] = append(siblings[above], suffix)
+				}
 			}
 			t.names++
 			t.queries += queries
 			var sum int64
 			n := 0
 			for other, queries := range all {
-				if parent(other) == parent(suffix) {
+				if parent(other) == parent(suffix) && parent(suffix) != "" {
 					sum += queries
 					n++
 				}
@@ -189,7 +197,11 @@ func nodeSearches(groups []collected, node resolver.Node) searchDomains {
 		}
 	}
 	for suffix, t := range traces {
-		if t.names >= 2 && 3*t.names >= chains || 2*t.names >= chains {
+		enough := t.names >= 2 && 3*t.names >= chains || 2*t.names >= chains
+		if parent(suffix) == "" && suffix != ".internal" {
+			enough = t.names >= 2 && 3*t.names >= 2*chains
+		}
+		if enough {
 			d.list = append(d.list, suffix)
 		}
 	}
@@ -298,8 +310,7 @@ func followed(names map[string]*observed, suffixes []string, each func(suffix st
 		at, _ := slices.BinarySearch(sorted, name+".")
 		for ; at < len(sorted) && strings.HasPrefix(sorted[at], name+"."); at++ {
 			suffix := sorted[at][len(name):]
-			inCluster := slices.ContainsFunc(suffixes, func(s string) bool { return strings.HasSuffix(suffix, s) })
-			if !inCluster && (strings.Contains(suffix[1:], ".") || suffix == ".internal") {
+			if !slices.ContainsFunc(suffixes, func(s string) bool { return strings.HasSuffix(sorted[at], s) }) {
 				all[suffix] = names[sorted[at]].most(querylog.OK, querylog.NXDomain, querylog.Failed)
 			}
 		}
@@ -308,7 +319,11 @@ func followed(names map[string]*observed, suffixes []string, each func(suffix st
 			parts[parent(suffix)] += queries
 		}
 		for suffix, queries := range all {
-			if sum := parts[parent(suffix)]; 2*sum < before || queries > 2*before {
+			sum := queries
+			if above := parent(suffix); above != "" {
+				sum = parts[above]
+			}
+			if 2*sum < before || queries > 2*before {
 				continue
 			}
 			each(suffix, queries, before, all)
