@@ -76,6 +76,16 @@ func samePort(buffer uint16) writer {
 	}
 }
 
+// searched is Net::DNS, which goes through the search list for A and then for AAAA.
+func searched(random *rand.Rand, name uint64) (queries []resolverhint.Query) {
+	for _, aaaa := range []bool{false, true} {
+		for step := range uint64(4) {
+			queries = append(queries, resolverhint.Query{Name: 8*name + step, Port: port(random), ID: id(random), AAAA: aaaa, Transport: resolverhint.TransportOf(noBuffer, false, false)})
+		}
+	}
+	return queries
+}
+
 // only leaves out one type.
 func only(aaaa bool, w writer) writer {
 	return func(random *rand.Rand, name uint64) []resolverhint.Query {
@@ -203,6 +213,7 @@ func TestJudge(t *testing.T) {
 		"musl beside glibc, one in three":       {sometimes(3, musl, glibc), 200, false, "(musl_run)"},
 		"glibc beside musl, one in three":       {sometimes(3, glibc, musl), 200, false, "(musl_run)"},
 		"musl beside Go":                        {sometimes(2, musl, twoPorts(1232)), 200, false, "(musl_run)"},
+		"Net::DNS beside glibc, by halves":      {sometimes(2, searched, glibc), 100, false, "(one_type)"},
 		"musl for A only, beside glibc":         {sometimes(3, only(false, musl), glibc), 300, false, "(one_type)"},
 		"Net::DNS for AAAA only, beside c-ares": {sometimes(3, only(true, twoPorts(noBuffer)), atOnce(samePort(1232))), 2000, false, "(mixed)"},
 	} {
