@@ -149,7 +149,7 @@ const minPairs = 20
 //
 // What would be named otherwise than musl is not (one_type) if one type alone is asked
 // for more often than the other: a second resolver may do that. Nor is what asks from one
-// port if five queries find no other half for four pairs: Net::DNS goes through the
+// port if five queries find no other half there for four pairs: Net::DNS goes through the
 // search list for A and then for AAAA.
 func (e *Evidence) Judge(captured bool) Verdict {
 	v := Verdict{Pairs: e.Pairs()}
@@ -328,10 +328,11 @@ func balanced(a, b uint32) bool {
 	return math.Abs(float64(a)-float64(b)) <= 3*math.Sqrt(sum)+sum/10
 }
 
-// mostlyAlone tells whether five queries have no other half for four pairs. Lost lines
-// leave as many where two in five are lost.
+// mostlyAlone tells whether five queries have no other half from the same port for four
+// pairs that have. Lost lines leave as many where two in five are lost.
 func (e *Evidence) mostlyAlone() bool {
-	return 4*(int64(e.OnlyA)+int64(e.OnlyAAAA)) > 5*e.Pairs()
+	alone := uint64(e.OnlyA) + uint64(e.OnlyAAAA) + 2*uint64(e.TwoPorts)
+	return 4*alone > 5*uint64(e.OnePort)
 }
 
 // oneType tells whether one type was asked for alone more often than the other: lines
