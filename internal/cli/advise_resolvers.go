@@ -131,7 +131,7 @@ func writeResolvers(b *bytes.Buffer, report *advisor.Report) {
 		case resolverhint.Musl:
 			line("  # glibc 2.26 to 2.29 looks the same, and musl before 1.2.4 is musl-1.2.3")
 		case resolverhint.Go:
-			line("  # dig and others that ask for one type after the other look the same")
+			line("  # dig, Perl's Net::DNS with EDNS 1232 (which stops at ndots) and others that ask for one type after the other look the same")
 		}
 		line("- images: [%s]", quotedYAML(h.image))
 		line("  resolver: %s", resolver)

@@ -95,7 +95,7 @@ func (c *chain) goesOn(i int) bool {
 		}
 		return true
 	}
-	if began := c.began(i); began > 0 && c.firstOfAnother(i) {
+	if began := c.began(i); began > 0 && c.shared(i) {
 		ok = min(ok, began)
 	}
 	var next int64
@@ -121,10 +121,21 @@ func (c *chain) goesOn(i int) bool {
 	return bad != 0 && 2*next >= bad
 }
 
-// firstOfAnother tells whether a search step is also the first step of a shorter
-// name, which may have asked for it more often than this chain.
-func (c *chain) firstOfAnother(i int) bool {
-	return i > 0 && strings.HasSuffix(c.search[i].name, c.suffixes[0])
+// shared tells whether a search step is also one of a shorter name, which may have asked
+// for it more often than this chain: the first one, or a later one of a name whose first
+// one was asked for (x.ns.svc.cluster.local is the third of x.ns.svc and the second of x.ns).
+func (c *chain) shared(i int) bool {
+	step := c.search[i].name
+	if i > 0 && strings.HasSuffix(step, c.suffixes[0]) {
+		return true
+	}
+	for k, suffix := range c.suffixes {
+		short, ok := strings.CutSuffix(step, suffix)
+		if k > 0 && ok && short != "" && len(short) < len(c.name) && c.names[short+c.suffixes[0]].any() {
+			return true
+		}
+	}
+	return false
 }
 
 // began is how many lookups of this chain came to a search step: of those before it
@@ -132,7 +143,7 @@ func (c *chain) firstOfAnother(i int) bool {
 func (c *chain) began(i int) int64 {
 	var most int64
 	for k := range i {
-		if o := c.names[c.search[k].name]; o != nil && !c.firstOfAnother(k) {
+		if o := c.names[c.search[k].name]; o != nil && !c.shared(k) {
 			most = max(most, o.most(querylog.OK, querylog.NXDomain, querylog.Failed))
 		}
 	}
@@ -146,7 +157,7 @@ func (c *chain) count() (asked [querylog.Types]int64) {
 		t := querylog.Type(t)
 		var before int64
 		for i := 0; i <= c.last; i++ {
-			if o := c.names[c.search[i].name]; o != nil && !c.firstOfAnother(i) {
+			if o := c.names[c.search[i].name]; o != nil && !c.shared(i) {
 				asked[t] = max(asked[t], o.leftOf(t)+before)
 			}
 			before += c.ends[i][t]

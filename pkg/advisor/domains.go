@@ -20,7 +20,8 @@ func clusterDomains(groups []collected) (domains []string, queries map[string]in
 		}
 		own := "." + groups[i].group.workload.Namespace + ".svc."
 		for name, o := range groups[i].names() {
-			if at := strings.Index(name, own); at >= 0 {
+			// The last one: a full name that is searched has it twice.
+			if at := strings.LastIndex(name, own); at >= 0 {
 				queries[name[at+len(own):]] += o.most(querylog.OK, querylog.NXDomain, querylog.Failed)
 			}
 		}
@@ -138,8 +139,11 @@ type trace struct {
 // nodeSearches finds the nodes' own search domains: what follows a name for which
 // all of the cluster's search domains were asked in vain, about as often as the
 // last of these, with a third of such names; with half of them if it is only one.
-// Siblings, which differ in their first label, may be those of different nodes.
-func nodeSearches(groups []collected, node resolver.Node) searchDomains {
+// Siblings, which differ in their first label, may be those of different nodes. One
+// that is a single label ("lan") must follow two names in three, and two at least, since
+// an application may ask for a name with and without something behind it. What is the name
+// of a namespace or of a domain of the Internet that anybody may be in, or "svc", is none.
+func nodeSearches(groups []collected, node resolver.Node, namespaces map[string]bool) searchDomains {
 	traces := make(map[string]*trace)
 	siblings := make(map[string][]string)
 	chains := int64(0)
@@ -150,18 +154,23 @@ func nodeSearches(groups []collected, node resolver.Node) searchDomains {
 			continue
 		}
 		chains += followed(groups[i].names(), suffixes, func(suffix string, queries, before int64, all map[string]int64) {
+			if label := suffix[1:]; parent(suffix) == "" && (namespaces[label] || label == "svc" || publicSuffix(label)) {
+				return
+			}
 			t := traces[suffix]
 			if t == nil {
 				t = &trace{}
 				traces[suffix] = t
-				siblings[parent(suffix)] = append(siblings[parent(suffix)], suffix)
+				if above := parent(suffix); above != "" {
+					siblings[above] = append(siblings[above], suffix)
+				}
 			}
 			t.names++
 			t.queries += queries
 			var sum int64
 			n := 0
 			for other, queries := range all {
-				if parent(other) == parent(suffix) {
+				if parent(other) == parent(suffix) && parent(suffix) != "" {
 					sum += queries
 					n++
 				}
@@ -190,18 +199,72 @@ func nodeSearches(groups []collected, node resolver.Node) searchDomains {
 		}
 	}
 	for suffix, t := range traces {
-		if t.names >= 2 && 3*t.names >= chains || 2*t.names >= chains {
+		enough := t.names >= 2 && 3*t.names >= chains || 2*t.names >= chains
+		if parent(suffix) == "" && suffix != ".internal" {
+			enough = t.names >= 2 && 3*t.names >= 2*chains
+		}
+		if enough {
 			d.list = append(d.list, suffix)
 		}
 	}
-	// A domain is asked no more often than the one before it.
+	before := d.order(groups, node)
+	// Where no name tells: a domain is asked no more often than the one before it.
 	slices.SortFunc(d.list, func(a, b string) int {
-		return cmp.Or(cmp.Compare(traces[b].queries, traces[a].queries), cmp.Compare(strings.Count(b, "."), strings.Count(a, ".")), strings.Compare(a, b))
+		return cmp.Or(cmp.Compare(before[pair{b, a}], before[pair{a, b}]), cmp.Compare(traces[b].queries, traces[a].queries), cmp.Compare(strings.Count(b, "."), strings.Count(a, ".")), strings.Compare(a, b))
 	})
 	for i := range d.list {
 		d.list[i] = d.list[i][1:]
 	}
 	return d
+}
+
+// pair is two search domains.
+type pair struct{ first, second string }
+
+// order counts what tells that one domain of the list is searched before another: a
+// search ends where there is an answer. The domains that were asked in vain for such a
+// name are before that one, those that were not asked for it behind. Counts of queries
+// alone do not tell where all answers are in the last domain, and a single retry turns
+// them round.
+func (d *searchDomains) order(groups []collected, node resolver.Node) map[pair]int64 {
+	before := make(map[pair]int64)
+	if len(d.list) < 2 {
+		return before
+	}
+	for i := range groups {
+		conf, _ := node.ResolvConf(groups[i].group.dns)
+		suffixes := dotted(conf.Searches)
+		if groups[i].group.why != "" || len(suffixes) == 0 || groups[i].group.dns.Policy == "None" {
+			continue
+		}
+		names := d.names(&groups[i])
+		asked := func(name string, results ...querylog.Result) int64 {
+			if o := names[name]; o != nil {
+				return o.most(results...)
+			}
+			return 0
+		}
+		for query, o := range names {
+			for _, end := range d.list {
+				name, ok := strings.CutSuffix(query, end)
+				answers := o.most(querylog.OK)
+				if !ok || answers == 0 || 2*asked(name+suffixes[len(suffixes)-1], querylog.NXDomain) < answers ||
+					2*asked(name, querylog.OK, querylog.NXDomain, querylog.Failed) >= answers {
+					continue
+				}
+				for _, other := range d.list {
+					switch inVain := asked(name+other, querylog.NXDomain); {
+					case other == end:
+					case 2*inVain >= answers:
+						before[pair{other, end}] += answers
+					case asked(name+other, querylog.OK, querylog.Failed) == 0:
+						before[pair{end, other}] += answers
+					}
+				}
+			}
+		}
+	}
+	return before
 }
 
 // different tells whether siblings are search domains of different nodes: where they
@@ -249,8 +312,8 @@ func followed(names map[string]*observed, suffixes []string, each func(suffix st
 		at, _ := slices.BinarySearch(sorted, name+".")
 		for ; at < len(sorted) && strings.HasPrefix(sorted[at], name+"."); at++ {
 			suffix := sorted[at][len(name):]
-			inCluster := slices.ContainsFunc(suffixes, func(s string) bool { return strings.HasSuffix(suffix, s) })
-			if !inCluster && !longer(names, name, suffix, suffixes[0]) && (strings.Contains(suffix[1:], ".") || suffix == ".internal") {
+			inCluster := slices.ContainsFunc(suffixes, func(s string) bool { return strings.HasSuffix(sorted[at], s) })
+			if !inCluster && !longer(names, name, suffix, suffixes[0]) {
 				all[suffix] = names[sorted[at]].most(querylog.OK, querylog.NXDomain, querylog.Failed)
 			}
 		}
@@ -259,7 +322,11 @@ func followed(names map[string]*observed, suffixes []string, each func(suffix st
 			parts[parent(suffix)] += queries
 		}
 		for suffix, queries := range all {
-			if sum := parts[parent(suffix)]; 2*sum < before || queries > 2*before {
+			sum := queries
+			if above := parent(suffix); above != "" {
+				sum = parts[above]
+			}
+			if 2*sum < before || queries > 2*before {
 				continue
 			}
 			each(suffix, queries, before, all)

@@ -258,7 +258,7 @@ func (c *Collector) Report(settings Settings) *Report {
 	}
 	var domains searchDomains
 	if node.Host.Searches == nil {
-		domains = nodeSearches(groups, node)
+		domains = nodeSearches(groups, node, c.clients.names.namespaces)
 		node.Host.Searches = domains.list
 		r.Cluster.Found = len(domains.list) > 0
 	}

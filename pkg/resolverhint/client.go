@@ -172,7 +172,7 @@ func (c *Client) settle() {
 	}
 }
 
-// pair takes two halves from one port.
+// pair takes two halves from one port, the one that came first and the other.
 func (c *Client) pair(one, other *half) {
 	a, aaaa := one, other
 	if a.aaaa {
@@ -184,6 +184,12 @@ func (c *Client) pair(one, other *half) {
 	c.lastPort, c.lastID = a.port, a.id
 	e := &c.evidence
 	e.OnePort++
+	if one.aaaa {
+		e.AAAAFirst++
+	}
+	if other.number-one.number == 1 {
+		e.Next++
+	}
 	distance := aaaa.id - a.id
 	e.IDs[a.id>>12]++
 	e.Distances[distance>>12]++

@@ -122,6 +122,35 @@ func TestRealClientsInALogThatIsLossyAndOutOfOrder(t *testing.T) {
 	}
 }
 
+// TestNetDNSWithABufferSize: a program may have Net::DNS send any buffer size, those of
+// c-ares and Netty among them. The order in which it asks stays its own. From two ports it
+// looks as dig does, which the question mark of "go?" is for.
+func TestNetDNSWithABufferSize(t *testing.T) {
+	t.Parallel()
+	for _, c := range realClients(t) {
+		if c.name != "net-dns-persistent" {
+			continue
+		}
+		for _, size := range []uint16{1232, 4096} {
+			queries := slices.Clone(c.queries)
+			for i := range queries {
+				queries[i].Transport = resolverhint.TransportOf(size, false, false)
+			}
+			if v := verdictOf(queries, false); v.Name != resolverhint.Unknown {
+				t.Errorf("%s, buffer of %d: taken for %s", c.name, size, v.Name)
+			}
+			for _, loss := range []int{0, 1, 5, 10, 20, 30} {
+				for seed := range uint64(20) {
+					random := rand.New(rand.NewPCG(seed, uint64(loss)))
+					if v := verdictOf(disturbed(queries, loss, random), false); v.Name != resolverhint.Unknown {
+						t.Errorf("%s, buffer of %d, %d %% lost, seed %d: taken for %s", c.name, size, loss, seed, v.Name)
+					}
+				}
+			}
+		}
+	}
+}
+
 // disturbed moves three queries in ten by up to ten places, and loses some in a hundred.
 // A loss of 30 goes with lines that move anywhere.
 func disturbed(queries []resolverhint.Query, loss int, random *rand.Rand) []resolverhint.Query {

@@ -20,6 +20,9 @@ type Evidence struct {
 
 	// Reused are those from a port that had been used for another name just before.
 	Reused uint32
+	// AAAAFirst are those whose AAAA came first, and Next those with no other query
+	// between their halves.
+	AAAAFirst, Next uint32
 	// IDs and Distances count sixteenths of the range, of A's ID and of how far
 	// that of AAAA is behind it.
 	IDs, Distances [16]uint32
@@ -50,6 +53,8 @@ func (e *Evidence) Add(other *Evidence) {
 	e.OnePort += other.OnePort
 	e.TwoPorts += other.TwoPorts
 	e.AFirst += other.AFirst
+	e.AAAAFirst += other.AAAAFirst
+	e.Next += other.Next
 	e.OnlyA += other.OnlyA
 	e.OnlyAAAA += other.OnlyAAAA
 	e.Reused += other.Reused

@@ -14,8 +14,8 @@ const (
 	Musl Name = "musl"
 	// Glibc is the GNU C library, and all that looks up names with it.
 	Glibc Name = "glibc"
-	// Go is Go's own resolver, or dig and others that are called for one type after
-	// the other: hence the question mark.
+	// Go is Go's own resolver, or dig, Net::DNS with that buffer size and others that
+	// are called for one type after the other: hence the question mark.
 	Go Name = "go?"
 	// CAres is c-ares 1.24 and later.
 	CAres Name = "c-ares"
@@ -52,14 +52,17 @@ const (
 	MuslRun Reason = "musl_run"
 	// Mixed means: pairs of more than one kind.
 	Mixed Reason = "mixed"
-	// OneType means: more queries for one type alone than losses explain, whoever
-	// wrote them.
+	// OneType means: more queries for one type alone, or without the other nearby, than
+	// losses explain, whoever wrote them.
 	OneType Reason = "one_type"
+	// InTurn means: A and AAAA of a name are not asked for at once, but one after the
+	// other, as Net::DNS does, or with much between them, as in a busy pod.
+	InTurn Reason = "in_turn"
 )
 
 // Reasons are all of them.
 func Reasons() []Reason {
-	return []Reason{FewPairs, FieldsMissing, Captured, Forwarder, TCP, TwoPorts, SharedPort, OtherEDNS, SlowClock, IDsNotSpread, MuslRun, Mixed, OneType}
+	return []Reason{FewPairs, FieldsMissing, Captured, Forwarder, TCP, TwoPorts, SharedPort, OtherEDNS, SlowClock, IDsNotSpread, MuslRun, Mixed, OneType, InTurn}
 }
 
 // Sentence says the same to a human.
@@ -91,6 +94,8 @@ func (r Reason) Sentence() string {
 		return "The queries are of more than one kind: there may be several resolvers."
 	case OneType:
 		return "More names are asked for by one type alone than losses explain: that may be another resolver."
+	case InTurn:
+		return "A and AAAA of a name do not come together, or always in the same order: Net::DNS asks for one after the other, and busy pods may look so."
 	}
 	return ""
 }
@@ -121,7 +126,7 @@ const minPairs = 20
 //	two ports, 9 in 10        EDNS 1232, 19 queries in 20       go?
 //	                          else                              two_ports
 //	one port, less than that and fromOnePort                    mixed
-//	EDNS 1232, 4096           19 queries in 20                  c-ares, netty
+//	EDNS 1232, 4096           19 queries in 20                  c-ares, netty; in_turn if not at once
 //	another size              19 queries in 20                  other_edns
 //	no EDNS, or 1200          less than 19 queries in 20        mixed
 //	ports of other names      1 in 8                            shared_port
@@ -138,12 +143,18 @@ const minPairs = 20
 // machine, IDs are as close as musl's: but that of AAAA is behind that of A as often as
 // in front of it, and musl's is always behind.
 //
+// c-ares and Netty ask for A and AAAA at once, so that either may come first, and mostly
+// with nothing between them. Net::DNS, whose EDNS is what a program says, goes through the
+// search list for one type and then for the other.
+//
 // What would be named otherwise than musl is not (one_type) if one type alone is asked
-// for more often than the other: a second resolver may do that.
+// for more often than the other: a second resolver may do that. Nor is what asks from one
+// port if five queries find no other half there for four pairs: Net::DNS goes through the
+// search list for A and then for AAAA.
 func (e *Evidence) Judge(captured bool) Verdict {
 	v := Verdict{Pairs: e.Pairs()}
 	v.Name, v.Reason = e.judge(captured)
-	if v.Name != Unknown && v.Name != Musl && e.oneType() {
+	if v.Name != Unknown && v.Name != Musl && (e.oneType() || v.Name != Go && e.mostlyAlone()) {
 		v.Name, v.Reason = Unknown, OneType
 	}
 	return v
@@ -176,6 +187,8 @@ func (e *Evidence) judge(captured bool) (Name, Reason) {
 		return Unknown, TwoPorts
 	case !e.fromOnePort():
 		return Unknown, Mixed
+	case (e.mostly(edns1232) || e.mostly(edns4096)) && !e.atOnce():
+		return Unknown, InTurn
 	case e.mostly(edns1232):
 		return CAres, ""
 	case e.mostly(edns4096):
@@ -233,6 +246,15 @@ func (e *Evidence) fromOnePort() bool {
 	return part(e.OnePort, 9, 10, pairs) ||
 		part(e.OnePort, 3, 4, pairs) && 4*uint64(e.TwoPorts) <= uint64(e.OnlyA)+uint64(e.OnlyAAAA) ||
 		part(e.OnePort, 2, 3, pairs) && e.eitherFirst()
+}
+
+// atOnce tells whether A and AAAA are asked for at once: each is first in an eighth of the
+// pairs or more, and nothing is between them in three of ten. In a log that is in order, that
+// is a third and all of the pairs of Netty and c-ares, none and a fifth of those of Net::DNS.
+func (e *Evidence) atOnce() bool {
+	pairs := uint64(e.OnePort)
+	rarer := min(e.AAAAFirst, e.OnePort-e.AAAAFirst)
+	return part(rarer, 1, 8, pairs) && part(e.Next, 3, 10, pairs)
 }
 
 // eitherFirst tells whether A came first in as many pairs from two ports as AAAA, but for
@@ -298,10 +320,19 @@ func symmetric(sixteenths [16]uint32) bool {
 	return balanced(counts[0], counts[3]) && balanced(counts[1], counts[2])
 }
 
-// balanced tells whether two counts are equal but for chance and a tenth.
+// balanced tells whether two counts are equal but for chance, three standard deviations,
+// and a tenth. With more, a second resolver would pass for chance whose clock is too slow
+// for its IDs to be close, as musl's on a slow machine.
 func balanced(a, b uint32) bool {
 	sum := float64(a) + float64(b)
-	return math.Abs(float64(a)-float64(b)) <= sigmas*math.Sqrt(sum)+sum/10
+	return math.Abs(float64(a)-float64(b)) <= 3*math.Sqrt(sum)+sum/10
+}
+
+// mostlyAlone tells whether five queries have no other half from the same port for four
+// pairs that have. Lost lines leave as many where two in five are lost.
+func (e *Evidence) mostlyAlone() bool {
+	alone := uint64(e.OnlyA) + uint64(e.OnlyAAAA) + 2*uint64(e.TwoPorts)
+	return 4*alone > 5*uint64(e.OnePort)
 }
 
 // oneType tells whether one type was asked for alone more often than the other: lines

@@ -59,10 +59,31 @@ func twoPorts(buffer uint16) writer {
 	}
 }
 
+// atOnce has AAAA before A in one pair of three: the two are on their way at once.
+func atOnce(w writer) writer {
+	return func(random *rand.Rand, name uint64) []resolverhint.Query {
+		queries := w(random, name)
+		if random.IntN(3) == 0 {
+			slices.Reverse(queries)
+		}
+		return queries
+	}
+}
+
 func samePort(buffer uint16) writer {
 	return func(random *rand.Rand, name uint64) []resolverhint.Query {
 		return pair(name, 40000, 40000, id(random), id(random), buffer)
 	}
+}
+
+// searched is Net::DNS, which goes through the search list for A and then for AAAA.
+func searched(random *rand.Rand, name uint64) (queries []resolverhint.Query) {
+	for _, aaaa := range []bool{false, true} {
+		for step := range uint64(4) {
+			queries = append(queries, resolverhint.Query{Name: 8*name + step, Port: port(random), ID: id(random), AAAA: aaaa, Transport: resolverhint.TransportOf(noBuffer, false, false)})
+		}
+	}
+	return queries
 }
 
 // only leaves out one type.
@@ -155,9 +176,11 @@ func TestJudge(t *testing.T) {
 		"glibc, as many as a log of a week":    {glibc, 100_000, false, "glibc"},
 		"glibc with edns0":                     {onePort(1200), 50, false, "glibc"},
 		"Go":                                   {twoPorts(1232), 50, false, "go?"},
-		"c-ares":                               {samePort(1232), 50, false, "c-ares"},
-		"c-ares, a channel for each name":      {onePort(1232), 50, false, "c-ares"},
-		"Netty":                                {samePort(4096), 50, false, "netty"},
+		"c-ares":                               {atOnce(samePort(1232)), 50, false, "c-ares"},
+		"c-ares, a channel for each name":      {atOnce(onePort(1232)), 50, false, "c-ares"},
+		"one type after the other, 1232":       {samePort(1232), 50, false, "(in_turn)"},
+		"one type after the other, 4096":       {samePort(4096), 50, false, "(in_turn)"},
+		"Netty":                                {atOnce(samePort(4096)), 50, false, "netty"},
 		"one port for many names, and no EDNS": {samePort(noBuffer), 50, false, "(shared_port)"},
 		"the same with musl's IDs": {func(r *rand.Rand, name uint64) []resolverhint.Query {
 			a := id(r)
@@ -190,8 +213,9 @@ func TestJudge(t *testing.T) {
 		"musl beside glibc, one in three":       {sometimes(3, musl, glibc), 200, false, "(musl_run)"},
 		"glibc beside musl, one in three":       {sometimes(3, glibc, musl), 200, false, "(musl_run)"},
 		"musl beside Go":                        {sometimes(2, musl, twoPorts(1232)), 200, false, "(musl_run)"},
+		"Net::DNS beside glibc, by halves":      {sometimes(2, searched, glibc), 100, false, "(one_type)"},
 		"musl for A only, beside glibc":         {sometimes(3, only(false, musl), glibc), 300, false, "(one_type)"},
-		"Net::DNS for AAAA only, beside c-ares": {sometimes(3, only(true, twoPorts(noBuffer)), samePort(1232)), 2000, false, "(mixed)"},
+		"Net::DNS for AAAA only, beside c-ares": {sometimes(3, only(true, twoPorts(noBuffer)), atOnce(samePort(1232))), 2000, false, "(mixed)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := observe(test.writer, test.lookups, 1)
@@ -216,7 +240,7 @@ func TestJudge(t *testing.T) {
 func TestARunOfMuslIsAVeto(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
-	for _, falling := range []writer{onePort(noBuffer), twoPorts(1232), samePort(1232), samePort(4096)} {
+	for _, falling := range []writer{onePort(noBuffer), twoPorts(1232), atOnce(samePort(1232)), atOnce(samePort(4096))} {
 		var c resolverhint.Client
 		for i := range 1000 {
 			w := falling
@@ -256,6 +280,8 @@ func TestChanceDecidesSeldom(t *testing.T) {
 		"musl, 20 pairs":      {near(80, 4000), 20, "musl", 0},
 		"Go, 20 pairs":        {twoPorts(1232), 20, "go?", 5},
 		"two resolvers, half": {sometimes(2, near(80, 4000), onePort(noBuffer)), 100, "(mixed)", clients},
+		// Its clock is too slow for IDs to be close.
+		"musl on a slow machine beside glibc": {sometimes(2, near(2800, 6800), onePort(noBuffer)), 200, "(slow_clock)", clients},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
