@@ -87,7 +87,7 @@ With -o json:
   reasons      what the reasons mean
 
 Exit codes: 0 nothing to act on, 1 pods are pinned, missed or stale, 2 could not
-run.`,
+run: a file is not valid, or the API server does not answer, for example.`,
 		Example: `  # After an outage of the webhook
   kubectl shorthop audit -A
 
@@ -126,12 +126,12 @@ func (o *auditOptions) run(ctx context.Context, s Streams) error {
 	}
 	document, err := s.givenPolicy(o.policyFile)
 	if err != nil {
-		return err
+		return couldNotRun(err)
 	}
 	var advice *policy.Advice
 	if o.adviceFile != "" {
 		if advice, err = s.readAdvice(o.adviceFile); err != nil {
-			return err
+			return couldNotRun(err)
 		}
 	}
 	config, err := o.cluster.config()

@@ -65,7 +65,8 @@ With -o json: {"policy": {name, hash, from}, "paths": [{of, hops: [{name, from}]
 notes}], "checks": [{check, status, found, items, do}]}.
 
 Exit codes: 0 nothing failed (there may be warnings and unknowns), 1 a check
-failed, 2 could not run: the API server does not answer, or not to us.`,
+failed, 2 could not run: the policy's file is not valid, or the API server does
+not answer, or not to us.`,
 		Example: `  # Check the installation of the current context
   kubectl shorthop doctor
 
@@ -132,7 +133,7 @@ func (o *doctorOptions) run(ctx context.Context, s Streams) error {
 	}
 	document, err := s.givenPolicy(o.policyFile)
 	if err != nil {
-		return err
+		return couldNotRun(err)
 	}
 	config, err := o.cluster.config()
 	if err != nil {

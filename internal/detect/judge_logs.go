@@ -13,7 +13,7 @@ import (
 	"github.com/shorthop/shorthop/internal/discovery"
 )
 
-func nodeIsAuto(node corev1.Node) bool { return node.Labels[eksComputeType] == "auto" }
+func nodeIsAuto(node corev1.Node) bool { return discovery.AnswersDNS(node.Labels) }
 
 // logSource is somebody whose log may have the queries of pods.
 type logSource struct {

@@ -26,7 +26,7 @@ const notUsed = "no rule of the policy points pods at a node-local cache"
 // cache answers shows only on the nodes.
 func judgeNodeLocalCache(f *Facts, known *knownPolicy) *judgement {
 	if known == nil {
-		return unknown(errNoPolicy)
+		return unknown(f.noPolicy())
 	}
 	uses := nodeLocalUses(&known.document.Spec)
 	if len(uses) == 0 {

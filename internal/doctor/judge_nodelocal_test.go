@@ -30,7 +30,7 @@ func nodelocalFaults() map[string]fault {
 		},
 		"there is no cache": {
 			func(_ *testing.T, f *Facts) { f.daemonSets, f.cacheConfig = nil, nil },
-			"node-local-cache", Fail, "there is no DaemonSet kube-system/node-local-dns", nil,
+			"node-local-cache", Fail, "there is no DaemonSet kube-system/node-local-dns", []Check{"custom-zones"},
 		},
 		"the cache's Corefile breaks off": {
 			func(_ *testing.T, f *Facts) { f.cache().corefiles[0].Text += "corp.test {\n" },
@@ -56,14 +56,14 @@ func nodelocalFaults() map[string]fault {
 				f.setPolicy(t, "  dns:\n    mode: NodeLocal\n    nodeLocal: {servers: [169.254.20.10]}", "  rules: [{name: web, dns: {mode: NodeLocal}}]")
 				f.daemonSets, f.cacheConfig = nil, nil
 			},
-			"node-local-cache", Fail, "there is no DaemonSet kube-system/node-local-dns: new pods keep the cluster DNS", nil,
+			"node-local-cache", Fail, "there is no DaemonSet kube-system/node-local-dns: new pods keep the cluster DNS", []Check{"custom-zones"},
 		},
 		"annotations may choose a cache that is missing": {
 			func(t *testing.T, f *Facts) {
 				f.setPolicy(t, "    mode: NodeLocal", "    mode: Options")
 				f.daemonSets, f.cacheConfig = nil, nil
 			},
-			"node-local-cache", Warn, "new pods that ask for mode NodeLocal by annotation keep the cluster DNS", nil,
+			"node-local-cache", Warn, "new pods that ask for mode NodeLocal by annotation keep the cluster DNS", []Check{"custom-zones"},
 		},
 		"annotations may choose a cache that runs nowhere": {
 			func(t *testing.T, f *Facts) {

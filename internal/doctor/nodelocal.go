@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -74,6 +75,22 @@ func (f *Facts) found(target string) []string {
 		names = selected.value
 	}
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return f.daemonSets[name].value == nil })
+}
+
+// notFound is why nothing is known of the DaemonSets of a target, nil where some are
+// found.
+func (f *Facts) notFound(target string) error {
+	switch selected, isSelector := f.selected[target]; {
+	case len(f.found(target)) > 0:
+		return nil
+	case selected.err != nil:
+		return selected.err
+	case f.daemonSets[target].err != nil:
+		return f.daemonSets[target].err
+	case isSelector:
+		return fmt.Errorf("no DaemonSet is selected by %s (see `node-local-cache`)", target)
+	}
+	return fmt.Errorf("there is no DaemonSet %s (see `node-local-cache`)", target)
 }
 
 // caches are what the DaemonSets of the policy tell of themselves.

@@ -175,11 +175,15 @@ func (f *Facts) toClusterDNS(path *Path, cluster []discovery.Service, from strin
 // answering is the last arrow: to the pods behind a Service.
 func (f *Facts) answering(path *Path, s *discovery.Service) {
 	pods, known := f.endpoints[s.Namespace+"/"+s.Name]
-	if !known {
+	from := "EndpointSlices of Service " + s.Namespace + "/" + s.Name
+	switch {
+	case !known:
 		path.to("EndpointSlices cannot be read", "the cluster DNS")
-		return
+	case pods.ready < pods.all:
+		path.to(from, "the cluster DNS (%d of %s ready)", pods.ready, counted(pods.all, "pod"))
+	default:
+		path.to(from, "the cluster DNS (%s)", counted(pods.all, "pod"))
 	}
-	path.to("EndpointSlices of Service "+s.Namespace+"/"+s.Name, "the cluster DNS (%s)", counted(pods, "pod"))
 }
 
 // apiPaths are the ways to the API server: by each host of the policy, else as
