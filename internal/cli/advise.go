@@ -372,7 +372,7 @@ func (o *adviseOptions) report(s *Streams, a *advice) error {
 				someWorkloads(leftOut.RulesDiffer))
 		}
 	default:
-		writeAdvice(text{&b}, a)
+		writeAdvice(s.text(&b), a)
 	}
 	if err != nil {
 		return failure("cannot write the %s: %v", o.output.value, err)

@@ -159,7 +159,7 @@ func (o *doctorOptions) run(ctx context.Context, s Streams) error {
 			return failure("cannot write the %s: %v", o.output.value, err)
 		}
 	} else {
-		writeReport(text{&b}, report)
+		writeReport(s.text(&b), report)
 	}
 	if err := s.write(b.Bytes()); err != nil {
 		return err
@@ -181,6 +181,10 @@ func writeReport(t text, report *doctor.Report) {
 		path := &report.Paths[i]
 		t.line(fmt.Sprintf("%-4s %s", path.Of, path))
 		for _, hop := range path.Hops {
+			if hop.Name == doctor.HopUnknown {
+				t.wrapped("       ", hop.From)
+				continue
+			}
 			t.wrapped("       ", hop.Name+": by "+hop.From)
 		}
 		for _, note := range path.Notes {

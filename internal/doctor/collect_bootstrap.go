@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 
@@ -10,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/shorthop/shorthop/internal/audit"
+	"github.com/shorthop/shorthop/internal/clusterread"
 	"github.com/shorthop/shorthop/internal/nodecache"
 	"github.com/shorthop/shorthop/internal/podlist"
 	"github.com/shorthop/shorthop/pkg/mutate"
@@ -37,7 +37,7 @@ func (c *collector) runningPods(ctx context.Context) {
 	})
 	switch {
 	case apierrors.IsForbidden(err):
-		f.bootstrap.err = errors.New("needs list pods")
+		f.bootstrap.err = clusterread.Forbidden("list", "pods")
 	case err != nil:
 		f.bootstrap.err = fmt.Errorf("cannot %w", err)
 	}

@@ -61,7 +61,7 @@ func statusOf(report *Report, check Check) *Result {
 // Who may not read the webhook configuration does not learn where the replicas are: that none is found is no fault of theirs then.
 func TestWithoutTheRightToReadTheWebhookConfiguration(t *testing.T) {
 	t.Parallel()
-	const right = "needs get mutatingwebhookconfigurations"
+	const right = "needs the right to get mutatingwebhookconfigurations"
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		document := parsed(t, smallPolicy)
 		_ = json.NewEncoder(w).Encode(health.PolicyDocument{Hash: (&Facts{}).know("", document).compiled.Hash(), Document: document})
@@ -130,7 +130,7 @@ func TestFindInForceNamesTheConfigMap(t *testing.T) {
 	}{
 		"none":                     {"[]", "none", []string{"no replica and no ConfigMap shows one"}},
 		"a broken one":             {labelled("policy", broken), "none", []string{"ConfigMap shorthop-system/policy, key policy.yaml, is not a valid policy", `spec.mode: Unsupported value: "Sometimes"`, "(no replica is ready)"}},
-		"one that may not be read": {labelled("policy", smallPolicy), "configmaps", []string{"no ConfigMap could be looked for (needs list configmaps)"}},
+		"one that may not be read": {labelled("policy", smallPolicy), "configmaps", []string{"no ConfigMap could be looked for (needs the right to list configmaps)"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -198,7 +198,7 @@ func TestFindInForceReadsTheFilter(t *testing.T) {
 		"that of the policy, which is named": {registered(excluding), excluding, "none", false, false, ""},
 		"that of another one than is named":  {registered(excluding), smallPolicy, "none", true, true, "was made for another policy than --policy"},
 		"none is there":                      {labelled("a", smallPolicy), "", "none", true, false, "there is no webhook configuration shorthop"},
-		"it may not be read":                 {labelled("a", smallPolicy) + registered(excluding), "", "mutatingwebhookconfigurations", true, false, "needs get mutatingwebhookconfigurations"},
+		"it may not be read":                 {labelled("a", smallPolicy) + registered(excluding), "", "mutatingwebhookconfigurations", true, false, "needs the right to get mutatingwebhookconfigurations"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

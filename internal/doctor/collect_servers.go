@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -22,6 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/shorthop/shorthop/internal/clusterread"
 	"github.com/shorthop/shorthop/internal/health"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
@@ -39,7 +39,7 @@ func (c *collector) webhook(ctx context.Context) error {
 		c.facts.webhook.value = config
 	case apierrors.IsNotFound(err):
 	case apierrors.IsForbidden(err):
-		c.facts.webhook.err = errors.New("needs get mutatingwebhookconfigurations")
+		c.facts.webhook.err = clusterread.Forbidden("get", "mutatingwebhookconfigurations")
 	default:
 		return err
 	}
