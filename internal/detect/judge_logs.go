@@ -70,6 +70,8 @@ func (d *dns) judgeLogs(r *Result, flavour string) {
 	switch {
 	case flavour == openShift:
 		add = "set spec.logLevel of dns.operator/default to Trace"
+	case flavour == microShift:
+		add = "add the plugin log to ConfigMap openshift-dns/dns-default, which MicroShift writes again when it starts"
 	case part != "":
 		add = "take classes and names away from the plugin log"
 	}

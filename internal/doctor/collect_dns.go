@@ -182,7 +182,7 @@ func (c *collector) endpoints(ctx context.Context, namespace string) map[string]
 func (c *collector) cacheConfigOf(ctx context.Context, namespace string, pod *corev1.PodSpec) fact[*cacheConfig] {
 	found := &cacheConfig{}
 	for i := range pod.Containers {
-		found.args = slices.Concat(found.args, pod.Containers[i].Command, pod.Containers[i].Args)
+		found.args = append(found.args, nodecache.Arguments(&pod.Containers[i])...)
 	}
 	for i := range pod.Volumes {
 		if source := pod.Volumes[i].ConfigMap; source != nil && source.Name == kubeDNSConfigMap {

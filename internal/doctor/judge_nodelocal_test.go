@@ -3,6 +3,8 @@ package doctor
 import (
 	"errors"
 	"testing"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // nodelocalFaults are the cases of judge_nodelocal.go.
@@ -39,6 +41,13 @@ func nodelocalFaults() map[string]fault {
 		"the cache does not say where it listens": {
 			func(_ *testing.T, f *Facts) { f.cache().args = nil },
 			"node-local-cache", Warn, "neither -localip nor a bind", nil,
+		},
+		"the cache listens on a variable that only its container knows": {
+			func(_ *testing.T, f *Facts) {
+				f.cache().args = []string{"-localip", "$(LOCAL)"}
+				f.daemonSets["kube-system/node-local-dns"].value.Spec.Template.Spec.Containers = []corev1.Container{{Args: f.cache().args, Ports: []corev1.ContainerPort{{ContainerPort: 53}}}}
+			},
+			"node-local-cache", Unknown, "has $(LOCAL) in -localip, which only its containers know, so whether it listens on 169.254.20.10 is not known", nil,
 		},
 		"a cache without a DaemonSet": {
 			func(t *testing.T, f *Facts) { f.setPolicy(t, "20.10]", "20.10], daemonSet: \"\"") },
