@@ -280,13 +280,16 @@ func (v *view) sameWithOtherUpstreams(f policy.Feature) bool {
 // pinned reports whether the pod points at something whose gate is closed:
 // whatever else an older policy gave it, that comes first.
 func (v *view) pinned(f policy.Feature, reason policy.Reason) bool {
+	if !v.carries(f) {
+		return false
+	}
 	compiled := v.Policy
 	if reason == policy.ReasonRollout { // gates are closed for those outside of it too
 		compiled = v.whole
 		now := v.reviewBy(compiled, v.Gates, v.Discovered)
 		reason = outcomeOf(f, &now).Reason
 	}
-	if !v.carries(f) || reason != policy.ReasonServiceHostUnhealthy && reason != policy.ReasonNodeLocalUnhealthy {
+	if reason != policy.ReasonServiceHostUnhealthy && reason != policy.ReasonNodeLocalUnhealthy {
 		return false
 	}
 	open := v.reviewBy(compiled, nil, v.Discovered)

@@ -206,7 +206,7 @@ func remarksAbout(found *doctor.InForce) []string {
 	}
 	switch {
 	case found.NoFilter != "":
-		remarks = append(remarks, fmt.Sprintf("which new pods the API server leaves out is not known (%s): none are taken to be", found.NoFilter))
+		remarks = append(remarks, fmt.Sprintf("which new pods the API server leaves out is not known (%s): going by the policy alone", found.NoFilter))
 	case found.OtherFilter:
 		remarks = append(remarks, "the webhook configuration was made for another policy than this one, and its selectors may leave out others; `kubectl shorthop doctor` says what to do")
 	}

@@ -45,8 +45,8 @@ port-forward does: their certificate, and /debug/policy.
 It needs get and list mutatingwebhookconfigurations; get services; list pods,
 namespaces, networkpolicies, nodes, events; create pods/portforward; in Shorthop's
 namespace list replicasets, list and get configmaps, get leases and secrets (the
-metadata of one is read), in kube-system list services and daemonsets, get
-configmaps and daemonsets; get /metrics of the API server. Where there are Cilium
+metadata of one is read), in kube-system list services, endpointslices and
+daemonsets, get configmaps and daemonsets; get /metrics of the API server. Where there are Cilium
 or Calico, list their policies; where policies restrict egress, get the Service
 kubernetes and list its endpointslices; where pods ask nameservers that nobody
 has, list daemonsets.

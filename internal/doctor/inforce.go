@@ -55,7 +55,9 @@ type InForce struct {
 func (found *InForce) readFilter(f *Facts, given *policy.InjectionPolicy) {
 	config, err := f.configuration()
 	if err != nil {
-		found.NoFilter = err.Error()
+		if found.NoFilter = err.Error(); f.webhook.err == nil {
+			found.NoFilter += ", so that no new pod is changed before it is installed"
+		}
 		return
 	}
 	made, want := webhookconfig.FilterHashes(config.Annotations, found.Policy.Document())
