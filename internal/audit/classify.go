@@ -41,26 +41,11 @@ type Classifier struct {
 
 // NewClassifier prepares for many pods.
 func NewClassifier(c Conditions) *Classifier {
-	classifier := &Classifier{Conditions: c, percents: map[string]int32{}}
+	classifier := &Classifier{Conditions: c, percents: map[string]int32{}, whole: c.Policy.WithoutRollout()}
 	for e := range c.Policy.Document().Spec.Effective() {
 		classifier.percents[e.Name()] = e.Percent
 	}
-	classifier.whole = withoutRollout(c.Policy)
 	return classifier
-}
-
-// withoutRollout is the policy as it is for workloads in its share.
-func withoutRollout(compiled *policy.Compiled) *policy.Compiled {
-	document := *compiled.Document()
-	document.Spec.Rollout, document.Spec.Rules = policy.Rollout{}, slices.Clone(document.Spec.Rules)
-	for i := range document.Spec.Rules {
-		document.Spec.Rules[i].Rollout = policy.Rollout{}
-	}
-	whole, err := policy.Compile(&document, "")
-	if err != nil {
-		return compiled // which was compiled from no less
-	}
-	return whole
 }
 
 // Classify compares a running pod with what the policy would do to it if it

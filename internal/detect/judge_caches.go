@@ -15,26 +15,6 @@ import (
 	"github.com/shorthop/shorthop/pkg/policy"
 )
 
-// cacheOf reads a DaemonSet: node-cache, or any DNS server on the network of its
-// nodes that its Corefile binds to link-local addresses, as CoreDNS can be had too.
-func (o *Objects) cacheOf(set *appsv1.DaemonSet) (nodecache.Cache, bool) {
-	cache, is := nodecache.Of(set)
-	if is || !nodecache.OnNode(set) {
-		return cache, is
-	}
-	blocks, _ := corefile.Read(o.corefilesOf(set)) // what cannot be read binds nothing
-	for i := range blocks {
-		for _, arguments := range blocks[i].All("bind") {
-			for _, text := range nodecache.Addresses(strings.Join(arguments, " ")) {
-				if address, err := netip.ParseAddr(text); err == nil && address.Unmap().IsLinkLocalUnicast() && !contains(cache.LocalIPs, text) {
-					cache.LocalIPs = append(cache.LocalIPs, text)
-				}
-			}
-		}
-	}
-	return cache, len(cache.LocalIPs) > 0
-}
-
 // corefilesOf are those of a DaemonSet.
 func (o *Objects) corefilesOf(set *appsv1.DaemonSet) []corefile.File {
 	var files []corefile.File

@@ -10,6 +10,7 @@ import (
 
 	"github.com/shorthop/shorthop/internal/audit"
 	"github.com/shorthop/shorthop/internal/clusterread"
+	"github.com/shorthop/shorthop/internal/corefile"
 	"github.com/shorthop/shorthop/internal/nodecache"
 	"github.com/shorthop/shorthop/internal/podlist"
 	"github.com/shorthop/shorthop/pkg/mutate"
@@ -47,7 +48,16 @@ func (c *collector) runningPods(ctx context.Context) {
 	sets := c.daemonSets(ctx, metav1.NamespaceAll, "")
 	f.cachesThere.err = sets.err
 	for i := range sets.value {
-		if cache, found := nodecache.Of(&sets.value[i]); found {
+		set := &sets.value[i]
+		var corefiles []corefile.File
+		if _, found := nodecache.Of(set); !found && nodecache.OnNode(set) { // its Corefile tells
+			if config := c.cacheConfigOf(ctx, set.Namespace, &set.Spec.Template.Spec); config.err != nil {
+				f.cachesThere.err = fmt.Errorf("DaemonSet %s/%s may be a cache: %w", set.Namespace, set.Name, config.err)
+			} else {
+				corefiles = config.value.corefiles
+			}
+		}
+		if cache, found := nodecache.OfServer(set, corefiles); found {
 			f.cachesThere.value = append(f.cachesThere.value, cache)
 		}
 	}

@@ -217,3 +217,47 @@ func TestFindInForceReadsTheFilter(t *testing.T) {
 		})
 	}
 }
+
+// CoreDNS on the network of its nodes has the addresses that its Corefile binds, which pods may be pinned to.
+func TestPodsPinnedToCoreDNSOnTheirNode(t *testing.T) {
+	t.Parallel()
+	objects := func(bound string) string {
+		return `
+- apiVersion: v1
+  kind: Pod
+  metadata: {namespace: web, name: web-0, labels: {shorthop.dev/pinned: node-local}}
+  spec: {dnsPolicy: None, dnsConfig: {nameservers: [169.254.53.53]}, containers: [{name: web}]}
+- apiVersion: apps/v1
+  kind: DaemonSet
+  metadata: {namespace: dns, name: node-dns}
+  spec:
+    template:
+      spec:
+        hostNetwork: true
+        containers: [{name: coredns, image: coredns, args: [-conf, /etc/coredns/Corefile]}]
+        volumes: [{name: config, configMap: {name: node-dns}}]
+- {apiVersion: v1, kind: ConfigMap, metadata: {namespace: dns, name: node-dns}, data: {Corefile: ". {\n bind ` + bound + `\n forward . 10.0.0.10\n}\n"}}
+`
+	}
+	for name, c := range map[string]struct {
+		bound, missing string
+		status         Status
+		found          string
+	}{
+		"at their address":              {"169.254.53.53", "none", Pass, "has a nameserver that is there"},
+		"at another address":            {"169.254.53.54", "none", Fail, "nobody in the cluster has its nameservers, 169.254.53.53"},
+		"whose Corefile cannot be read": {"169.254.53.53", "configmaps", Unknown, "DaemonSet dns/node-dns may be a cache: needs the right to get configmaps"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			facts, err := Collect(t.Context(), withoutRight(t, c.missing, objects(c.bound)),
+				Options{WebhookConfiguration: "shorthop", Policy: parsed(t, smallPolicy), Progress: func(string) {}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r := statusOf(Judge(facts), "pinned-pods"); r.Status != c.status || !strings.Contains(r.Found, c.found) {
+				t.Errorf("pinned-pods is %s: %s; want %s and %q", r.Status, r.Found, c.status, c.found)
+			}
+		})
+	}
+}

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/shorthop/shorthop/internal/corefile"
 	"github.com/shorthop/shorthop/internal/nodecache"
@@ -130,11 +129,7 @@ func (c *cacheConfig) addresses() []string {
 	}
 	add(nodecache.LocalIPs(c.args))
 	blocks, _ := corefile.Read(c.corefiles) // node-local-cache tells the error
-	for i := range blocks {
-		for _, arguments := range blocks[i].All("bind") {
-			add(nodecache.Addresses(strings.Join(arguments, " ")))
-		}
-	}
+	add(nodecache.Binds(blocks))
 	return all
 }
 

@@ -12,6 +12,8 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/shorthop/shorthop/internal/corefile"
 )
 
 // Cache is what the pod template of a DaemonSet tells of a cache.
@@ -71,6 +73,37 @@ func Of(set *appsv1.DaemonSet) (cache Cache, found bool) {
 	}
 	cache.Unowned = noInterface && !reachesNode(pod)
 	return cache, found
+}
+
+// OfServer is Of, and takes besides any DNS server on the network of its nodes that
+// its Corefiles bind to link-local addresses, as CoreDNS can be had too.
+func OfServer(set *appsv1.DaemonSet, corefiles []corefile.File) (cache Cache, found bool) {
+	cache, found = Of(set)
+	if found || !OnNode(set) {
+		return cache, found
+	}
+	blocks, _ := corefile.Read(corefiles) // what cannot be read binds nothing
+	for _, text := range Binds(blocks) {
+		if address, err := netip.ParseAddr(text); err == nil && address.Unmap().IsLinkLocalUnicast() {
+			cache.LocalIPs, found = append(cache.LocalIPs, text), true
+		}
+	}
+	return cache, found
+}
+
+// Binds are the addresses that server blocks are bound to, each once.
+func Binds(blocks []corefile.Block) []string {
+	var all []string
+	for i := range blocks {
+		for _, arguments := range blocks[i].All("bind") {
+			for _, address := range Addresses(strings.Join(arguments, " ")) {
+				if !slices.Contains(all, address) {
+					all = append(all, address)
+				}
+			}
+		}
+	}
+	return all
 }
 
 // OnNode reports whether a DaemonSet serves DNS on the network of its nodes, so
