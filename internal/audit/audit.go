@@ -61,8 +61,10 @@ const (
 	ReasonRolloutInProgress Reason = "rollout_in_progress"
 	ReasonDryRun            Reason = "dry_run"
 	ReasonRecordEdited      Reason = "record_edited"
+	ReasonRecordVersion     Reason = "record_version_unknown"
 	ReasonAdviceRaised      Reason = "advice_raised"
 	ReasonAdviceLower       Reason = "advice_lower"
+	ReasonFilter            Reason = "left_out_by_filter"
 )
 
 // Sentence says what a reason means.
@@ -90,6 +92,10 @@ func (r Reason) Sentence() string {
 		return "The pod has a lower ndots than a new one: evidence has shown a name that needs more, or the advice that the pod had is withdrawn."
 	case ReasonAdviceLower:
 		return "Advice would give a new pod a lower ndots, which saves queries: nothing is wrong with this one."
+	case ReasonFilter:
+		return "The selectors of the webhook configuration leave the pod out: a new one is not reviewed, and a restart brings it nothing."
+	case ReasonRecordVersion:
+		return "The annotation shorthop.dev/injected is of a version that is not known here: a newer Shorthop has reviewed the pod, or somebody has written it. What is ours on the pod is not known."
 	case ReasonRecordEdited:
 		return "The annotation shorthop.dev/injected does not describe the pod, so what is ours cannot be told from what is the user's."
 	}

@@ -17,9 +17,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/internal/audit"
+	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/mutate"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
@@ -56,6 +59,29 @@ type conditions struct {
 	Installed    time.Time          `json:"installed,omitzero"`
 	// Advice is the spec of the advice in force.
 	Advice *policy.AdviceSpec `json:"advice,omitzero"`
+	// Filter are the selectors of the webhook's one entry; left out: it selects everything.
+	Filter *struct {
+		Namespace metav1.LabelSelector `json:"namespace,omitzero"`
+		Pod       metav1.LabelSelector `json:"pod,omitzero"`
+	} `json:"filter,omitzero"`
+}
+
+func (c *conditions) called(t testing.TB) func(namespace, pod map[string]string) bool {
+	t.Helper()
+	if c.Filter == nil {
+		return nil
+	}
+	filter, err := webhookconfig.FilterOf(&admissionv1.MutatingWebhookConfiguration{Webhooks: []admissionv1.MutatingWebhook{{
+		NamespaceSelector: &c.Filter.Namespace, ObjectSelector: &c.Filter.Pod,
+		Rules: []admissionv1.RuleWithOperations{{
+			Operations: []admissionv1.OperationType{admissionv1.Create},
+			Rule:       admissionv1.Rule{APIGroups: []string{""}, APIVersions: []string{"v1"}, Resources: []string{"pods"}},
+		}},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filter.Calls
 }
 
 func (c *conditions) advice(t testing.TB) *policy.Advice {
@@ -152,7 +178,7 @@ func TestCases(t *testing.T) {
 	for _, reason := range []audit.Reason{
 		audit.ReasonNotInjected, audit.ReasonBeforeInstall, audit.ReasonOlderPolicy, audit.ReasonChangedSince, audit.ReasonGateClosed,
 		audit.ReasonGateWasClosed, audit.ReasonDiscovery, audit.ReasonRolloutInProgress, audit.ReasonDryRun, audit.ReasonRecordEdited,
-		audit.ReasonAdviceRaised, audit.ReasonAdviceLower,
+		audit.ReasonAdviceRaised, audit.ReasonAdviceLower, audit.ReasonFilter, audit.ReasonRecordVersion,
 	} {
 		if !reached[string(reason)] {
 			t.Errorf("no case reaches reason %s", reason)
@@ -209,7 +235,7 @@ func runCase(t *testing.T, file string) audit.Verdict {
 	}
 	compiled := compile(t, section("policy.yaml"))
 	classifier := audit.NewClassifier(audit.Conditions{
-		Policy: compiled, Gates: now.gates(compiled), Discovered: now.Discovered, Installed: now.Installed, Advice: now.advice(t),
+		Policy: compiled, Gates: now.gates(compiled), Discovered: now.Discovered, Installed: now.Installed, Advice: now.advice(t), Called: now.called(t),
 	})
 	got := classifier.Classify(decode(t, pod), policy.Namespace{Labels: now.NamespaceLabels, Annotations: now.NamespaceAnnotations}, !now.NamespaceUnknown)
 

@@ -25,6 +25,9 @@ type Conditions struct {
 	Advice *policy.Advice
 	// Installed is when the webhook was registered. Defaults to not known.
 	Installed time.Time
+	// Called reports whether the API server calls the webhook for a new pod, by the
+	// labels of its namespace and its own. Defaults to nil: for every pod.
+	Called func(namespace, pod map[string]string) bool
 }
 
 // Classifier says how pods relate to a policy.
@@ -32,11 +35,13 @@ type Classifier struct {
 	Conditions
 	// percents has the share of each rule, and of policy.DefaultRule.
 	percents map[string]int32
+	// whole is the policy without a rollout.
+	whole *policy.Compiled
 }
 
 // NewClassifier prepares for many pods.
 func NewClassifier(c Conditions) *Classifier {
-	classifier := &Classifier{Conditions: c, percents: map[string]int32{}}
+	classifier := &Classifier{Conditions: c, percents: map[string]int32{}, whole: c.Policy.WithoutRollout()}
 	for e := range c.Policy.Document().Spec.Effective() {
 		classifier.percents[e.Name()] = e.Percent
 	}
@@ -53,13 +58,16 @@ func NewClassifier(c Conditions) *Classifier {
 //
 //	the pod                                              class       reason
 //	its namespace's labels are not known                 unknown     namespace_unknown
+//	has a record of a version that is not known here     unknown     record_version_unknown
 //	has a record that does not describe the feature      edited      record_edited
 //	same, carries it                                     ok          the policy's
 //	same, because of a closed gate or the rollout        unknown     the policy's
 //	same, because of a label                             opted_out   the policy's
 //	same, for any other reason                           skipped     the policy's
 //	points at what a new pod would get, were it not for  pinned      gate_closed
-//	  a closed gate
+//	  a closed gate, whether in the rollout or not
+//	carries it, and would not be in the rollout: a       unknown     rollout
+//	  restart would take it away
 //	would be injected if it were not for DryRun          unknown     dry_run
 //	has no record, rollout below 100 %, no label asks    unknown     rollout_in_progress
 //	has no record, is older than the webhook             missed      before_installation
@@ -77,6 +85,12 @@ func NewClassifier(c Conditions) *Classifier {
 //	  what was discovered
 //	otherwise                                            stale       changed_since
 //
+// Where the webhook is not called for a new pod, a restart brings nothing of what
+// the policy would inject:
+//
+//	does not carry it, and is missed or unknown          skipped     left_out_by_filter
+//	carries it, and is ok or stale                       unknown     left_out_by_filter
+//
 // Fall-through in resolv.conf is part of DNS, and has DNS's finding. In
 // environments each feature is told by its own variables.
 //
@@ -84,6 +98,7 @@ func NewClassifier(c Conditions) *Classifier {
 // reviewed then: one without a record counts as missed.
 func (c *Classifier) Classify(pod *Pod, namespace policy.Namespace, known bool) Verdict {
 	v := &view{Classifier: c, pod: pod, namespace: namespace, known: known, record: mutate.ReadRecord(&pod.Pod)}
+	v.called = c.Called == nil || !known || c.Called(namespace.Labels, pod.Metadata.Labels)
 	now := v.review(c.Gates, c.Discovered)
 	verdict := Verdict{
 		ServiceHost: v.classify(policy.FeatureServiceHost, &now),
@@ -104,11 +119,16 @@ type view struct {
 	namespace policy.Namespace
 	known     bool
 	record    mutate.Reading
+	called    bool // the webhook, for a new pod
 }
 
 // review is what the server would do to the pod under these conditions.
 func (v *view) review(gates *policy.Gates, discovered *policy.Discovered) mutate.Result {
-	return mutate.Review(v.Policy, policy.Request{
+	return v.reviewBy(v.Policy, gates, discovered)
+}
+
+func (v *view) reviewBy(compiled *policy.Compiled, gates *policy.Gates, discovered *policy.Discovered) mutate.Result {
+	return mutate.Review(compiled, policy.Request{
 		Operation:       policy.OperationCreatePod,
 		Namespace:       v.pod.Metadata.Namespace,
 		NamespaceLabels: v.namespace.Labels, NamespaceAnnotations: v.namespace.Annotations,
@@ -122,12 +142,31 @@ func (v *view) review(gates *policy.Gates, discovered *policy.Discovered) mutate
 }
 
 func (v *view) classify(f policy.Feature, now *mutate.Result) Finding {
+	found := v.compare(f, now)
+	if v.called || !outcomeOf(f, now).Injects() {
+		return found
+	}
+	switch carries := v.carries(f); {
+	case v.record.UnknownVersion != 0:
+		return found
+	case !carries && (found.Class == Missed || found.Class == Unknown):
+		return Finding{Skipped, ReasonFilter}
+	case carries && (found.Class == OK || found.Class == Stale):
+		return Finding{Unknown, ReasonFilter}
+	}
+	return found
+}
+
+// compare is the table of Classify for a pod that the webhook is called for.
+func (v *view) compare(f policy.Feature, now *mutate.Result) Finding {
 	o := outcomeOf(f, now)
 	same := v.same(f, now)
 	advised := v.advised(f, now)
 	switch {
 	case o.Reason == policy.ReasonNamespaceUnknown:
 		return Finding{Unknown, Reason(o.Reason)}
+	case v.record.UnknownVersion != 0:
+		return Finding{Unknown, ReasonRecordVersion}
 	case v.edited(f):
 		return Finding{Edited, ReasonRecordEdited}
 	case same && !o.Injects():
@@ -136,6 +175,8 @@ func (v *view) classify(f policy.Feature, now *mutate.Result) Finding {
 		return Finding{OK, Reason(o.Reason)}
 	case v.pinned(f, o.Reason):
 		return Finding{Pinned, ReasonGateClosed}
+	case o.Reason == policy.ReasonRollout && v.carries(f):
+		return Finding{Unknown, Reason(o.Reason)}
 	case o.Action == policy.ActionDryRun:
 		return Finding{Unknown, ReasonDryRun}
 	case !v.record.Found:
@@ -224,10 +265,19 @@ func (v *view) sameWithOtherUpstreams(f policy.Feature) bool {
 // pinned reports whether the pod points at something whose gate is closed:
 // whatever else an older policy gave it, that comes first.
 func (v *view) pinned(f policy.Feature, reason policy.Reason) bool {
-	if !v.carries(f) || reason != policy.ReasonServiceHostUnhealthy && reason != policy.ReasonNodeLocalUnhealthy {
+	if !v.carries(f) {
 		return false
 	}
-	open := v.review(nil, v.Discovered)
+	compiled := v.Policy
+	if reason == policy.ReasonRollout { // gates are closed for those outside of it too
+		compiled = v.whole
+		now := v.reviewBy(compiled, v.Gates, v.Discovered)
+		reason = outcomeOf(f, &now).Reason
+	}
+	if reason != policy.ReasonServiceHostUnhealthy && reason != policy.ReasonNodeLocalUnhealthy {
+		return false
+	}
+	open := v.reviewBy(compiled, nil, v.Discovered)
 	if f == policy.FeatureServiceHost {
 		d := &open.Decision.ServiceHost
 		return d.Host == v.record.ServiceHost && d.Port == v.record.Added.Port

@@ -78,7 +78,8 @@ type WhyNot struct {
 	Pods    int            `json:"pods"`
 }
 
-// WhyNot returns all reasons but those of what is ok, the one with most pods first.
+// WhyNot returns all reasons but those of what is ok, in the order of Classes, those
+// with most pods first.
 func (t *Tally) WhyNot() []WhyNot {
 	all := []WhyNot{}
 	for group, pods := range t.reasons {
@@ -86,8 +87,8 @@ func (t *Tally) WhyNot() []WhyNot {
 		all = append(all, group)
 	}
 	slices.SortFunc(all, func(a, b WhyNot) int {
-		return cmp.Or(cmp.Compare(b.Pods, a.Pods), strings.Compare(string(a.Reason), string(b.Reason)),
-			strings.Compare(string(b.Feature), string(a.Feature)), strings.Compare(string(a.Class), string(b.Class)))
+		return cmp.Or(compareClasses(a.Class, b.Class), cmp.Compare(b.Pods, a.Pods),
+			strings.Compare(string(a.Reason), string(b.Reason)), compareFeatures(a.Feature, b.Feature))
 	})
 	return all
 }

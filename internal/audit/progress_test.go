@@ -52,9 +52,18 @@ func TestProgressByNamespace(t *testing.T) {
 		}
 	}
 	why := tally.WhyNot()
-	first := audit.WhyNot{Feature: policy.FeatureServiceHost, Class: audit.Skipped, Reason: "excluded_namespace", Pods: 5}
-	if len(why) != 21 || why[0] != first {
-		t.Errorf("%d reasons, the first is %+v", len(why), why[0])
+	// What can be acted on comes first, however many pods are skipped; then most pods, and fall-through behind what it adds to.
+	for at, want := range map[int]audit.WhyNot{
+		0:  {Feature: policy.FeatureServiceHost, Class: audit.Pinned, Reason: audit.ReasonGateClosed, Pods: 2},
+		1:  {Feature: policy.FeatureDNS, Class: audit.Pinned, Reason: audit.ReasonGateClosed, Pods: 2},
+		2:  {Feature: policy.FeatureFallthrough, Class: audit.Pinned, Reason: audit.ReasonGateClosed, Pods: 2},
+		3:  {Feature: policy.FeatureDNS, Class: audit.Missed, Reason: audit.ReasonNotInjected, Pods: 2},
+		15: {Feature: policy.FeatureServiceHost, Class: audit.Skipped, Reason: "excluded_namespace", Pods: 5},
+		20: {Feature: policy.FeatureFallthrough, Class: audit.Skipped, Reason: "windows", Pods: 2},
+	} {
+		if at >= len(why) || why[at] != want {
+			t.Errorf("reason %d of %d, want %+v; got all: %+v", at, len(why), want, why)
+		}
 	}
 	sum := map[policy.Feature]int{}
 	for _, w := range why {

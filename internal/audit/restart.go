@@ -22,8 +22,9 @@ var advice = map[[2]string]string{
 // any apiVersion, kind and name. A command is for an operator to copy or to
 // pipe, so it is made only of what these can be:
 //
-//	apps Deployment, StatefulSet, DaemonSet,         a command
-//	  valid name, valid namespace
+//	apps Deployment, StatefulSet, DaemonSet,         a command, of any version: the reference
+//	  valid name, valid namespace                      may have one that is gone, and kubectl
+//	                                                   takes the one that the cluster serves
 //	the kinds of advice, of their own group        their advice
 //	any other, and any name that no object can have     advice for all of them
 func (w *Workload) restart() Restart {

@@ -150,6 +150,17 @@ func (w *Workload) add(f policy.Feature, finding Finding) {
 	w.Findings = append(w.Findings, Group{f, finding.Class, finding.Reason, 1})
 }
 
+// features in the order in which they are told: fall-through adds to DNS.
+var features = []policy.Feature{policy.FeatureServiceHost, policy.FeatureDNS, policy.FeatureFallthrough}
+
+func compareFeatures(a, b policy.Feature) int {
+	return cmp.Compare(slices.Index(features, a), slices.Index(features, b))
+}
+
+func compareClasses(a, b Class) int {
+	return cmp.Compare(slices.Index(Classes(), a), slices.Index(Classes(), b))
+}
+
 // Namespaces is how many have pods.
 func (t *Tally) Namespaces() int { return len(t.namespaces) }
 
@@ -162,10 +173,7 @@ func (t *Tally) Workloads(shown func(Class) bool) []*Workload {
 			continue
 		}
 		slices.SortFunc(w.Findings, func(a, b Group) int {
-			return cmp.Or(
-				cmp.Compare(slices.Index(Classes(), a.Class), slices.Index(Classes(), b.Class)),
-				strings.Compare(string(a.Reason), string(b.Reason)),
-				strings.Compare(string(b.Feature), string(a.Feature))) // service_host, fallthrough, dns
+			return cmp.Or(compareClasses(a.Class, b.Class), strings.Compare(string(a.Reason), string(b.Reason)), compareFeatures(a.Feature, b.Feature))
 		})
 		if slices.ContainsFunc(w.Findings, func(g Group) bool { return g.Class.Actionable() }) {
 			w.Restart = new(w.restart())

@@ -110,7 +110,7 @@ With -o json:
   comparison     with --compare: queries per lookup before, predicted and actual
 
 Exit codes: 0 nothing to act on, 1 there are recommendations that save queries, 2
-could not run.`,
+could not run: a file cannot be read or is not valid, for example.`,
 		Example: `  # From files
   kubectl get pods,services,statefulsets,namespaces -A -o json > pods.json
   kubectl logs -n kube-system -l k8s-app=node-local-dns --timestamps --tail -1 > dns.log
@@ -291,7 +291,7 @@ func (o *adviseOptions) policy(s *Streams) (p advisePolicy, err error) {
 		}
 	}
 	if p.document, err = s.parsePolicy(o.policyFile, p.text); err != nil {
-		return p, err
+		return p, couldNotRun(err)
 	}
 	if p.compiled, err = policy.Compile(p.document, ""); err != nil {
 		return p, failure("cannot compile the policy: %v", err)
@@ -372,7 +372,7 @@ func (o *adviseOptions) report(s *Streams, a *advice) error {
 				someWorkloads(leftOut.RulesDiffer))
 		}
 	default:
-		writeAdvice(text{&b}, a)
+		writeAdvice(s.text(&b), a)
 	}
 	if err != nil {
 		return failure("cannot write the %s: %v", o.output.value, err)

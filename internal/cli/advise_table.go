@@ -44,7 +44,7 @@ func writeRecommendations(t text, r *advisor.Report) {
 		}
 		because := slices.DeleteFunc(slices.Clone(a.Because), func(why string) bool { return of[why] })
 		if f := a.Fallback; f != nil && f.Drop {
-			because = append(slices.Clip(because), fmt.Sprintf("no fallback: %d copies less for %s", f.Queries, strings.Join(names(f.Servers), ", ")))
+			because = append(slices.Clip(because), fmt.Sprintf("no fallback: %s less for %s", countOf(f.Queries, "copy", "copies"), strings.Join(names(f.Servers), ", ")))
 		}
 		if w.Reason != "" {
 			because = append([]string{string(w.Reason)}, because...)
@@ -100,8 +100,8 @@ func writeRisks(t text, r *advisor.Report) {
 
 // writeTotals writes the sums.
 func writeTotals(t text, r *advisor.Report) {
-	t.line(fmt.Sprintf("%s in %s, %d queries: %d with what can be applied (%s saved)",
-		count(int(r.Totals.Lookups), "lookup"), count(r.Totals.Workloads, "workload"), r.Totals.Queries, r.Totals.Predicted, percent(r.Totals.Queries-r.Totals.Predicted, r.Totals.Queries)))
+	t.line(fmt.Sprintf("%s in %s, %s: %d with what can be applied (%s saved)",
+		count(int(r.Totals.Lookups), "lookup"), count(r.Totals.Workloads, "workload"), countOf(r.Totals.Queries, "query", "queries"), r.Totals.Predicted, percent(r.Totals.Queries-r.Totals.Predicted, r.Totals.Queries)))
 }
 
 // writeEvidence writes where the figures come from, what is missing, and what would make
@@ -199,7 +199,7 @@ func writeUnattributed(t text, r *advisor.Report) {
 		for _, c := range u.Clients[:min(len(u.Clients), 3)] {
 			clients = append(clients, printable.Name(c.Address))
 		}
-		t.wrapped(fmt.Sprintf("%d queries of no workload, %s: ", u.Queries, u.Reason), fmt.Sprintf("%s Most by %s.", u.Text, strings.Join(clients, ", ")))
+		t.wrapped(fmt.Sprintf("%s of no workload, %s: ", countOf(u.Queries, "query", "queries"), u.Reason), fmt.Sprintf("%s Most by %s.", u.Text, strings.Join(clients, ", ")))
 	}
 }
 

@@ -52,8 +52,11 @@ nothing.
   skipped    left alone for another reason
 
 Pods say themselves who owns them, and the API server does not check it. There is
-a command only where the owner is an apps/v1 Deployment, StatefulSet or DaemonSet
-with a valid name; for all others there is advice in words.
+a command only where the owner is a Deployment, StatefulSet or DaemonSet of the
+group apps with a valid name; for all others there is advice in words.
+
+Where the webhook's selectors leave a new pod out, and where rollout.percent does,
+a restart brings nothing: there is none for these pods, and the reason says so.
 
 A pod counts where its worse feature does; the features are counted as well. The
 progress of a rollout is told by namespace, of those that are not done (--all: of
@@ -63,7 +66,9 @@ Pods that have ended, are being deleted or mirror static pods are left out.
 It goes by the policy that the replicas have loaded, with their health gates and
 what they discovered, else by that of the ConfigMap; with --policy, by that file.
 Replicas are asked through the API server, as kubectl port-forward does. Gates
-that are not known are taken to be open.
+that are not known are taken to be open. The selectors are those of the webhook
+configuration as it is; where it was made for another policy than --policy, they
+do not count.
 
 It needs list pods and namespaces (of one namespace: get); get
 mutatingwebhookconfigurations and services; and in Shorthop's namespace list
@@ -71,7 +76,8 @@ pods and configmaps, and create pods/portforward.
 
 With -o json:
 
-  policy       name, hash, mode, from; gatesKnown, discoveryKnown
+  policy       name, hash, mode, from; gatesKnown, discoveryKnown, filterKnown
+               (what the webhook's selectors leave out)
   namespace    left out with -A
   consistent   false where pods may have been missed because they came or went
                while the list was read
@@ -80,14 +86,14 @@ With -o json:
   progress     by namespace, the least first: pods, injected (ok, pinned), stale,
                missed, optedOut, other, and percent: of those neither opted out
                nor skipped, rounded down
-  whyNot       feature, class, reason and pods, most pods first
+  whyNot       feature, class, reason and pods: by class as above, most pods first
   workloads    namespace, group, kind, name, pods, findings
                (feature, class, reason, pods) and restart (command, the list of
                the program and its arguments, or advice where there is none)
   reasons      what the reasons mean
 
 Exit codes: 0 nothing to act on, 1 pods are pinned, missed or stale, 2 could not
-run.`,
+run: a file is not valid, or the API server does not answer, for example.`,
 		Example: `  # After an outage of the webhook
   kubectl shorthop audit -A
 
@@ -126,12 +132,12 @@ func (o *auditOptions) run(ctx context.Context, s Streams) error {
 	}
 	document, err := s.givenPolicy(o.policyFile)
 	if err != nil {
-		return err
+		return couldNotRun(err)
 	}
 	var advice *policy.Advice
 	if o.adviceFile != "" {
 		if advice, err = s.readAdvice(o.adviceFile); err != nil {
-			return err
+			return couldNotRun(err)
 		}
 	}
 	config, err := o.cluster.config()
@@ -172,7 +178,7 @@ func (o *auditOptions) report(s *Streams, found *doctor.InForce, tally *audit.Ta
 			return failure("cannot write the %s: %v", o.output.value, err)
 		}
 	} else {
-		o.writeTable(text{&b}, found, tally)
+		o.writeTable(s.text(&b), found, tally)
 	}
 	if err := s.write(b.Bytes()); err != nil {
 		return err
@@ -195,7 +201,24 @@ func remarksAbout(found *doctor.InForce) []string {
 	} else if found.Gates == nil {
 		remarks = append(remarks, "the replicas have other health gates than this policy: taken to be open")
 	}
+	if found.SeveralConfigMaps != "" {
+		remarks = append(remarks, found.SeveralConfigMaps)
+	}
+	switch {
+	case found.NoFilter != "":
+		remarks = append(remarks, fmt.Sprintf("which new pods the API server leaves out is not known (%s): going by the policy alone", found.NoFilter))
+	case found.OtherFilter:
+		remarks = append(remarks, "the webhook configuration was made for another policy than this one, and its selectors may leave out others; `kubectl shorthop doctor` says what to do")
+	}
 	return remarks
+}
+
+// called asks the filter of the API server, where it is known.
+func called(found *doctor.InForce) func(namespace, pod map[string]string) bool {
+	if found.Filter == nil {
+		return nil
+	}
+	return found.Filter.Calls
 }
 
 // read reads and classifies all pods.
@@ -211,6 +234,7 @@ func (o *auditOptions) read(ctx context.Context, config *rest.Config, found *doc
 	}
 	classifier := audit.NewClassifier(audit.Conditions{
 		Policy: found.Policy, Gates: found.Gates, Discovered: found.Discovered, Advice: found.Advice, Installed: found.Installed,
+		Called: called(found),
 	})
 	tally = audit.NewTally()
 	reader := podlist.Reader[audit.Pod]{
@@ -313,6 +337,7 @@ type auditPolicy struct {
 	From           string `json:"from"`
 	GatesKnown     bool   `json:"gatesKnown"`
 	DiscoveryKnown bool   `json:"discoveryKnown"`
+	FilterKnown    bool   `json:"filterKnown"`
 }
 
 // shown reports whether workloads are listed for a class.
@@ -325,6 +350,7 @@ func (o *auditOptions) document(found *doctor.InForce, tally *audit.Tally, consi
 		Policy: auditPolicy{
 			PolicyReference: explain.ReferenceTo(found.Policy),
 			From:            found.From, GatesKnown: found.Gates != nil, DiscoveryKnown: found.Discovered != nil,
+			FilterKnown: found.Filter != nil,
 		},
 		Namespace:  o.namespace,
 		Consistent: consistent,

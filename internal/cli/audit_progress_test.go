@@ -32,7 +32,7 @@ func TestProgressOfARollout(t *testing.T) {
 	for _, bars := range []bool{false, true} {
 		o := &auditOptions{bars: bars}
 		var b bytes.Buffer
-		o.writeProgress(text{&b}, tally)
+		o.writeProgress(text{b: &b}, tally)
 		got := b.String()
 		wants := []string{"NAMESPACE", "shop", " 75%", "25%", "<1%", "99%", "namespaces that are done: 1; with nothing to inject: 0"}
 		if bars {

@@ -42,7 +42,7 @@ func (o *auditOptions) writeTable(t text, found *doctor.InForce, tally *audit.Ta
 	if o.namespace != "" {
 		t.line(fmt.Sprintf("pods in namespace %s: %s", o.namespace, countsText(tally.Classes)))
 	} else {
-		t.line(fmt.Sprintf("pods in %d namespaces: %s", tally.Namespaces(), countsText(tally.Classes)))
+		t.line(fmt.Sprintf("pods in %s: %s", plural(tally.Namespaces(), "namespace", "namespaces"), countsText(tally.Classes)))
 	}
 	for _, f := range []policy.Feature{policy.FeatureServiceHost, policy.FeatureDNS, policy.FeatureFallthrough} {
 		t.line(fmt.Sprintf("  %-13s %s", string(f)+":", countsText(tally.Features[f])))
@@ -52,8 +52,8 @@ func (o *auditOptions) writeTable(t text, found *doctor.InForce, tally *audit.Ta
 		left += n
 	}
 	if left > 0 {
-		t.line(fmt.Sprintf("left out: %d finished, %d being deleted, %d mirrors of static pods",
-			tally.LeftOut[audit.LeftOutFinished], tally.LeftOut[audit.LeftOutDeleting], tally.LeftOut[audit.LeftOutMirror]))
+		t.line(fmt.Sprintf("left out: %d finished, %d being deleted, %s of static pods",
+			tally.LeftOut[audit.LeftOutFinished], tally.LeftOut[audit.LeftOutDeleting], plural(tally.LeftOut[audit.LeftOutMirror], "mirror", "mirrors")))
 	}
 	o.writeProgress(t, tally)
 	for _, why := range writeWhyNot(t, tally) {

@@ -50,9 +50,10 @@ Some kubelets are asked for their configuration through the API server (get
 nodes/proxy). Without that permission, say what pods have with --resolv-conf.
 
 It needs list nodes, namespaces and daemonsets; get nodes/proxy; in kube-system
-list services and endpointslices, get configmaps; in default get configmaps; and
-where there is Cilium, list ciliumlocalredirectpolicies. What is missing makes what
-needs it unknown, and no more.
+list services and endpointslices, get configmaps; in default, kube-public and the
+namespaces of caches get configmaps; and where there is Cilium, list
+ciliumlocalredirectpolicies. What is missing makes what needs it unknown, and no
+more.
 
 With -o json: server, flavour, values, reasons (by path, as --set takes it),
 findings (about, found, set, problem) and unknown (about, why, how).

@@ -45,8 +45,8 @@ port-forward does: their certificate, and /debug/policy.
 It needs get and list mutatingwebhookconfigurations; get services; list pods,
 namespaces, networkpolicies, nodes, events; create pods/portforward; in Shorthop's
 namespace list replicasets, list and get configmaps, get leases and secrets (the
-metadata of one is read), in kube-system list services and daemonsets, get
-configmaps and daemonsets; get /metrics of the API server. Where there are Cilium
+metadata of one is read), in kube-system list services, endpointslices and
+daemonsets, get configmaps and daemonsets; get /metrics of the API server. Where there are Cilium
 or Calico, list their policies; where policies restrict egress, get the Service
 kubernetes and list its endpointslices; where pods ask nameservers that nobody
 has, list daemonsets.
@@ -65,7 +65,8 @@ With -o json: {"policy": {name, hash, from}, "paths": [{of, hops: [{name, from}]
 notes}], "checks": [{check, status, found, items, do}]}.
 
 Exit codes: 0 nothing failed (there may be warnings and unknowns), 1 a check
-failed, 2 could not run: the API server does not answer, or not to us.`,
+failed, 2 could not run: the policy's file is not valid, or the API server does
+not answer, or not to us.`,
 		Example: `  # Check the installation of the current context
   kubectl shorthop doctor
 
@@ -132,7 +133,7 @@ func (o *doctorOptions) run(ctx context.Context, s Streams) error {
 	}
 	document, err := s.givenPolicy(o.policyFile)
 	if err != nil {
-		return err
+		return couldNotRun(err)
 	}
 	config, err := o.cluster.config()
 	if err != nil {
@@ -158,7 +159,7 @@ func (o *doctorOptions) run(ctx context.Context, s Streams) error {
 			return failure("cannot write the %s: %v", o.output.value, err)
 		}
 	} else {
-		writeReport(text{&b}, report)
+		writeReport(s.text(&b), report)
 	}
 	if err := s.write(b.Bytes()); err != nil {
 		return err
@@ -180,6 +181,10 @@ func writeReport(t text, report *doctor.Report) {
 		path := &report.Paths[i]
 		t.line(fmt.Sprintf("%-4s %s", path.Of, path))
 		for _, hop := range path.Hops {
+			if hop.Name == doctor.HopUnknown {
+				t.wrapped("       ", hop.From)
+				continue
+			}
 			t.wrapped("       ", hop.Name+": by "+hop.From)
 		}
 		for _, note := range path.Notes {

@@ -316,7 +316,7 @@ func (o *explainOptions) format(explanations []*explain.Explanation, remarks []m
 			if i > 0 {
 				b.WriteString("\n\n")
 			}
-			explanationText{e, o.policyFile == ""}.write(text{&b})
+			explanationText{e, o.policyFile == ""}.write(text{b: &b})
 		}
 	}
 	return b.Bytes(), nil

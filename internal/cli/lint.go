@@ -230,7 +230,7 @@ func (o *lintOptions) report(s Streams, results []lintResult) error {
 		}
 	} else {
 		for i := range results {
-			results[i].writeText(text{&b})
+			results[i].writeText(s.text(&b))
 		}
 	}
 	if err := s.write(b.Bytes()); err != nil {

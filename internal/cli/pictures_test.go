@@ -72,7 +72,7 @@ func doctorOutput(t *testing.T) string {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	writeReport(text{&b}, report)
+	writeReport(text{b: &b}, report)
 	return b.String()
 }
 
@@ -97,8 +97,8 @@ func auditOutput() string {
 	add("done", 4, audit.OK, "")
 	o := &auditOptions{bars: true}
 	var b bytes.Buffer
-	o.writeProgress(text{&b}, tally)
-	writeWhyNot(text{&b}, tally)
+	o.writeProgress(text{b: &b}, tally)
+	writeWhyNot(text{b: &b}, tally)
 	return b.String()
 }
 

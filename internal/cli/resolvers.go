@@ -112,7 +112,7 @@ func (o *resolversOptions) run(ctx context.Context, s Streams) error {
 	if err != nil {
 		return failure("--cache-dir %q: %v", o.cache, err)
 	}
-	progress.now(fmt.Sprintf("%d images", len(ofPods.Images)))
+	progress.now(count(len(ofPods.Images), "image"))
 	done := 0
 	results, err := reader.ReadAll(ctx, ofPods.Images, func(read int) {
 		done = read
@@ -168,8 +168,8 @@ func (o *resolversOptions) report(s *Streams, ofPods *images.OfPods, results []i
 			s.remark("%d of %d images are left out: -o table says why", leftOut, len(results))
 		}
 	default:
-		t := text{&b}
-		t.line(fmt.Sprintf("%d images: %d known, %d unknown, of which %d could not be read", len(results), len(results)-unknown, unknown, unread))
+		t := s.text(&b)
+		t.line(fmt.Sprintf("%s: %d known, %d unknown, of which %d could not be read", count(len(results), "image"), len(results)-unknown, unknown, unread))
 		t.line("")
 		rows := t.table("IMAGE", "PODS", "RESOLVER", "BECAUSE")
 		for i := range results {

@@ -7,7 +7,9 @@
 //
 //	0   done
 //	1   findings, or input that is not valid
-//	2   could not run: a usage error, or a file that cannot be read
+//	2   could not run: a usage error, or a file that cannot be read; of a command
+//	    that looks for something else than what is wrong with its input, also
+//	    input that is not valid
 package cli
 
 import (
@@ -77,6 +79,15 @@ func failure(format string, args ...any) error {
 // beginning with the file.
 func invalid(lines []string) error { return &exitError{exitFindings, lines} }
 
+// couldNotRun is an error of a command whose exit code 1 says what it has found:
+// input that is not valid is no finding there.
+func couldNotRun(err error) error {
+	if exit, ok := errors.AsType[*exitError](err); ok {
+		return &exitError{exitFailed, exit.lines}
+	}
+	return err
+}
+
 // Main runs the command that args (without the program's name) call for and
 // returns the exit code.
 func Main(args []string, s Streams) int {
@@ -119,7 +130,8 @@ kubectl_complete-shorthop on the PATH, with these two lines:
   #!/bin/sh
   exec kubectl-shorthop __complete "$@"
 
-Exit codes: 0 done, 1 findings or invalid input, 2 could not run.`,
+Exit codes: 0 done, 1 findings, 2 could not run. Input that is not valid is a
+finding of explain, lint and webhook-config; the others cannot run with it.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"unicode/utf8"
+
+	"golang.org/x/term"
 
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/pkg/printable"
@@ -20,7 +23,28 @@ const textWidth = 100
 // through, and bound lines, cells and words: whatever is in a string, it stays
 // on its line and in its cell. A name that the API server does not validate goes through printable.Name
 // besides, so that it is told from the words around it.
-type text struct{ b *bytes.Buffer }
+type text struct {
+	b *bytes.Buffer
+	// width is that of the terminal, into which tables are fitted; 0: there is none,
+	// and what is written may be searched by line.
+	width int
+}
+
+// text begins a text for standard output.
+func (s *Streams) text(b *bytes.Buffer) text { return text{b, s.width()} }
+
+// width is that of the terminal that shows the result, 0 where none does.
+func (s *Streams) width() int {
+	file, isFile := s.Out.(interface{ Fd() uintptr })
+	if !isFile {
+		return 0
+	}
+	width, _, err := term.GetSize(int(file.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
+}
 
 // line writes a line.
 func (t text) line(line string) {
@@ -72,27 +96,134 @@ func (t text) wrapped(prefix, words string) {
 }
 
 // table is a table being written.
-type table struct{ w *tabwriter.Writer }
+type table struct {
+	text
+	rows [][]string
+}
 
 // table begins a table, which is there after its end only.
-func (t text) table(header ...string) table {
-	rows := table{tabwriter.NewWriter(t.b, 0, 0, 2, ' ', 0)}
+func (t text) table(header ...string) *table {
+	rows := &table{text: t}
 	rows.row(header...)
 	return rows
 }
 
-// row writes a row.
-func (r table) row(cells ...string) {
+// row adds a row.
+func (r *table) row(cells ...string) {
+	row := make([]string, len(cells))
 	for i, cell := range cells {
-		if i > 0 {
-			_, _ = r.w.Write([]byte{'\t'}) // into a buffer
-		}
-		_, _ = io.WriteString(r.w, bounded(cell))
+		row[i] = bounded(cell)
 	}
-	_, _ = r.w.Write([]byte{'\n'})
+	r.rows = append(r.rows, row)
 }
 
-func (r table) end() { _ = r.w.Flush() } // into a buffer
+// end writes the table. One that is wider than the terminal has its widest columns
+// broken between words, so that each stays below its header.
+func (r *table) end() {
+	rows := r.rows
+	if widths := naturalWidths(rows); r.width > 0 && totalWidth(widths) > r.width {
+		rows = broken(rows, fitted(rows, widths, r.width))
+	}
+	w := tabwriter.NewWriter(r.b, 0, 0, columnGap, ' ', 0)
+	for _, row := range rows {
+		_, _ = io.WriteString(w, strings.Join(row, "\t")+"\n") // into a buffer
+	}
+	_ = w.Flush()
+}
+
+// columnGap is between two columns.
+const columnGap = 2
+
+func naturalWidths(rows [][]string) []int {
+	var widths []int
+	for _, row := range rows {
+		for i, cell := range row {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], len(cell))
+		}
+	}
+	return widths
+}
+
+func totalWidth(widths []int) int {
+	total := columnGap * (len(widths) - 1)
+	for _, width := range widths {
+		total += width
+	}
+	return total
+}
+
+// fitted takes columns away from the widest ones, down to their longest words.
+func fitted(rows [][]string, widths []int, total int) []int {
+	least := make([]int, len(widths))
+	for _, row := range rows {
+		for i, cell := range row {
+			for _, word := range breakable(cell) {
+				least[i] = max(least[i], len(strings.TrimRight(word, " ")))
+			}
+		}
+	}
+	widths = slices.Clone(widths)
+	for totalWidth(widths) > total {
+		widest := -1
+		for i, width := range widths {
+			if width > least[i] && (widest < 0 || width > widths[widest]) {
+				widest = i
+			}
+		}
+		if widest < 0 {
+			break // names are never broken, so that they can be copied
+		}
+		widths[widest]--
+	}
+	return widths
+}
+
+// breakable are the parts of a cell between which it may be broken: behind blanks,
+// and behind the commas of a list.
+func breakable(cell string) []string {
+	var parts []string
+	from := 0
+	for i := range len(cell) {
+		if c := cell[i]; c == ' ' || c == ',' && i+1 < len(cell) && cell[i+1] != ' ' {
+			parts = append(parts, cell[from:i+1])
+			from = i + 1
+		}
+	}
+	return append(parts, cell[from:])
+}
+
+// broken has a row more for each line of the cells that do not fit.
+func broken(rows [][]string, widths []int) [][]string {
+	var all [][]string
+	for _, row := range rows {
+		var lines [][]string
+		for i, cell := range row {
+			at, line := 0, ""
+			put := func() {
+				if at == len(lines) {
+					lines = append(lines, make([]string, len(row)))
+				}
+				lines[at][i] = strings.TrimRight(line, " ")
+				at, line = at+1, ""
+			}
+			for _, part := range breakable(cell) {
+				if line != "" && len(line)+len(strings.TrimRight(part, " ")) > widths[i] {
+					put()
+				}
+				line += part
+			}
+			put()
+		}
+		all = append(all, lines...)
+	}
+	return all
+}
+
+// plural is a number with its noun.
+func plural(n int, one, many string) string { return countOf(int64(n), one, many) }
 
 // workloadCell is workloadName for a table.
 func workloadCell(kind, name string) string {

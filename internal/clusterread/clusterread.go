@@ -19,6 +19,11 @@ const (
 	pageSize = 500
 )
 
+// Forbidden is the error of a permission that is missing.
+func Forbidden(verb, resource string) error {
+	return fmt.Errorf("needs the right to %s %s", verb, resource)
+}
+
 // Get reads one thing within Timeout. A thing that does not exist is the zero
 // value. verb and resource say which permission it needs.
 func Get[T any](ctx context.Context, verb, resource string, read func(context.Context) (T, error)) (T, error) {
@@ -32,7 +37,7 @@ func Get[T any](ctx context.Context, verb, resource string, read func(context.Co
 	case apierrors.IsNotFound(err):
 		return zero, nil
 	case apierrors.IsForbidden(err):
-		return zero, fmt.Errorf("needs %s %s", verb, resource)
+		return zero, Forbidden(verb, resource)
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
 	}

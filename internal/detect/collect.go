@@ -163,13 +163,13 @@ func (c *collector) daemonSets(ctx context.Context, namespace string) ([]appsv1.
 // kubeadm, by their names.
 func (c *collector) configMaps(ctx context.Context) {
 	c.progress("their configuration")
-	names := slices.Clone(corefile.ClusterDNS())
+	names := append(slices.Clone(corefile.ClusterDNS()), microShiftVersion)
 	for _, name := range append(nodecache.ProxyConfigs(c.objects.DaemonSets), "kubeadm-config", kubeletConfig) {
 		names = append(names, [2]string{metav1.NamespaceSystem, name})
 	}
 	for i := range c.objects.DaemonSets {
 		set := &c.objects.DaemonSets[i]
-		if _, is := nodecache.Of(set); !is {
+		if _, is := nodecache.Of(set); !is && !nodecache.OnNode(set) {
 			continue
 		}
 		for _, name := range nodecache.Corefiles(&set.Spec.Template.Spec) {

@@ -11,6 +11,7 @@ import (
 // platform before the tools that it is made with.
 //
 //	flavour       a label of its nodes                  in kubelet's version   else
+//	MicroShift    -                                                            the ConfigMap kube-public/microshift-version
 //	OpenShift     node.openshift.io/os_id                                      the Service openshift-dns/dns-default
 //	GKE           cloud.google.com/gke-nodepool         -gke.
 //	AKS           kubernetes.azure.com/cluster
@@ -39,6 +40,12 @@ var signs = []struct {
 	version string
 	other   func(*Objects) string
 }{
+	{microShift, nil, "", func(o *Objects) string {
+		if o.configMap(microShiftVersion[0], microShiftVersion[1]) != nil {
+			return "there is the ConfigMap " + strings.Join(microShiftVersion[:], "/")
+		}
+		return ""
+	}},
 	{openShift, []string{"node.openshift.io/os_id"}, "", func(o *Objects) string {
 		for i := range o.Services {
 			if s := &o.Services[i]; s.Namespace == "openshift-dns" && s.Name == "dns-default" {
@@ -90,16 +97,21 @@ var signs = []struct {
 
 const (
 	openShift = "OpenShift"
-	gke       = "GKE"
-	aks       = "AKS"
-	eks       = "EKS"
-	ack       = "ACK"
-	talos     = "Talos"
+	// microShift has the namespaces and nodes of OpenShift, and none of its operators.
+	microShift = "MicroShift"
+	gke        = "GKE"
+	aks        = "AKS"
+	eks        = "EKS"
+	ack        = "ACK"
+	talos      = "Talos"
 
 	eksComputeType = "eks.amazonaws.com/compute-type"
 	// kubesprayAddress is where kubespray puts its cache, and nobody else does.
 	kubesprayAddress = "169.254.25.10"
 )
+
+// microShiftVersion is the ConfigMap by which MicroShift tells its version.
+var microShiftVersion = [2]string{"kube-public", "microshift-version"}
 
 // flavour is a platform and what told it; empty where nothing did.
 type flavour struct{ name, from string }
@@ -129,10 +141,11 @@ func flavourOf(o *Objects) flavour {
 // platformNamespaces are those that a platform runs itself, names and beginnings
 // of names, besides the system's own.
 var platformNamespaces = map[string][]string{
-	openShift: {"openshift", "openshift-*"},
-	gke:       {"gke-*", "gmp-*"},
-	aks:       {"gatekeeper-system", "calico-system", "tigera-operator", "app-routing-system", "aks-*"},
-	ack:       {"arms-prom", "security-inspector", "ack-csi-fuse"},
+	openShift:  {"openshift", "openshift-*"},
+	microShift: {"openshift-*"},
+	gke:        {"gke-*", "gmp-*"},
+	aks:        {"gatekeeper-system", "calico-system", "tigera-operator", "app-routing-system", "aks-*"},
+	ack:        {"arms-prom", "security-inspector", "ack-csi-fuse"},
 }
 
 // platformNames are the namespaces that are there of a platform.

@@ -9,10 +9,22 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 
+	"github.com/shorthop/shorthop/internal/corefile"
 	"github.com/shorthop/shorthop/internal/discovery"
 	"github.com/shorthop/shorthop/internal/nodecache"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
+
+// corefilesOf are those of a DaemonSet.
+func (o *Objects) corefilesOf(set *appsv1.DaemonSet) []corefile.File {
+	var files []corefile.File
+	for _, name := range nodecache.Corefiles(&set.Spec.Template.Spec) {
+		if m := o.configMap(set.Namespace, name); m != nil {
+			files = append(files, corefile.OfConfigMap(m)...)
+		}
+	}
+	return files
+}
 
 // What becomes of a cache:
 //
@@ -41,13 +53,18 @@ func (d *dns) judgeCaches(r *Result, flavour string) {
 	}
 	if len(d.caches) == 0 {
 		if !slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.About == aboutManaged }) {
-			r.found(aboutCache, "there is none: no DaemonSet has node-cache or its arguments")
+			r.found(aboutCache, "there is none: no DaemonSet has node-cache or its arguments, or serves DNS at a link-local address of its nodes")
 		}
 		d.options(r, "no DaemonSet of a cache is there to point pods at", false)
 		return
 	}
 	for i := range d.caches {
-		d.tell(r, &d.caches[i])
+		c := &d.caches[i]
+		d.tell(r, c)
+		if len(c.Unread) > 0 {
+			r.unknown(aboutCache, fmt.Sprintf("DaemonSet %s has %s among its addresses, which only its containers know", name(c), strings.Join(c.Unread, " and ")),
+				"on a node: ip address show nodelocaldns, or whatever the interface of the cache is called")
+		}
 	}
 	own := d.own(&d.caches[0])
 	for i := range d.caches {
@@ -272,6 +289,8 @@ func (d *dns) managed(r *Result, flavour string) {
 		r.found(aboutManaged, "EKS Auto Mode has DNS on its nodes: pods ask it already, and it needs nothing")
 	case flavour == openShift:
 		r.found(aboutManaged, "OpenShift has DNS on every node behind one Service, without an address of its own")
+	case flavour == microShift:
+		r.found(aboutManaged, "MicroShift has DNS on its node behind one Service, without an address of its own")
 	case flavour == talos:
 		r.found(aboutManaged, "the host DNS of Talos (169.254.116.108) is for CoreDNS and not for pods")
 	}

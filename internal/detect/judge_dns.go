@@ -49,7 +49,7 @@ func dnsOf(o *Objects, flavour string) *dns {
 		d.bypass = nodecache.ProxyOf(o.DaemonSets, o.ConfigMaps).Bypasses()
 	}
 	for i := range o.DaemonSets {
-		if cache, is := nodecache.Of(&o.DaemonSets[i]); is {
+		if cache, is := nodecache.OfServer(&o.DaemonSets[i], o.corefilesOf(&o.DaemonSets[i])); is {
 			d.caches = append(d.caches, cache)
 		}
 	}

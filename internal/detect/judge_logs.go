@@ -13,7 +13,7 @@ import (
 	"github.com/shorthop/shorthop/internal/discovery"
 )
 
-func nodeIsAuto(node corev1.Node) bool { return node.Labels[eksComputeType] == "auto" }
+func nodeIsAuto(node corev1.Node) bool { return discovery.AnswersDNS(node.Labels) }
 
 // logSource is somebody whose log may have the queries of pods.
 type logSource struct {
@@ -70,6 +70,8 @@ func (d *dns) judgeLogs(r *Result, flavour string) {
 	switch {
 	case flavour == openShift:
 		add = "set spec.logLevel of dns.operator/default to Trace"
+	case flavour == microShift:
+		add = "add the plugin log to ConfigMap openshift-dns/dns-default, which MicroShift writes again when it starts"
 	case part != "":
 		add = "take classes and names away from the plugin log"
 	}

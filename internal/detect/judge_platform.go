@@ -143,5 +143,7 @@ func judgePlatform(r *Result, o *Objects, flavour string) {
 		}
 	case openShift:
 		r.set("service-ca", "OpenShift's operator makes and renews the certificate", "certificates", "mode")
+	case microShift:
+		r.set("service-ca", "the service CA of MicroShift makes and renews the certificate", "certificates", "mode")
 	}
 }

@@ -20,14 +20,7 @@ func (d *dns) clusterFiles() []corefile.File {
 
 // cacheFiles are those of a cache.
 func (d *dns) cacheFiles(c *nodecache.Cache) []corefile.File {
-	var files []corefile.File
-	set := d.o.daemonSet(c.Namespace, c.Name)
-	for _, name := range nodecache.Corefiles(&set.Spec.Template.Spec) {
-		if m := d.o.configMap(c.Namespace, name); m != nil {
-			files = append(files, corefile.OfConfigMap(m)...)
-		}
-	}
-	return files
+	return d.o.corefilesOf(d.o.daemonSet(c.Namespace, c.Name))
 }
 
 // judgeTemplate says whether the cluster DNS and the caches answer names that end in
@@ -42,6 +35,8 @@ func (d *dns) judgeTemplate(r *Result, flavour string) {
 			r.found(aboutOutside, "%s answers names that end in svc itself", what)
 		case flavour == openShift && !cache:
 			r.found(aboutOutside, "%s asks the outside about names that end in svc, and policy.dns.fallthrough waits until it answers them itself; its Corefile is the operator's, so let spec.servers of dns.operator/default forward the zone svc to a server that does", what)
+		case flavour == microShift && !cache:
+			r.found(aboutOutside, "%s asks the outside about names that end in svc, and policy.dns.fallthrough waits until it answers them itself; its Corefile is MicroShift's, which writes it again when it starts: leave policy.dns.fallthrough out, or have the node's own resolver answer the zone svc", what)
 		default:
 			r.found(aboutOutside, "%s asks the outside about names that end in svc, and policy.dns.fallthrough waits until it answers them itself: %s", what, corefile.TemplatePlace(cache))
 			r.Findings[len(r.Findings)-1].Block = corefile.TemplateBlock()

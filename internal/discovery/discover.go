@@ -75,6 +75,10 @@ func MarkIdle(services []Service, endpoints map[string]int) {
 	}
 }
 
+// AnswersDNS reports whether a node with these labels answers at the address of the
+// cluster DNS itself: those of EKS Auto Mode do.
+func AnswersDNS(node map[string]string) bool { return node["eks.amazonaws.com/compute-type"] == "auto" }
+
 // ServiceOf takes what matters from the API's object.
 func ServiceOf(s *corev1.Service) Service {
 	found := Service{Namespace: s.Namespace, Name: s.Name, Labels: s.Labels, ClusterIPs: s.Spec.ClusterIPs}

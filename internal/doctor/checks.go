@@ -60,7 +60,7 @@ var checks = []check{
 		name: "policy", judge: judgePolicy,
 		about: "the same on every replica, and that of the ConfigMap",
 		pass:  "every replica has the same, the one of the ConfigMap",
-		warn:  "the ConfigMap or `--policy` holds another one",
+		warn:  "the ConfigMap or `--policy` holds another one; several ConfigMaps look like it",
 		fail:  "replicas have different ones; the ConfigMap's is not valid",
 	},
 	{
@@ -72,7 +72,7 @@ var checks = []check{
 	{
 		name: "other-installations", judge: judgeOtherInstallations,
 		about: "no second one selects the same pods",
-		pass:  "there is none, or it selects other namespaces",
+		pass:  "there is none, or it selects other namespaces, or none that is there",
 		fail:  "another one of Shorthop's selects the same namespaces",
 	},
 	{
@@ -99,8 +99,8 @@ var checks = []check{
 		name: "cluster-dns", judge: judgeClusterDNS,
 		about: "the policy's servers are the cluster's DNS Services",
 		pass:  "the policy's servers are addresses of the DNS Services",
-		warn:  "a fallback server ends with the cache, or is no DNS Service's; what the replicas found contradicts itself",
-		fail:  "no DNS Service has a server of the policy",
+		warn:  "a fallback server ends with the cache, or is no DNS Service's; what the replicas found contradicts itself; nobody is ready behind a DNS Service that pods need not ask",
+		fail:  "no DNS Service has a server of the policy; the one that pods ask has no endpoints, or none that is ready",
 	},
 	{
 		name: "cluster-domain", judge: judgeClusterDomain,

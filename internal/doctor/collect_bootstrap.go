@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 
@@ -10,6 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/shorthop/shorthop/internal/audit"
+	"github.com/shorthop/shorthop/internal/clusterread"
+	"github.com/shorthop/shorthop/internal/corefile"
 	"github.com/shorthop/shorthop/internal/nodecache"
 	"github.com/shorthop/shorthop/internal/podlist"
 	"github.com/shorthop/shorthop/pkg/mutate"
@@ -37,7 +38,7 @@ func (c *collector) runningPods(ctx context.Context) {
 	})
 	switch {
 	case apierrors.IsForbidden(err):
-		f.bootstrap.err = errors.New("needs list pods")
+		f.bootstrap.err = clusterread.Forbidden("list", "pods")
 	case err != nil:
 		f.bootstrap.err = fmt.Errorf("cannot %w", err)
 	}
@@ -47,7 +48,16 @@ func (c *collector) runningPods(ctx context.Context) {
 	sets := c.daemonSets(ctx, metav1.NamespaceAll, "")
 	f.cachesThere.err = sets.err
 	for i := range sets.value {
-		if cache, found := nodecache.Of(&sets.value[i]); found {
+		set := &sets.value[i]
+		var corefiles []corefile.File
+		if _, found := nodecache.Of(set); !found && nodecache.OnNode(set) { // its Corefile tells
+			if config := c.cacheConfigOf(ctx, set.Namespace, &set.Spec.Template.Spec); config.err != nil {
+				f.cachesThere.err = fmt.Errorf("DaemonSet %s/%s may be a cache: %w", set.Namespace, set.Name, config.err)
+			} else {
+				corefiles = config.value.corefiles
+			}
+		}
+		if cache, found := nodecache.OfServer(set, corefiles); found {
 			f.cachesThere.value = append(f.cachesThere.value, cache)
 		}
 	}

@@ -144,7 +144,7 @@ func setFact[T any](all *map[string]fact[T], name string, value fact[T]) {
 
 // endpoints counts those of the Services of a namespace; nil where they cannot be
 // read.
-func (c *collector) endpoints(ctx context.Context, namespace string) map[string]int {
+func (c *collector) endpoints(ctx context.Context, namespace string) map[string]behind {
 	found := list(ctx, "endpointslices", "", func(ctx context.Context, o metav1.ListOptions) ([]discoveryv1.EndpointSlice, string, error) {
 		found, err := c.client.DiscoveryV1().EndpointSlices(namespace).List(ctx, o)
 		if err != nil {
@@ -155,7 +155,7 @@ func (c *collector) endpoints(ctx context.Context, namespace string) map[string]
 	if found.err != nil {
 		return nil // a Service counts as one that somebody is behind
 	}
-	counts, seen := map[string]int{}, map[string]bool{}
+	counts, seen := map[string]behind{}, map[string]bool{}
 	for i := range found.value {
 		service := found.value[i].Labels[discoveryv1.LabelServiceName]
 		for k := range found.value[i].Endpoints {
@@ -167,7 +167,12 @@ func (c *collector) endpoints(ctx context.Context, namespace string) map[string]
 			}
 			if !seen[of] {
 				seen[of] = true
-				counts[service]++
+				count := counts[service]
+				count.all++
+				if ready := endpoint.Conditions.Ready; ready == nil || *ready { // where it is not said, it is to be taken for ready
+					count.ready++
+				}
+				counts[service] = count
 			}
 		}
 	}
@@ -177,7 +182,7 @@ func (c *collector) endpoints(ctx context.Context, namespace string) map[string]
 func (c *collector) cacheConfigOf(ctx context.Context, namespace string, pod *corev1.PodSpec) fact[*cacheConfig] {
 	found := &cacheConfig{}
 	for i := range pod.Containers {
-		found.args = slices.Concat(found.args, pod.Containers[i].Command, pod.Containers[i].Args)
+		found.args = append(found.args, nodecache.Arguments(&pod.Containers[i])...)
 	}
 	for i := range pod.Volumes {
 		if source := pod.Volumes[i].ConfigMap; source != nil && source.Name == kubeDNSConfigMap {
@@ -226,13 +231,16 @@ func (c *collector) clusterDNS(ctx context.Context) {
 		for i := range services.value {
 			all = append(all, discovery.ServiceOf(&services.value[i]))
 		}
-		counts := c.endpoints(ctx, namespace)
-		discovery.MarkIdle(all, counts)
-		for name, n := range counts {
-			if f.endpoints == nil {
-				f.endpoints = map[string]int{}
+		if found := c.endpoints(ctx, namespace); found != nil {
+			counts := map[string]int{}
+			for name, n := range found {
+				counts[name] = n.all
+				if f.endpoints == nil {
+					f.endpoints = map[string]behind{}
+				}
+				f.endpoints[namespace+"/"+name] = n
 			}
-			f.endpoints[namespace+"/"+name] = n
+			discovery.MarkIdle(all, counts)
 		}
 		clusterDNS, upstream := discovery.DNSServices(all, f.caches())
 		f.dnsServices.value = slices.Concat(f.dnsServices.value, clusterDNS, upstream)
@@ -241,6 +249,9 @@ func (c *collector) clusterDNS(ctx context.Context) {
 				f.idleServices = append(f.idleServices, service)
 			}
 		}
+	}
+	if len(f.idleClusterDNS()) > 0 {
+		f.dnsOnNodes = c.dnsOnNodes(ctx)
 	}
 	dns := &clusterDNSConfig{}
 	for _, at := range corefile.ClusterDNS() {
@@ -263,4 +274,13 @@ func (c *collector) clusterDNS(ctx context.Context) {
 		}
 	}
 	f.clusterDNS.value = dns
+}
+
+// dnsOnNodes reports whether all nodes answer at the address of the cluster DNS
+// themselves, so that its Service needs no endpoints.
+func (c *collector) dnsOnNodes(ctx context.Context) fact[bool] {
+	nodes := c.nodes(ctx)
+	return fact[bool]{err: nodes.err, value: len(nodes.value) > 0 && !slices.ContainsFunc(nodes.value, func(n metav1.PartialObjectMetadata) bool {
+		return !isVirtual(n.Labels) && !discovery.AnswersDNS(n.Labels)
+	})}
 }

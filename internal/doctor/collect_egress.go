@@ -96,6 +96,9 @@ func (c *collector) egressPolicies(ctx context.Context) fact[[]egressPolicy] {
 	if err != nil {
 		return fact[[]egressPolicy]{err: err}
 	}
+	if groups == nil { // an API server that has none but the core group
+		return all
+	}
 	for _, kind := range pluginKinds {
 		if !slices.ContainsFunc(groups.Groups, func(g metav1.APIGroup) bool { return g.Name == kind.resource.Group }) {
 			continue

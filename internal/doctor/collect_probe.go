@@ -237,7 +237,7 @@ func (c *collector) probePod() (*corev1.Pod, error) {
 	}
 	args := c.probeArguments()
 	if args == nil {
-		return nil, errNoPolicy
+		return nil, f.noPolicy()
 	}
 	id := int64(65532)
 	pod := &corev1.Pod{

@@ -88,24 +88,28 @@ func (c *collector) countNodes(ctx context.Context) {
 	if known == nil || len(daemonSetNames(nodeLocalUses(&known.document.Spec))) == 0 {
 		return
 	}
-	client, err := metadata.NewForConfig(c.config)
-	if err != nil {
-		c.facts.nodes.err = fmt.Errorf("making a client: %w", err)
-		return
-	}
-	all := list(ctx, "nodes", "", func(ctx context.Context, o metav1.ListOptions) ([]metav1.PartialObjectMetadata, string, error) {
-		found, err := client.Resource(corev1.SchemeGroupVersion.WithResource("nodes")).List(ctx, o)
-		if err != nil {
-			return nil, "", err
-		}
-		return found.Items, found.Continue, nil
-	})
+	all := c.nodes(ctx)
 	c.facts.nodes.err = all.err
 	for i := range all.value {
 		if !isVirtual(all.value[i].Labels) {
 			c.facts.nodes.value++
 		}
 	}
+}
+
+// nodes reads the metadata of all nodes.
+func (c *collector) nodes(ctx context.Context) fact[[]metav1.PartialObjectMetadata] {
+	client, err := metadata.NewForConfig(c.config)
+	if err != nil {
+		return fact[[]metav1.PartialObjectMetadata]{err: fmt.Errorf("making a client: %w", err)}
+	}
+	return list(ctx, "nodes", "", func(ctx context.Context, o metav1.ListOptions) ([]metav1.PartialObjectMetadata, string, error) {
+		found, err := client.Resource(corev1.SchemeGroupVersion.WithResource("nodes")).List(ctx, o)
+		if err != nil {
+			return nil, "", err
+		}
+		return found.Items, found.Continue, nil
+	})
 }
 
 // isVirtual knows nodes on which no DaemonSet of the cluster's own runs, and whose

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -22,6 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/shorthop/shorthop/internal/clusterread"
 	"github.com/shorthop/shorthop/internal/health"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
@@ -39,12 +39,12 @@ func (c *collector) webhook(ctx context.Context) error {
 		c.facts.webhook.value = config
 	case apierrors.IsNotFound(err):
 	case apierrors.IsForbidden(err):
-		c.facts.webhook.err = errors.New("needs get mutatingwebhookconfigurations")
+		c.facts.webhook.err = clusterread.Forbidden("get", "mutatingwebhookconfigurations")
 	default:
 		return err
 	}
 	c.facts.ownNamespace = c.OwnNamespace
-	c.facts.withoutNamespace = c.OwnNamespace == "" && config != nil && calledByURL(config) != ""
+	c.facts.withoutNamespace = c.OwnNamespace == "" && (c.facts.webhook.err != nil && c.HealthURL != "" || err == nil && calledByURL(config) != "")
 	if service := c.service(); c.facts.ownNamespace == "" && service != nil {
 		c.facts.ownNamespace = service.Namespace
 	}
@@ -71,18 +71,18 @@ func (c *collector) service() *corev1.ObjectReference {
 func (c *collector) replicas(ctx context.Context) {
 	c.Progress("the replicas")
 	f := c.facts
-	if config := f.webhook.value; config != nil {
-		if target := calledByURL(config); target != "" {
-			f.outside = c.servedAt(ctx, target)
-			f.replicas.err = errOutside
-			if c.HealthURL != "" {
-				debug := get(ctx, "get", c.HealthURL, func(ctx context.Context) (*health.PolicyDocument, error) {
-					return debugAt(ctx, &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, strings.TrimSuffix(c.HealthURL, "/")+"/debug/policy")
-				})
-				f.replicas = fact[[]replica]{value: []replica{{name: target, outside: true, ready: true, served: f.outside, debug: debug}}}
-			}
-			return
+	if config := f.webhook.value; config != nil && calledByURL(config) != "" {
+		f.outside = c.servedAt(ctx, calledByURL(config))
+		f.replicas.err = errOutside
+		if c.HealthURL != "" {
+			c.outsideReplica(ctx, calledByURL(config))
 		}
+		return
+	}
+	if f.webhook.err != nil && c.HealthURL != "" { // who names it says that the server is there
+		f.outside.err = f.webhook.err
+		c.outsideReplica(ctx, c.HealthURL)
+		return
 	}
 	namespace, selector, ports := f.ownNamespace, appLabel+"=shorthop", []corev1.ServicePort(nil)
 	if reference := c.service(); reference != nil {
@@ -121,11 +121,22 @@ func (c *collector) replicas(ctx context.Context) {
 		})
 	}
 	f.replicas.value = slices.DeleteFunc(f.replicas.value, gone)
+	if f.webhook.err != nil && f.replicas.err == nil && len(f.replicas.value)+len(f.notCreated.value) == 0 {
+		f.replicas.err = fmt.Errorf("where the replicas are is not known: %w (no pod in namespace %s has the label %s; --own-namespace names another, --health-url a server outside the cluster)", f.webhook.err, namespace, selector)
+	}
 	for i := range pods.value {
 		if len(f.replicas.value) > 0 && pods.value[i].Name == f.replicas.value[0].name {
 			f.flags, f.server = flagsOf(&pods.value[i]), &pods.value[i]
 		}
 	}
+}
+
+// outsideReplica asks the server whose health address the operator names.
+func (c *collector) outsideReplica(ctx context.Context, name string) {
+	debug := get(ctx, "get", c.HealthURL, func(ctx context.Context) (*health.PolicyDocument, error) {
+		return debugAt(ctx, &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}, strings.TrimSuffix(c.HealthURL, "/")+"/debug/policy")
+	})
+	c.facts.replicas = fact[[]replica]{value: []replica{{name: name, outside: true, ready: true, served: c.facts.outside, debug: debug}}}
 }
 
 // notCreated asks the ReplicaSets, whose controller keeps the last failure in a
@@ -299,7 +310,7 @@ func debugAt(ctx context.Context, client *http.Client, address string) (*health.
 const policyKey = "policy.yaml"
 
 // configMap finds the ConfigMap with the policy: labelled as Shorthop's, in its
-// namespace.
+// namespace. Of several, the one that a replica mounts is taken, else the first.
 func (c *collector) configMap(ctx context.Context) {
 	c.Progress("the policy")
 	found := list(ctx, "configmaps", appLabel+"=shorthop", func(ctx context.Context, o metav1.ListOptions) ([]corev1.ConfigMap, string, error) {
@@ -310,20 +321,41 @@ func (c *collector) configMap(ctx context.Context) {
 		return found.Items, found.Continue, nil
 	})
 	c.facts.configMap.err = found.err
-	// By the word, so that one that is not valid YAML is found too; and where there is
-	// none, by the key: a policy may be broken at its kind.
+	all := policiesIn(found.value)
+	if len(all) == 0 {
+		return
+	}
+	taken := max(0, slices.IndexFunc(all, func(m policyConfigMap) bool { return c.facts.server != nil && mounts(c.facts.server, m.name) }))
+	c.facts.configMap.value = &all[taken]
+	c.facts.otherConfigMaps = slices.Concat(all[:taken], all[taken+1:])
+}
+
+// policiesIn goes by the word, so that one that is not valid YAML is found too; and
+// where there is none, by the key: a policy may be broken at its kind.
+func policiesIn(configMaps []corev1.ConfigMap) []policyConfigMap {
 	for _, is := range []func(key, text string) bool{
 		func(_, text string) bool { return strings.Contains(text, policy.Kind) },
 		func(key, _ string) bool { return key == policyKey },
 	} {
-		for i := range found.value {
-			m := &found.value[i]
+		var all []policyConfigMap
+		for i := range configMaps {
+			m := &configMaps[i]
 			for _, key := range slices.Sorted(maps.Keys(m.Data)) {
 				if is(key, m.Data[key]) {
-					c.facts.configMap.value = &policyConfigMap{m.Namespace + "/" + m.Name, key, []byte(m.Data[key])}
-					return
+					all = append(all, policyConfigMap{m.Namespace + "/" + m.Name, key, []byte(m.Data[key])})
 				}
 			}
 		}
+		if len(all) > 0 {
+			return all
+		}
 	}
+	return nil
+}
+
+// mounts reports whether a pod has a ConfigMap of its namespace as a volume.
+func mounts(pod *corev1.Pod, configMap string) bool {
+	return slices.ContainsFunc(pod.Spec.Volumes, func(v corev1.Volume) bool {
+		return v.ConfigMap != nil && pod.Namespace+"/"+v.ConfigMap.Name == configMap
+	})
 }

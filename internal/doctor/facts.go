@@ -62,8 +62,10 @@ type Facts struct {
 	configurations fact[[]admissionv1.MutatingWebhookConfiguration]
 	// nodes counts those on which a node-local cache could run.
 	nodes fact[int]
-	// configMap is the one with the policy.
-	configMap fact[*policyConfigMap]
+	// configMap is the one with the policy, and otherConfigMaps are further ones that
+	// look like it.
+	configMap       fact[*policyConfigMap]
+	otherConfigMaps []policyConfigMap
 
 	apiHosts []apiHost
 	// clusterCA verifies the API server's certificate, as pods do it.
@@ -87,9 +89,11 @@ type Facts struct {
 	dnsServices fact[[]discovery.Service]
 	// endpoints counts those of all Services beside them, by namespace/name; a
 	// Service is not in it where they cannot be read.
-	endpoints map[string]int
-	// idleServices are the others that nobody is behind.
+	endpoints map[string]behind
+	// idleServices are the others that nobody is behind, and dnsOnNodes says whether the
+	// nodes answer in the place of one of the cluster DNS.
 	idleServices []discovery.Service
+	dnsOnNodes   fact[bool]
 	clusterDNS   fact[*clusterDNSConfig]
 
 	namespaces fact[[]corev1.Namespace]
@@ -144,11 +148,17 @@ func (r *replica) String() string {
 // notCreated is a ReplicaSet of Shorthop that cannot create its pods, and why.
 type notCreated struct{ replicaSet, why string }
 
+// behind are the endpoints of a Service: of how many, how many are ready.
+type behind struct{ all, ready int }
+
 // policyConfigMap is a ConfigMap that holds a policy.
 type policyConfigMap struct {
 	name, key string
 	document  []byte
 }
+
+// String says which one it is.
+func (m *policyConfigMap) String() string { return "ConfigMap " + m.name + ", key " + m.key }
 
 // trust is a set of certificates and where it is from.
 type trust struct {
@@ -205,7 +215,36 @@ type knownPolicy struct {
 	ofReplica bool
 }
 
-var errNoPolicy = errors.New("no policy is known: no replica and no ConfigMap shows one; name it with --policy")
+// noPolicy is why no policy is known. One that is there and not valid is named.
+func (f *Facts) noPolicy() error {
+	const noReplica, doName = "no policy is known: no replica shows one", "name it with --policy"
+	stored, err := f.stored()
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s, and %w; mend it, or %s", noReplica, err, doName)
+	case stored == nil && f.configMap.err != nil:
+		return fmt.Errorf("%s, and no ConfigMap could be looked for (%w); %s", noReplica, f.configMap.err, doName)
+	}
+	return errors.New("no policy is known: no replica and no ConfigMap shows one; " + doName)
+}
+
+// stored is the policy of the ConfigMap, nil where there is none. The error names
+// the ConfigMap and what is wrong with it.
+func (f *Facts) stored() (*knownPolicy, error) {
+	m := f.configMap.value
+	if m == nil {
+		return nil, nil
+	}
+	document, err := policy.Parse(m.document)
+	if err != nil {
+		return nil, fmt.Errorf("%s, is not a valid policy, and is not loaded: %w", m, err)
+	}
+	compiled, err := policy.Compile(document, f.excludedNamespace())
+	if err != nil {
+		return nil, fmt.Errorf("%s, is not a policy that can be in force: %w", m, err)
+	}
+	return &knownPolicy{from: "ConfigMap " + m.name, document: document, compiled: compiled}, nil
+}
 
 // inForce is the policy that the checks go by: that of a replica, else the one
 // the operator named, else the ConfigMap's. nil where there is none.
@@ -225,12 +264,8 @@ func (f *Facts) inForce() *knownPolicy {
 			return known
 		}
 	}
-	if m := f.configMap.value; m != nil {
-		if document, err := policy.Parse(m.document); err == nil {
-			return f.know("ConfigMap "+m.name, document)
-		}
-	}
-	return nil
+	known, _ := f.stored() // noPolicy and the check policy tell the error
+	return known
 }
 
 // know compiles a policy. nil where this version does not accept it. A server of

@@ -41,7 +41,11 @@ func TestFlavours(t *testing.T) {
 					t.Fatal(err)
 				}
 				report := Judge(flavourFacts(t, archive))
-				if strings.Contains(file, "/flavours/") && report.Count(Fail) > 0 { // others may contradict themselves
+				fails := 0
+				if filepath.Base(file) == "endpoints-that-are-not-ready.txtar" { // the cluster DNS is broken, whatever the values
+					fails = 1
+				}
+				if strings.Contains(file, "/flavours/") && report.Count(Fail) != fails { // others may contradict themselves
 					t.Errorf("the values that detect prints do not pass:\n%s", toldOf(report))
 				}
 				got := toldOf(report)

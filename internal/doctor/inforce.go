@@ -12,6 +12,7 @@ import (
 
 	"github.com/shorthop/shorthop/internal/gates"
 	"github.com/shorthop/shorthop/internal/health"
+	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
 )
 
@@ -34,6 +35,40 @@ type InForce struct {
 	// Installed is when the webhook was registered; zero: it is not, or not
 	// known.
 	Installed time.Time
+	// Filter is for which new pods the API server calls the webhook; nil: it is not
+	// known, or does not count. NoFilter says why, "" where that is as it should be.
+	Filter   *webhookconfig.Filter
+	NoFilter string
+	// OtherFilter: the filter was made for another policy.
+	OtherFilter bool
+	// SeveralConfigMaps says which of several was taken, "" where there is one.
+	SeveralConfigMaps string
+}
+
+// readFilter reads what selectors leave out:
+//
+//	the webhook configuration                          the filter
+//	cannot be read, or is not there                    not known
+//	was made for another policy than one that the      does not count: it will be replaced with the policy
+//	  operator names
+//	any other                                          counts as it is
+func (found *InForce) readFilter(f *Facts, given *policy.InjectionPolicy) {
+	config, err := f.configuration()
+	if err != nil {
+		if found.NoFilter = err.Error(); f.webhook.err == nil {
+			found.NoFilter += ", so that no new pod is changed before it is installed"
+		}
+		return
+	}
+	made, want := webhookconfig.FilterHashes(config.Annotations, found.Policy.Document())
+	found.OtherFilter = made != want
+	if found.OtherFilter && given != nil {
+		found.NoFilter = "webhook configuration " + config.Name + " was made for another policy than --policy"
+		return
+	}
+	if found.Filter, err = webhookconfig.FilterOf(config); err != nil {
+		found.NoFilter = fmt.Sprintf("webhook configuration %s: %v", config.Name, err)
+	}
 }
 
 // FindInForce finds the policy in force: o.Policy, else that of a replica, else
@@ -68,9 +103,17 @@ func FindInForce(ctx context.Context, config *rest.Config, o Options) (*InForce,
 		known = c.facts.inForce()
 	}
 	if known == nil {
-		return nil, fmt.Errorf("%w (%s)", errNoPolicy, oneLine(errors.Join(found.NoReplica, c.facts.configMap.err).Error()))
+		why := c.facts.noPolicy()
+		if found.NoReplica != nil {
+			why = fmt.Errorf("%w (%s)", why, oneLine(found.NoReplica.Error()))
+		}
+		return nil, why
 	}
 	found.From, found.Policy = known.from, known.compiled
+	if !known.ofReplica && o.Policy == nil {
+		found.SeveralConfigMaps = c.facts.severalConfigMaps()
+	}
+	found.readFilter(c.facts, o.Policy)
 	if debug != nil {
 		found.Gates, found.Discovered = gatesOf(debug, known.compiled), discoveredBy(debug)
 	}

@@ -24,7 +24,7 @@ const (
 func judgeAdvice(f *Facts, known *knownPolicy) *judgement {
 	switch {
 	case known == nil:
-		return unknown(errNoPolicy)
+		return unknown(f.noPolicy())
 	case !appliesAdvice(known.document):
 		return passed("not needed: dns.advice is Apply nowhere")
 	case f.replicas.err != nil:

@@ -8,7 +8,7 @@ import "slices"
 func judgeBootstrapPods(f *Facts, known *knownPolicy) *judgement {
 	switch {
 	case known == nil:
-		return unknown(errNoPolicy)
+		return unknown(f.noPolicy())
 	case f.bootstrap.err != nil:
 		return unknown(f.bootstrap.err)
 	}

@@ -19,7 +19,7 @@ const kubeDNSConfigMap = "kube-dns"
 // of the cluster DNS.
 func judgeClusterDNS(f *Facts, known *knownPolicy) *judgement {
 	if known == nil {
-		return unknown(errNoPolicy)
+		return unknown(f.noPolicy())
 	}
 	if f.dnsServices.err != nil {
 		return unknown(f.dnsServices.err)
@@ -37,20 +37,29 @@ func judgeClusterDNS(f *Facts, known *knownPolicy) *judgement {
 	collect(upstreamOfCache, &upstream)
 	spec := &known.document.Spec
 	j := passed("")
-	if len(described) == 0 {
+	idle := f.idleClusterDNS()
+	if len(described)+len(idle) == 0 {
 		if len(spec.Cluster.DNSServers) == 0 {
 			return unknown(errors.New("no Service of a cluster DNS was found (" + discovery.KnownServices + ")"))
 		}
 		j.lacks(fmt.Errorf("no Service of a cluster DNS was found to compare %s with", strings.Join(spec.Cluster.DNSServers, ", ")))
 		return j
 	}
+	f.judgeBehind(j, slices.Concat(clusterDNS, upstreamOfCache), idle, spec.Cluster.DNSServers)
 	for _, server := range spec.Cluster.DNSServers {
 		if idle := slices.IndexFunc(f.idleServices, func(s discovery.Service) bool { return containsAddress(s.ClusterIPs, server) }); idle >= 0 {
-			j.fail("set cluster.dnsServers to what pods have in resolv.conf", "cluster.dnsServers has %s, the address of Service %s/%s, which has no endpoints",
+			if f.nodesAnswer(j, &f.idleServices[idle]) {
+				continue
+			}
+			j.fail("set cluster.dnsServers to what pods have in resolv.conf; where that is it, "+doLookBehind(&f.idleServices[idle]), "cluster.dnsServers has %s, the address of Service %s/%s, which has no endpoints",
 				server, f.idleServices[idle].Namespace, f.idleServices[idle].Name)
 			continue
 		}
 		if !containsAddress(servers, server) && !containsAddress(upstream, server) {
+			if len(described) == 0 {
+				j.lacks(fmt.Errorf("no Service of a cluster DNS with endpoints was found to compare %s with", server))
+				continue
+			}
 			j.fail("set cluster.dnsServers to the Service's address, or leave it out",
 				"cluster.dnsServers has %s, which is no Service of the cluster DNS (%s)", server, strings.Join(described, ", "))
 		}
@@ -62,6 +71,7 @@ func judgeClusterDNS(f *Facts, known *knownPolicy) *judgement {
 		for _, server := range fallback {
 			idle := slices.IndexFunc(f.idleServices, func(s discovery.Service) bool { return containsAddress(s.ClusterIPs, server) })
 			switch {
+			case idle >= 0 && f.nodesAnswer(j, &f.idleServices[idle]):
 			case idle >= 0:
 				j.warn("leave fallbackServers empty, or name servers that answer", "%s falls back to %s, the address of Service %s/%s, which has no endpoints",
 					use.at, server, f.idleServices[idle].Namespace, f.idleServices[idle].Name)
@@ -81,12 +91,93 @@ func judgeClusterDNS(f *Facts, known *knownPolicy) *judgement {
 		j.warn("set spec.cluster in the policy to what is right", "%s", contradiction)
 	}
 	if j.status == Pass {
+		if len(described) == 0 {
+			described = []string{"no Service of the cluster DNS has endpoints"}
+		}
 		j.found = strings.Join(described, ", ")
 		if discovered := f.discovered(); len(spec.Cluster.DNSServers) == 0 && discovered != nil {
 			j.found += "; the replicas found " + strings.Join(discovered.DNSServers, ", ")
 		}
 	}
 	return j
+}
+
+// idleClusterDNS are the Services that would be the cluster DNS's, if anybody were
+// behind them.
+func (f *Facts) idleClusterDNS() []discovery.Service {
+	busy := slices.Clone(f.idleServices)
+	for i := range busy {
+		busy[i].Idle = false
+	}
+	found, _ := discovery.DNSServices(busy, nil)
+	return found
+}
+
+// judgeBehind says where nobody answers at an address of the cluster DNS:
+//
+//	the Service                               pods ask it   whom pods ask is not known   pods ask others
+//	has no endpoints, and no other has any    fails         warns; unknown where they    fine
+//	                                                        ask something on the node
+//	has no endpoints, and another one has     fails         fine                         fine
+//	has no endpoints, and all nodes answer    fine          fine                         fine
+//	  at its address themselves
+//	has endpoints, and none of them is ready  fails         fails                        warns
+//
+// Whom pods ask is what cluster.dnsServers has, else what the replicas found. These
+// do not count what is on the node (discovery): a cache, or Cloud DNS for GKE.
+func (f *Facts) judgeBehind(j *judgement, services, idle []discovery.Service, configured []string) {
+	asked, discovered := configured, f.discovered()
+	if len(asked) == 0 && discovered != nil {
+		asked = discovered.DNSServers
+	}
+	asks := func(s *discovery.Service) bool {
+		return slices.ContainsFunc(s.ClusterIPs, func(address string) bool { return containsAddress(asked, address) })
+	}
+	for i := range idle {
+		s := &idle[i]
+		name := s.Namespace + "/" + s.Name
+		switch {
+		case len(configured) > 0: // is told where its servers are
+		case f.nodesAnswer(j, s):
+		case asks(s):
+			j.fail(doLookBehind(s), "Service %s of the cluster DNS has no endpoints: nobody answers pods that ask %s", name, strings.Join(s.ClusterIPs, " and "))
+		case len(asked) == 0 && len(services) == 0 && discovered != nil:
+			j.lacks(fmt.Errorf("Service %s of the cluster DNS has no endpoints, and what pods ask on their node in its place is not seen from here (a cache, or Cloud DNS for GKE)", name))
+		case len(asked) == 0 && len(services) == 0:
+			j.warn(doLookBehind(s)+"; where pods ask somebody else, name that in cluster.dnsServers",
+				"Service %s of the cluster DNS has no endpoints, and whom pods ask is not known: nobody answers at %s", name, strings.Join(s.ClusterIPs, " and "))
+		}
+	}
+	for i := range services {
+		s := &services[i]
+		count, known := f.endpoints[s.Namespace+"/"+s.Name]
+		if !known || count.all == 0 || count.ready > 0 {
+			continue
+		}
+		status := Warn
+		if asks(s) || len(asked) == 0 {
+			status = Fail
+		}
+		j.add(status, doLookBehind(s), "Service %s/%s of the cluster DNS has %s, none of which is ready: nobody answers at %s",
+			s.Namespace, s.Name, counted(count.all, "endpoint"), strings.Join(s.ClusterIPs, " and "))
+	}
+}
+
+// nodesAnswer reports whether nodes answer in the place of a Service without
+// endpoints, or that nobody may see it, and says so.
+func (f *Facts) nodesAnswer(j *judgement, s *discovery.Service) bool {
+	switch {
+	case f.dnsOnNodes.err != nil:
+		j.lacks(fmt.Errorf("Service %s/%s has no endpoints, and whether nodes answer in its place is not known: %w", s.Namespace, s.Name, f.dnsOnNodes.err))
+		return true
+	case f.dnsOnNodes.value:
+		j.tell("Service %s/%s has no endpoints: the nodes answer at its address themselves", s.Namespace, s.Name)
+	}
+	return f.dnsOnNodes.value
+}
+
+func doLookBehind(s *discovery.Service) string {
+	return fmt.Sprintf("look at the pods of the cluster DNS: kubectl -n %[1]s get pods,endpointslices; kubectl -n %[1]s describe service %[2]s shows its selector", s.Namespace, s.Name)
 }
 
 // discovered is what a replica found out about the cluster's DNS, nil where
@@ -115,7 +206,7 @@ func (f *Facts) contradictions() []string {
 // judgeClusterDomain compares with the zones of CoreDNS's kubernetes plugin.
 func judgeClusterDomain(f *Facts, known *knownPolicy) *judgement {
 	if known == nil {
-		return unknown(errNoPolicy)
+		return unknown(f.noPolicy())
 	}
 	if f.clusterDNS.err != nil {
 		return unknown(f.clusterDNS.err)
@@ -144,7 +235,7 @@ func judgeClusterDomain(f *Facts, known *knownPolicy) *judgement {
 // node-local cache asks somebody else for them.
 func judgeCustomZones(f *Facts, known *knownPolicy) *judgement {
 	if known == nil {
-		return unknown(errNoPolicy)
+		return unknown(f.noPolicy())
 	}
 	uses := nodeLocalUses(&known.document.Spec)
 	if len(uses) == 0 {
@@ -158,7 +249,13 @@ func judgeCustomZones(f *Facts, known *knownPolicy) *judgement {
 		return unknown(err)
 	}
 	if len(custom) == 0 {
-		return passed("the cluster DNS has no zones of its own besides the cluster's")
+		j := passed("the cluster DNS has no zones of its own besides the cluster's")
+		for _, target := range daemonSetNames(uses) {
+			if why := f.notFound(target); why != nil {
+				j.lacks(fmt.Errorf("no cache can be asked for zones: %w", why))
+			}
+		}
+		return j
 	}
 	if f.dnsServices.err != nil {
 		return unknown(f.dnsServices.err)

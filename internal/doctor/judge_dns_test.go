@@ -1,7 +1,10 @@
 package doctor
 
 import (
+	"errors"
 	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
 
 	"github.com/shorthop/shorthop/internal/corefile"
 	"github.com/shorthop/shorthop/internal/discovery"
@@ -54,6 +57,74 @@ func dnsFaults() map[string]fault {
 		"no DNS Service": {
 			func(_ *testing.T, f *Facts) { f.dnsServices.value = nil },
 			"cluster-dns", Unknown, "no Service of a cluster DNS was found", nil,
+		},
+		"a cluster DNS without endpoints, which pods ask": {
+			func(t *testing.T, f *Facts) {
+				f.setPolicy(t, ", dnsServers: [10.0.0.10]", "")
+				f.dnsServices.value, f.idleServices = nil, f.dnsServices.value
+				f.say(t, 0, `{"discovered": {"Domain": "cluster.local", "DNSServers": ["10.0.0.10"], "contradictions": []}}`)
+			},
+			"cluster-dns", Fail, "Service kube-system/kube-dns of the cluster DNS has no endpoints: nobody answers pods that ask 10.0.0.10", nil,
+		},
+		"a cluster DNS without endpoints, which the policy names": {
+			func(_ *testing.T, f *Facts) { f.dnsServices.value, f.idleServices = nil, f.dnsServices.value },
+			"cluster-dns", Fail, "cluster.dnsServers has 10.0.0.10, the address of Service kube-system/kube-dns, which has no endpoints", nil,
+		},
+		"a cluster DNS without endpoints, and nodes answer in its place": {
+			func(_ *testing.T, f *Facts) {
+				f.dnsServices.value, f.idleServices, f.dnsOnNodes.value = nil, f.dnsServices.value, true
+			},
+			"cluster-dns", Pass, "Service kube-system/kube-dns has no endpoints: the nodes answer at its address themselves", nil,
+		},
+		"a cluster DNS without endpoints, and nodes that may not be listed": {
+			func(_ *testing.T, f *Facts) {
+				f.dnsServices.value, f.idleServices, f.dnsOnNodes.err = nil, f.dnsServices.value, errors.New("needs list nodes")
+			},
+			"cluster-dns", Unknown, "whether nodes answer in its place is not known: needs list nodes", nil,
+		},
+		"a cluster DNS without endpoints, and nobody knows whom pods ask": {
+			func(t *testing.T, f *Facts) {
+				f.setPolicy(t, ", dnsServers: [10.0.0.10]", "")
+				f.dnsServices.value, f.idleServices = nil, f.dnsServices.value
+			},
+			"cluster-dns", Warn, "Service kube-system/kube-dns of the cluster DNS has no endpoints, and whom pods ask is not known", nil,
+		},
+		"a cluster DNS without endpoints, and pods ask their node": {
+			func(t *testing.T, f *Facts) {
+				f.setPolicy(t, ", dnsServers: [10.0.0.10]", "")
+				f.dnsServices.value, f.idleServices = nil, f.dnsServices.value
+				f.say(t, 0, `{"discovered": {"Domain": "cluster.local", "contradictions": []}}`)
+			},
+			"cluster-dns", Unknown, "what pods ask on their node in its place is not seen from here", nil,
+		},
+		"a cluster DNS without endpoints, and pods ask somebody else": {
+			func(t *testing.T, f *Facts) {
+				f.setPolicy(t, ", dnsServers: [10.0.0.10]", "")
+				f.dnsServices.value, f.idleServices = nil, f.dnsServices.value
+				f.say(t, 0, `{"discovered": {"Domain": "cluster.local", "DNSServers": ["192.0.2.53"], "contradictions": []}}`)
+			},
+			"cluster-dns", Pass, "no Service of the cluster DNS has endpoints; the replicas found 192.0.2.53", nil,
+		},
+		"a cluster DNS of which no pod is ready": {
+			func(_ *testing.T, f *Facts) { f.endpoints = map[string]behind{"kube-system/kube-dns": {2, 0}} },
+			"cluster-dns", Fail, "Service kube-system/kube-dns of the cluster DNS has 2 endpoints, none of which is ready: nobody answers at 10.0.0.10", nil,
+		},
+		"a cluster DNS of which one pod is ready": {
+			func(_ *testing.T, f *Facts) { f.endpoints = map[string]behind{"kube-system/kube-dns": {2, 1}} },
+			"cluster-dns", Pass, "", nil,
+		},
+		"a second DNS Service of which no pod is ready": {
+			func(_ *testing.T, f *Facts) {
+				f.dnsServices.value = append(f.dnsServices.value, dnsServiceAt("coredns", "10.0.0.12"))
+				f.endpoints = map[string]behind{"kube-system/kube-dns": {2, 2}, "kube-system/coredns": {1, 0}}
+			},
+			"cluster-dns", Warn, "Service kube-system/coredns of the cluster DNS has 1 endpoint, none of which is ready", nil,
+		},
+		"no zones of its own, and a cache that cannot be read": {
+			func(_ *testing.T, f *Facts) {
+				f.daemonSets["kube-system/node-local-dns"] = fact[*appsv1.DaemonSet]{err: errors.New("needs get daemonsets")}
+			},
+			"custom-zones", Unknown, "no cache can be asked for zones: needs get daemonsets", []Check{"node-local-cache"},
 		},
 		"a cluster DNS without a Corefile": {
 			func(_ *testing.T, f *Facts) { f.clusterDNS.value = &clusterDNSConfig{} },

@@ -85,7 +85,7 @@ func judgeEgressPolicies(f *Facts, known *knownPolicy) *judgement {
 	}
 	switch {
 	case known == nil:
-		j.lacks(errNoPolicy)
+		j.lacks(f.noPolicy())
 	case f.namespaces.err != nil:
 		j.lacks(f.namespaces.err)
 	case len(f.egress.value) > 0 && f.apiService.err != nil:

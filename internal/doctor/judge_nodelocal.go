@@ -26,7 +26,7 @@ const notUsed = "no rule of the policy points pods at a node-local cache"
 // cache answers shows only on the nodes.
 func judgeNodeLocalCache(f *Facts, known *knownPolicy) *judgement {
 	if known == nil {
-		return unknown(errNoPolicy)
+		return unknown(f.noPolicy())
 	}
 	uses := nodeLocalUses(&known.document.Spec)
 	if len(uses) == 0 {
@@ -169,6 +169,8 @@ func judgeRollout(j *judgement, f *Facts, target string, names []string, uses []
 //	listens on every address of its pod       among -localip, or redirected       fine
 //	  (0.0.0.0 or ::)                         any other                           fails
 //	listens on addresses                      among them, or redirected           fine
+//	                                          any other, and one is a variable    unknown
+//	                                            that only its containers know
 //	                                          any other                           fails
 func judgeAddresses(j *judgement, f *Facts, name string, uses []nodeLocalUse) {
 	found, set := f.cacheConfig[name], f.daemonSets[name].value
@@ -198,6 +200,8 @@ func judgeAddresses(j *judgement, f *Facts, name string, uses []nodeLocalUse) {
 				add, kept := judgeUses(j, uses)
 				add("take the address of a Service that Cilium redirects to the cache, give a CiliumLocalRedirectPolicy that address (addressMatcher), or use mode Options",
 					"DaemonSet %s is in the pod network with -setupinterface=false, so no node has the address %s, and no CiliumLocalRedirectPolicy in %s has it: nobody listens there, and %s", name, server, set.Namespace, kept)
+			case len(cache.Unread) > 0 && !containsAddress(listens, server):
+				j.lacks(fmt.Errorf("DaemonSet %s has %s in -localip, which only its containers know, so whether it listens on %s is not known", name, strings.Join(cache.Unread, " and "), server))
 			case len(listens) == 0:
 				j.warn("look at the addresses it listens on", "DaemonSet %s: neither -localip nor a bind in its Corefile tells the addresses it listens on", name)
 			case !containsAddress(listens, server):

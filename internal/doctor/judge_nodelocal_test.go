@@ -3,6 +3,8 @@ package doctor
 import (
 	"errors"
 	"testing"
+
+	corev1 "k8s.io/api/core/v1"
 )
 
 // nodelocalFaults are the cases of judge_nodelocal.go.
@@ -30,7 +32,7 @@ func nodelocalFaults() map[string]fault {
 		},
 		"there is no cache": {
 			func(_ *testing.T, f *Facts) { f.daemonSets, f.cacheConfig = nil, nil },
-			"node-local-cache", Fail, "there is no DaemonSet kube-system/node-local-dns", nil,
+			"node-local-cache", Fail, "there is no DaemonSet kube-system/node-local-dns", []Check{"custom-zones"},
 		},
 		"the cache's Corefile breaks off": {
 			func(_ *testing.T, f *Facts) { f.cache().corefiles[0].Text += "corp.test {\n" },
@@ -39,6 +41,13 @@ func nodelocalFaults() map[string]fault {
 		"the cache does not say where it listens": {
 			func(_ *testing.T, f *Facts) { f.cache().args = nil },
 			"node-local-cache", Warn, "neither -localip nor a bind", nil,
+		},
+		"the cache listens on a variable that only its container knows": {
+			func(_ *testing.T, f *Facts) {
+				f.cache().args = []string{"-localip", "$(LOCAL)"}
+				f.daemonSets["kube-system/node-local-dns"].value.Spec.Template.Spec.Containers = []corev1.Container{{Args: f.cache().args, Ports: []corev1.ContainerPort{{ContainerPort: 53}}}}
+			},
+			"node-local-cache", Unknown, "has $(LOCAL) in -localip, which only its containers know, so whether it listens on 169.254.20.10 is not known", nil,
 		},
 		"a cache without a DaemonSet": {
 			func(t *testing.T, f *Facts) { f.setPolicy(t, "20.10]", "20.10], daemonSet: \"\"") },
@@ -56,14 +65,14 @@ func nodelocalFaults() map[string]fault {
 				f.setPolicy(t, "  dns:\n    mode: NodeLocal\n    nodeLocal: {servers: [169.254.20.10]}", "  rules: [{name: web, dns: {mode: NodeLocal}}]")
 				f.daemonSets, f.cacheConfig = nil, nil
 			},
-			"node-local-cache", Fail, "there is no DaemonSet kube-system/node-local-dns: new pods keep the cluster DNS", nil,
+			"node-local-cache", Fail, "there is no DaemonSet kube-system/node-local-dns: new pods keep the cluster DNS", []Check{"custom-zones"},
 		},
 		"annotations may choose a cache that is missing": {
 			func(t *testing.T, f *Facts) {
 				f.setPolicy(t, "    mode: NodeLocal", "    mode: Options")
 				f.daemonSets, f.cacheConfig = nil, nil
 			},
-			"node-local-cache", Warn, "new pods that ask for mode NodeLocal by annotation keep the cluster DNS", nil,
+			"node-local-cache", Warn, "new pods that ask for mode NodeLocal by annotation keep the cluster DNS", []Check{"custom-zones"},
 		},
 		"annotations may choose a cache that runs nowhere": {
 			func(t *testing.T, f *Facts) {

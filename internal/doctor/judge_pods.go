@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -46,8 +47,13 @@ func (f *Facts) serversThere(known *knownPolicy) []string {
 	if discovered != nil {
 		all = slices.Concat(all, discovered.DNSServers, discovered.UpstreamServers)
 	}
-	for _, use := range nodeLocalUses(spec) { // whether a cache has them, node-local-cache says
-		all = slices.Concat(all, use.local.Servers, spec.Cluster.FallbackServers(use.local, discovered))
+	for _, use := range nodeLocalUses(spec) {
+		all = slices.Concat(all, spec.Cluster.FallbackServers(use.local, discovered))
+		// Whether the cache has them, node-local-cache says; nobody has those of one that
+		// is not there.
+		if use.cache.DaemonSet == "" || f.notFound(use.cache.DaemonSet) == nil {
+			all = append(all, use.local.Servers...)
+		}
 	}
 	for i := range f.dnsServices.value {
 		all = append(all, f.dnsServices.value[i].ClusterIPs...)
@@ -57,6 +63,9 @@ func (f *Facts) serversThere(known *knownPolicy) []string {
 	}
 	for i := range f.cachesThere.value {
 		all = append(all, f.cachesThere.value[i].LocalIPs...)
+	}
+	if f.dnsOnNodes.value || f.dnsOnNodes.err != nil { // they may answer at those of idle Services too
+		return all
 	}
 	return slices.DeleteFunc(all, func(server string) bool {
 		return slices.ContainsFunc(f.idleServices, func(s discovery.Service) bool { return containsAddress(s.ClusterIPs, server) })
@@ -87,7 +96,7 @@ func (f *Facts) lost(pod *audit.Pod, there []string) (servers []string, all, loo
 func judgePinnedPods(f *Facts, known *knownPolicy) *judgement {
 	switch {
 	case known == nil:
-		return unknown(errNoPolicy)
+		return unknown(f.noPolicy())
 	case f.pinned.err != nil:
 		return unknown(f.pinned.err)
 	}
@@ -100,6 +109,12 @@ func judgePinnedPods(f *Facts, known *knownPolicy) *judgement {
 	}
 	if f.cachesThere.err != nil {
 		return unknown(f.cachesThere.err)
+	}
+	for _, use := range nodeLocalUses(&known.document.Spec) { // one that cannot be read may have the addresses
+		target := use.cache.DaemonSet
+		if err := errors.Join(f.selected[target].err, f.daemonSets[target].err); err != nil {
+			return unknown(err)
+		}
 	}
 	const do = "create these pods again, with `kubectl rollout restart` for example: they then get what the policy has now"
 	there := f.serversThere(known)

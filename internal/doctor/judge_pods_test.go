@@ -1,8 +1,11 @@
 package doctor
 
 import (
+	"errors"
 	"testing"
 	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
 
 	"github.com/shorthop/shorthop/internal/nodecache"
 )
@@ -28,6 +31,20 @@ func podsFaults() map[string]fault {
 				f.cachesThere.value = []nodecache.Cache{{Namespace: "dns", Name: "cache", LocalIPs: []string{"169.254.99.1"}}}
 			},
 			"pinned-pods", Pass, "has a nameserver that is there", nil,
+		},
+		"pods whose cache is gone, which the policy names": {
+			func(_ *testing.T, f *Facts) {
+				f.pinTo("169.254.20.10", "10.0.0.10")
+				f.daemonSets, f.cacheConfig = nil, nil
+			},
+			"pinned-pods", Warn, "asks 169.254.20.10 first, which nobody in the cluster has", []Check{"node-local-cache", "custom-zones"},
+		},
+		"pods whose cache cannot be read": {
+			func(_ *testing.T, f *Facts) {
+				f.pinTo("169.254.20.10")
+				f.daemonSets["kube-system/node-local-dns"] = fact[*appsv1.DaemonSet]{err: errors.New("needs get daemonsets")}
+			},
+			"pinned-pods", Unknown, "needs get daemonsets", []Check{"node-local-cache", "custom-zones"},
 		},
 		"caches that may not be looked for": {
 			func(_ *testing.T, f *Facts) { f.pinTo("169.254.99.1"); f.cachesThere.err = errForbidden() },

@@ -43,7 +43,7 @@ func judgeNodeProbe(f *Facts, known *knownPolicy) *judgement {
 	case f.probed.value == nil:
 		return passed("no node was asked; --probe asks from a short pod on each")
 	case known == nil:
-		return unknown(errNoPolicy)
+		return unknown(f.noPolicy())
 	}
 	p := f.probed.value
 	j := passed("the cache, the cluster DNS and the API host answer on %s", counted(len(p.nodes), "node"))

@@ -2,12 +2,12 @@ package doctor
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/shorthop/shorthop/internal/cabundle"
@@ -155,14 +155,45 @@ func judgeOtherInstallations(f *Facts, _ *knownPolicy) *judgement {
 		if other.Name == f.webhookName || !isShorthop(other) {
 			continue
 		}
-		if own != nil && apart(own, other) {
-			j.found = fmt.Sprintf("webhook configuration %s is one of Shorthop's too, and selects other pods", printable.Name(other.Name))
+		const harmless = "webhook configuration %s is one of Shorthop's too, and selects "
+		switch {
+		case own != nil && apart(own, other):
+			j.tell(harmless+"other pods", printable.Name(other.Name))
+			continue
+		case f.selectNothingInCommon(own, other):
+			j.tell(harmless+"no namespace that is there and that this one selects", printable.Name(other.Name))
 			continue
 		}
 		j.fail("uninstall one of the two, or let them select different namespaces: kubectl get mutatingwebhookconfiguration "+other.Name+" -o yaml",
 			"webhook configuration %s is one of Shorthop's too, and calls %s: the pods that both select are rewritten by each in turn", printable.Name(other.Name), called(other))
 	}
+	if j.status == Pass && len(j.items) > 0 { // none of them is in the way
+		j.found, j.items = j.items[0], j.items[1:]
+	}
 	return j
+}
+
+// selectNothingInCommon reports whether no namespace that is there has pods for
+// which both are called, or the other one where the first is not known.
+func (f *Facts) selectNothingInCommon(own, other *admissionv1.MutatingWebhookConfiguration) bool {
+	if f.namespaces.err != nil || len(f.namespaces.value) == 0 {
+		return false
+	}
+	all := []*admissionv1.MutatingWebhookConfiguration{other}
+	if own != nil {
+		all = append(all, own)
+	}
+	var filters []*webhookconfig.Filter
+	for _, config := range all {
+		filter, err := webhookconfig.FilterOf(config)
+		if err != nil {
+			return false
+		}
+		filters = append(filters, filter)
+	}
+	return !slices.ContainsFunc(f.namespaces.value, func(n corev1.Namespace) bool {
+		return !slices.ContainsFunc(filters, func(filter *webhookconfig.Filter) bool { return !filter.CallsIn(n.Labels) })
+	})
 }
 
 // isShorthop goes by what no other webhook has. The path is not: many have it.

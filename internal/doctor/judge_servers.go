@@ -137,6 +137,9 @@ func judgeReplicas(f *Facts, _ *knownPolicy) *judgement {
 	if f.replicas.err != nil {
 		return unknown(f.replicas.err)
 	}
+	if i := slices.IndexFunc(f.replicas.value, func(r replica) bool { return r.outside }); i >= 0 {
+		return unknown(fmt.Errorf("whether the webhook calls the server at %s is not known: %w", f.replicas.value[i].name, f.webhook.err))
+	}
 	var ready, nodes, behind []string
 	for i := range f.replicas.value {
 		r := &f.replicas.value[i]
@@ -253,23 +256,35 @@ func judgePolicy(f *Facts, known *knownPolicy) *judgement {
 }
 
 func judgeConfigMap(j *judgement, f *Facts, known *knownPolicy, loaded bool) {
-	m := f.configMap.value
-	if m == nil {
-		if f.configMap.err != nil {
-			j.lacks(f.configMap.err)
-		}
-		return
+	if f.configMap.err != nil {
+		j.lacks(f.configMap.err)
 	}
-	document, err := policy.Parse(m.document)
+	if several := f.severalConfigMaps(); several != "" {
+		j.warn("take the label "+appLabel+" off those that are not the policy, or delete them", "%s", several)
+	}
+	stored, err := f.stored()
 	if err != nil {
-		j.fail("mend the policy; `kubectl shorthop lint` lists its errors with fields", "ConfigMap %s, key %s, is not a valid policy, and is not loaded: %v", m.name, m.key, err)
+		j.fail("mend the policy; `kubectl shorthop lint` lists its errors with fields", "%v", err)
 		return
 	}
-	stored := f.know("", document)
 	if stored != nil && known != nil && loaded && stored.compiled.Hash() != known.compiled.Hash() {
 		j.warn("wait a minute and look again: kubelet and the server follow changes; then look at the servers' log",
-			"ConfigMap %s holds the policy %s, the replicas have loaded %s", m.name, stored.compiled.Hash(), known.compiled.Hash())
+			"%s holds the policy %s, the replicas have loaded %s", stored.from, stored.compiled.Hash(), known.compiled.Hash())
 	}
+}
+
+// severalConfigMaps says which of several ConfigMaps is taken for the policy's, ""
+// where there is one or none.
+func (f *Facts) severalConfigMaps() string {
+	if len(f.otherConfigMaps) == 0 {
+		return ""
+	}
+	var others []string
+	for i := range f.otherConfigMaps {
+		others = append(others, f.otherConfigMaps[i].String())
+	}
+	return fmt.Sprintf("%s of ConfigMaps with the label %s=shorthop look like a policy: %s is used, and %s not",
+		plural(len(others)+1, "key", "keys"), appLabel, f.configMap.value, strings.Join(others, " and "))
 }
 
 // judgeGates repeats what the replicas say about their health gates.
@@ -320,7 +335,7 @@ func judgeGates(f *Facts, _ *knownPolicy) *judgement {
 // judgeAPIHost verifies what answers at the hosts that pods get.
 func judgeAPIHost(f *Facts, known *knownPolicy) *judgement {
 	if known == nil {
-		return unknown(errNoPolicy)
+		return unknown(f.noPolicy())
 	}
 	if len(f.apiHosts) == 0 {
 		for e := range known.document.Spec.Effective() {

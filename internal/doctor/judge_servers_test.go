@@ -107,6 +107,16 @@ func serversFaults() map[string]fault {
 			},
 			"policy", Warn, "that of --policy", nil,
 		},
+		"the policy of the ConfigMap is broken": {
+			func(_ *testing.T, f *Facts) { f.configMap.value.document = []byte(testPolicy + "  mode: Sometimes\n") },
+			"policy", Fail, `ConfigMap shorthop-system/shorthop, key policy.yaml, is not a valid policy, and is not loaded: spec.mode: Unsupported value: "Sometimes"`, nil,
+		},
+		"two ConfigMaps have a policy": {
+			func(_ *testing.T, f *Facts) {
+				f.otherConfigMaps = []policyConfigMap{{testNamespace + "/old", "policy.yaml", []byte(testPolicy)}}
+			},
+			"policy", Warn, "2 keys of ConfigMaps with the label app.kubernetes.io/name=shorthop look like a policy: ConfigMap shorthop-system/shorthop, key policy.yaml is used, and ConfigMap shorthop-system/old, key policy.yaml not", nil,
+		},
 		"replicas have different policies": {
 			func(_ *testing.T, f *Facts) { f.replicas.value[1].debug.value.Hash = "0123456789ab" },
 			"policy", Fail, "replicas have different policies", nil,

@@ -17,7 +17,7 @@ const upstreamGate = gates.KindUpstream
 func judgeUpstreamDNS(f *Facts, known *knownPolicy) *judgement {
 	switch {
 	case known == nil:
-		return unknown(errNoPolicy)
+		return unknown(f.noPolicy())
 	case !known.compiled.FallsThrough():
 		return passed("not needed: spec.resolvers knows no image whose resolver falls through, or no lower ndots is given")
 	case f.replicas.err != nil:

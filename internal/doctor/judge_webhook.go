@@ -78,10 +78,10 @@ func judgeEntry(j *judgement, entry *admissionv1.MutatingWebhook) {
 	if got := valueOf(entry.MatchPolicy); got != admissionv1.Equivalent {
 		j.warn("set matchPolicy to Equivalent", "%s: matchPolicy is %s", entry.Name, got)
 	}
-	if !calledFor(entry.Rules, admissionv1.Create, "pods") {
+	if !webhookconfig.CalledFor(entry.Rules, admissionv1.Create, "pods") {
 		j.fail("set its rules to what `kubectl shorthop webhook-config` prints", "%s is not called for new pods", entry.Name)
 	}
-	if !calledFor(entry.Rules, admissionv1.Update, "pods/ephemeralcontainers") {
+	if !webhookconfig.CalledFor(entry.Rules, admissionv1.Update, "pods/ephemeralcontainers") {
 		j.warn("set its rules to what `kubectl shorthop webhook-config` prints", "%s is not called for ephemeral containers: those of kubectl debug get no service host", entry.Name)
 	}
 	if service := entry.ClientConfig.Service; service != nil {
@@ -110,7 +110,7 @@ func judgeWebhookFilter(f *Facts, known *knownPolicy) *judgement {
 		j.fail(doReapply, "%s: %s", e.Field, e.Detail)
 	}
 	if known == nil {
-		j.lacks(errNoPolicy)
+		j.lacks(f.noPolicy())
 		return j
 	}
 	if got, want := webhookconfig.FilterHashes(config.Annotations, document); got != want {
@@ -143,16 +143,6 @@ func judgeWebhookFilter(f *Facts, known *knownPolicy) *judgement {
 		j.found += ", and leave out more, as platforms and operators have it"
 	}
 	return j
-}
-
-func calledFor(rules []admissionv1.RuleWithOperations, operation admissionv1.OperationType, resource string) bool {
-	has := func(values []string, wanted ...string) bool {
-		return slices.ContainsFunc(wanted, func(w string) bool { return slices.Contains(values, w) })
-	}
-	return slices.ContainsFunc(rules, func(r admissionv1.RuleWithOperations) bool {
-		called := slices.Contains(r.Operations, operation) || slices.Contains(r.Operations, admissionv1.OperationAll)
-		return called && has(r.APIGroups, "", "*") && has(r.APIVersions, "v1", "*") && has(r.Resources, resource, "*/*")
-	})
 }
 
 func valueOf[T any](p *T) T {

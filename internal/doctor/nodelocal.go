@@ -1,10 +1,10 @@
 package doctor
 
 import (
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/shorthop/shorthop/internal/corefile"
 	"github.com/shorthop/shorthop/internal/nodecache"
@@ -76,6 +76,22 @@ func (f *Facts) found(target string) []string {
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return f.daemonSets[name].value == nil })
 }
 
+// notFound is why nothing is known of the DaemonSets of a target, nil where some are
+// found.
+func (f *Facts) notFound(target string) error {
+	switch selected, isSelector := f.selected[target]; {
+	case len(f.found(target)) > 0:
+		return nil
+	case selected.err != nil:
+		return selected.err
+	case f.daemonSets[target].err != nil:
+		return f.daemonSets[target].err
+	case isSelector:
+		return fmt.Errorf("no DaemonSet is selected by %s (see `node-local-cache`)", target)
+	}
+	return fmt.Errorf("there is no DaemonSet %s (see `node-local-cache`)", target)
+}
+
 // caches are what the DaemonSets of the policy tell of themselves.
 func (f *Facts) caches() []nodecache.Cache {
 	var all []nodecache.Cache
@@ -113,11 +129,7 @@ func (c *cacheConfig) addresses() []string {
 	}
 	add(nodecache.LocalIPs(c.args))
 	blocks, _ := corefile.Read(c.corefiles) // node-local-cache tells the error
-	for i := range blocks {
-		for _, arguments := range blocks[i].All("bind") {
-			add(nodecache.Addresses(strings.Join(arguments, " ")))
-		}
-	}
+	add(nodecache.Binds(blocks))
 	return all
 }
 

@@ -20,9 +20,13 @@ type Path struct {
 // Hop is a station behind the pod.
 type Hop struct {
 	Name string `json:"name"`
-	// From is what the arrow that leads to it was observed from.
+	// From is what the arrow that leads to it was observed from; of HopUnknown, a
+	// sentence that says why it is.
 	From string `json:"from"`
 }
+
+// HopUnknown is the name of the last hop where it is not known.
+const HopUnknown = "unknown"
 
 // String draws the path on one line.
 func (p *Path) String() string {
@@ -36,6 +40,9 @@ func (p *Path) String() string {
 func (p *Path) to(from, format string, args ...any) {
 	p.Hops = append(p.Hops, Hop{oneLine(fmt.Sprintf(format, args...)), oneLine(from)})
 }
+
+// toUnknown ends the path. why is a sentence.
+func (p *Path) toUnknown(why string) { p.to(why, HopUnknown) }
 
 // paths draws what is known of the ways of new pods; where no policy is known,
 // there are none.
@@ -73,7 +80,7 @@ func (f *Facts) cachePath(use *nodeLocalUse, cluster, upstream []discovery.Servi
 	servers := strings.Join(use.local.Servers, " and ")
 	names := f.found(use.cache.DaemonSet)
 	if len(names) == 0 {
-		path.to("the policy ("+use.at+"); its DaemonSet was not found", "%s", servers)
+		path.to("the policy ("+use.at+") alone, as its DaemonSet was not found", "%s", servers)
 	} else {
 		desired, unavailable := 0, 0
 		for _, name := range names {
@@ -101,7 +108,7 @@ func (f *Facts) cachePath(use *nodeLocalUse, cluster, upstream []discovery.Servi
 		f.answering(&path, &upstream[0])
 		return path
 	}
-	f.toClusterDNS(&path, cluster, "the cache names no Service of its own")
+	f.toClusterDNS(&path, cluster, "the cache, which names no Service of its own")
 	return path
 }
 
@@ -112,13 +119,13 @@ func upstreamFrom(f *Facts, s *discovery.Service) string {
 			return "-upstreamsvc of DaemonSet " + c.Namespace + "/" + c.Name
 		}
 	}
-	return "the Service " + s.Namespace + "/" + s.Name + " is there, as in the manifest of the cache"
+	return "the Service " + s.Namespace + "/" + s.Name + ", which is that of the cache's manifest"
 }
 
 // clusterDNSPath is the way of pods that keep kubelet's nameservers.
 func (f *Facts) clusterDNSPath(known *knownPolicy, cluster []discovery.Service) Path {
 	path := Path{Of: "dns"}
-	from := "the policy points no pod at a cache, so pods ask whom kubelets say"
+	from := "the policy, which points no pod at a cache, so that they ask whom kubelets say"
 	if servers := known.document.Spec.Cluster.DNSServers; len(servers) > 0 {
 		from += "; cluster.dnsServers"
 	}
@@ -163,11 +170,13 @@ func (f *Facts) butForProxies(before, after string) string {
 func (f *Facts) toClusterDNS(path *Path, cluster []discovery.Service, from string) {
 	switch {
 	case f.dnsServices.err != nil:
-		path.to(f.dnsServices.err.Error(), "unknown")
+		path.toUnknown("whom pods ask is not known, as Services cannot be looked for: " + f.dnsServices.err.Error())
+	case len(cluster) == 0 && len(f.idleClusterDNS()) > 0:
+		path.toUnknown("whom pods ask is not known, as no Service of the cluster DNS has endpoints")
 	case len(cluster) == 0:
-		path.to("no Service of a cluster DNS was found", "unknown")
+		path.toUnknown("whom pods ask is not known, as no Service of a cluster DNS was found")
 	default:
-		path.to(from+", Service "+cluster[0].Namespace+"/"+cluster[0].Name, "%s %s", cluster[0].Name, strings.Join(cluster[0].ClusterIPs, " and "))
+		path.to(from+"; Service "+cluster[0].Namespace+"/"+cluster[0].Name, "%s %s", cluster[0].Name, strings.Join(cluster[0].ClusterIPs, " and "))
 		f.answering(path, &cluster[0])
 	}
 }
@@ -175,11 +184,15 @@ func (f *Facts) toClusterDNS(path *Path, cluster []discovery.Service, from strin
 // answering is the last arrow: to the pods behind a Service.
 func (f *Facts) answering(path *Path, s *discovery.Service) {
 	pods, known := f.endpoints[s.Namespace+"/"+s.Name]
-	if !known {
-		path.to("EndpointSlices cannot be read", "the cluster DNS")
-		return
+	from := "EndpointSlices of Service " + s.Namespace + "/" + s.Name
+	switch {
+	case !known:
+		path.to("its Service alone, as EndpointSlices cannot be read", "the cluster DNS")
+	case pods.ready < pods.all:
+		path.to(from, "the cluster DNS (%d of %s ready)", pods.ready, counted(pods.all, "pod"))
+	default:
+		path.to(from, "the cluster DNS (%s)", counted(pods.all, "pod"))
 	}
-	path.to("EndpointSlices of Service "+s.Namespace+"/"+s.Name, "the cluster DNS (%s)", counted(pods, "pod"))
 }
 
 // apiPaths are the ways to the API server: by each host of the policy, else as
@@ -201,7 +214,7 @@ func (f *Facts) apiPaths(known *knownPolicy) []Path {
 		}
 		if e.ServiceHost.HostFrom != "" {
 			path.to("the policy ("+at+")", "the pod's own node")
-			path.to("only pods see whether it answers", "the API server")
+			path.to("the policy alone, as only pods see whether it answers", "the API server")
 			paths = append(paths, path)
 			continue
 		}
@@ -213,9 +226,9 @@ func (f *Facts) apiPaths(known *knownPolicy) []Path {
 		probed := slices.IndexFunc(f.apiHosts, func(h apiHost) bool { return h.host == e.ServiceHost.Host && h.port == port })
 		switch {
 		case probed < 0:
-			path.to("the policy has it probed by nobody", "unknown")
+			path.toUnknown("who answers there is not known, as the policy has nobody probe it (serviceHost.probe.enabled: false)")
 		case f.apiHosts[probed].served.err != nil:
-			path.to("no answer from here: "+f.apiHosts[probed].served.err.Error(), "unknown")
+			path.toUnknown("who answers there is not known, as nobody answers from here: " + f.apiHosts[probed].served.err.Error())
 		default:
 			path.to("TLS from here; the check api-host judges the certificate", "the API server")
 		}
@@ -223,8 +236,8 @@ func (f *Facts) apiPaths(known *knownPolicy) []Path {
 	}
 	if byService {
 		path := Path{Of: "api"}
-		path.to("the policy has no serviceHost for them", "the Service default/kubernetes")
-		path.to("as Kubernetes has it", "the API server")
+		path.to("the policy, which has no serviceHost for them", "the Service default/kubernetes")
+		path.to("what Kubernetes does by itself", "the API server")
 		paths = append([]Path{path}, paths...)
 	}
 	return paths

@@ -40,7 +40,7 @@ func TestPaths(t *testing.T) {
 				f.nodes.value = 7
 				f.daemonSets["kube-system/node-local-dns"].value.Status.NumberUnavailable = 1
 				f.dnsServices.value = append(f.dnsServices.value, dnsServiceAt("kube-dns-upstream", "10.0.0.11"))
-				f.endpoints["kube-system/kube-dns-upstream"] = 1
+				f.endpoints["kube-system/kube-dns-upstream"] = behind{1, 1}
 			},
 			[]string{"dns: pod -> 169.254.20.10 node-local-dns (4 of 7 nodes) -> kube-dns-upstream 10.0.0.11 -> the cluster DNS (1 pod)",
 				"3 nodes without a cache: pods there have only their fallback servers", api},
@@ -99,7 +99,7 @@ func TestPaths(t *testing.T) {
 		},
 	} {
 		f := healthyFacts(t, newIssuer(t))
-		f.endpoints = map[string]int{"kube-system/kube-dns": 2}
+		f.endpoints = map[string]behind{"kube-system/kube-dns": {2, 2}}
 		test.change(f)
 		if got := drawn(f); !slices.Equal(got, test.want) {
 			t.Errorf("%s: got\n%s\nwant\n%s", name, strings.Join(got, "\n"), strings.Join(test.want, "\n"))

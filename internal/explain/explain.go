@@ -77,8 +77,9 @@ func (c *Conditions) Explain(p *manifest.Pod) (*Explanation, error) {
 		return nil, fmt.Errorf("%s: decode the patched pod: %w", e.Pod, err)
 	}
 	e.setRecord(&result, &after)
+	e.Notes = notesOnRecord(&p.Pod)
 	if !e.DryRun {
-		e.Notes = notesOn(p, &after)
+		e.Notes = append(notesOn(p, &after), e.Notes...)
 	}
 	cluster := c.knownCluster()
 	var was, is podResolvConf

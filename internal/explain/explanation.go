@@ -249,6 +249,19 @@ func (e *Explanation) setRecord(r *mutate.Result, patched *policy.Pod) {
 	}
 }
 
+// notesOnRecord say what is not known of an earlier review of the pod.
+func notesOnRecord(pod *policy.Pod) []string {
+	_, annotated := pod.Metadata.Annotations[policy.AnnotationInjected]
+	switch reading := mutate.ReadRecord(pod); {
+	case reading.UnknownVersion != 0:
+		return []string{fmt.Sprintf("The annotation %s is a record of version %d, which is not known here: a newer Shorthop has reviewed the pod, or somebody has written it. "+
+			"What that review added is not known, and counts as the pod's own.", policy.AnnotationInjected, reading.UnknownVersion)}
+	case annotated && !reading.Found:
+		return []string{fmt.Sprintf("The annotation %s is no record that can be read: what an earlier review added, if there was one, counts as the pod's own.", policy.AnnotationInjected)}
+	}
+	return nil
+}
+
 // applyPatch does what the API server does with a patch, with the library it
 // uses.
 func applyPatch(pod []byte, operations []jsonpatch.Operation) ([]byte, error) {

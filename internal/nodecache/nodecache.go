@@ -3,13 +3,17 @@
 package nodecache
 
 import (
+	"iter"
 	"net/netip"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/shorthop/shorthop/internal/corefile"
 )
 
 // Cache is what the pod template of a DaemonSet tells of a cache.
@@ -25,6 +29,9 @@ type Cache struct {
 	// LocalIPs are those of -localip, the addresses of the cluster DNS among them
 	// where kube-proxy uses iptables.
 	LocalIPs []string `json:"localIPs,omitzero"`
+	// Unread are parts of -localip that only the container knows: variables whose value
+	// is not in its template.
+	Unread []string `json:"unread,omitzero"`
 	// Upstream is the name of a Service in its namespace, empty where it is not
 	// named.
 	Upstream string `json:"upstream,omitzero"`
@@ -35,31 +42,131 @@ type Cache struct {
 }
 
 // Of reads a DaemonSet. found is false where nothing tells that it is a cache:
-// neither node-cache's image nor its arguments.
+// neither node-cache's image nor -upstreamsvc, which nobody else has, nor its other
+// arguments of a container that serves DNS. What they say is read all the same: a
+// policy may name it.
 func Of(set *appsv1.DaemonSet) (cache Cache, found bool) {
 	cache = Cache{Namespace: set.Namespace, Name: set.Name}
 	pod := &set.Spec.Template.Spec
 	noInterface := false
 	for i := range pod.Containers {
 		container := &pod.Containers[i]
+		arguments := Arguments(container)
 		found = found || strings.Contains(container.Image, "k8s-dns-node-cache")
-		arguments := slices.Concat(container.Command, container.Args)
-		for _, address := range LocalIPs(arguments) {
-			found = true
+		addresses, unread := localIPs(arguments)
+		for _, address := range addresses {
 			if !slices.Contains(cache.LocalIPs, address) {
 				cache.LocalIPs = append(cache.LocalIPs, address)
 			}
 		}
+		cache.Unread = append(cache.Unread, unread...)
 		if name := Flag(arguments, "upstreamsvc"); name != "" {
 			cache.Upstream, found = name, true
 		}
 		// A flag of Go's: its value, if any, is joined to it.
-		if made, err := strconv.ParseBool(joined(words(arguments), "setupinterface")); err == nil && !made {
-			noInterface, found = true, true
+		made, err := strconv.ParseBool(joined(words(arguments), "setupinterface"))
+		unmade := err == nil && !made
+		noInterface = noInterface || unmade
+		if (unmade || len(addresses)+len(unread) > 0) && servesDNS(container, arguments) {
+			found = true
 		}
 	}
 	cache.Unowned = noInterface && !reachesNode(pod)
 	return cache, found
+}
+
+// OfServer is Of, and takes besides any DNS server on the network of its nodes that
+// its Corefiles bind to link-local addresses, as CoreDNS can be had too.
+func OfServer(set *appsv1.DaemonSet, corefiles []corefile.File) (cache Cache, found bool) {
+	cache, found = Of(set)
+	if found || !OnNode(set) {
+		return cache, found
+	}
+	blocks, _ := corefile.Read(corefiles) // what cannot be read binds nothing
+	for _, text := range Binds(blocks) {
+		if address, err := netip.ParseAddr(text); err == nil && address.Unmap().IsLinkLocalUnicast() {
+			cache.LocalIPs, found = append(cache.LocalIPs, text), true
+		}
+	}
+	return cache, found
+}
+
+// Binds are the addresses that server blocks are bound to, each once.
+func Binds(blocks []corefile.Block) []string {
+	var all []string
+	for i := range blocks {
+		for _, arguments := range blocks[i].All("bind") {
+			for _, address := range Addresses(strings.Join(arguments, " ")) {
+				if !slices.Contains(all, address) {
+					all = append(all, address)
+				}
+			}
+		}
+	}
+	return all
+}
+
+// OnNode reports whether a DaemonSet serves DNS on the network of its nodes, so
+// that it may be a cache of which only its Corefile tells the addresses.
+func OnNode(set *appsv1.DaemonSet) bool {
+	pod := &set.Spec.Template.Spec
+	return pod.HostNetwork && slices.ContainsFunc(pod.Containers, func(c corev1.Container) bool { return servesDNS(&c, Arguments(&c)) })
+}
+
+// servesDNS goes by the program, its Corefile and its port.
+func servesDNS(container *corev1.Container, arguments []string) bool {
+	program := func(name string) bool {
+		return strings.Contains(container.Image, name) || slices.ContainsFunc(words(arguments), func(word string) bool { return path.Base(word) == name })
+	}
+	return program("node-cache") || program("coredns") || strings.HasSuffix(Flag(arguments, "conf"), "Corefile") ||
+		slices.ContainsFunc(container.Ports, func(p corev1.ContainerPort) bool { return p.ContainerPort == portDNS || p.HostPort == portDNS })
+}
+
+const portDNS = 53
+
+// Arguments are the command and the arguments of a container, with the variables
+// of its template in the places of $(NAME), as kubelet puts them there. $(NAME) of a
+// variable whose value is elsewhere stays.
+func Arguments(container *corev1.Container) []string {
+	values := map[string]string{}
+	for i := range container.Env {
+		v := &container.Env[i]
+		if v.ValueFrom != nil {
+			delete(values, v.Name)
+			continue
+		}
+		values[v.Name] = expanded(v.Value, values)
+	}
+	var all []string
+	for _, argument := range slices.Concat(container.Command, container.Args) {
+		all = append(all, expanded(argument, values))
+	}
+	return all
+}
+
+// expanded replaces $(NAME) by its value where it has one; $$ is a dollar sign.
+func expanded(text string, values map[string]string) string {
+	var b strings.Builder
+	for {
+		before, after, found := strings.Cut(text, "$")
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		name, rest, closed := strings.Cut(strings.TrimPrefix(after, "("), ")")
+		value, known := values[name]
+		switch {
+		case strings.HasPrefix(after, "$"):
+			b.WriteString("$")
+			text = after[1:]
+		case strings.HasPrefix(after, "(") && closed && known:
+			b.WriteString(value)
+			text = rest
+		default:
+			b.WriteString("$")
+			text = after
+		}
+	}
 }
 
 // stubDomains is where node-cache reads what it takes over from kube-dns.
@@ -132,16 +239,33 @@ func joined(arguments []string, flag string) string {
 // LocalIPs are the addresses of -localip, without 0.0.0.0 and ::, which say every
 // address of the pod (Cilium's own example has that).
 func LocalIPs(arguments []string) []string {
-	return slices.DeleteFunc(Addresses(Flag(arguments, "localip")), func(text string) bool {
+	addresses, _ := localIPs(arguments)
+	return addresses
+}
+
+// localIPs are LocalIPs, and the variables among them.
+func localIPs(arguments []string) (addresses, variables []string) {
+	list := Flag(arguments, "localip")
+	for part := range listed(list) {
+		if strings.Contains(part, "$") {
+			variables = append(variables, part)
+		}
+	}
+	return slices.DeleteFunc(Addresses(list), func(text string) bool {
 		address, err := netip.ParseAddr(text)
 		return err == nil && address.IsUnspecified()
-	})
+	}), variables
+}
+
+// listed are the parts of a list with commas or spaces.
+func listed(text string) iter.Seq[string] {
+	return strings.FieldsFuncSeq(text, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
 // Addresses are those of a list with commas or spaces.
 func Addresses(text string) []string {
 	var all []string
-	for address := range strings.FieldsFuncSeq(text, func(r rune) bool { return r == ',' || r == ' ' }) {
+	for address := range listed(text) {
 		if _, err := netip.ParseAddr(address); err == nil {
 			all = append(all, address)
 		}

@@ -25,7 +25,18 @@ func TestOf(t *testing.T) {
 		change           func(*corev1.PodSpec)
 		want             nodecache.Cache // without its name
 		not              bool            // a cache
+		portless         bool            // it does not say that it serves DNS
+		env              []corev1.EnvVar
 	}{
+		"an argument of that name of something else":   {arguments: "--localip=10.0.0.1 --setupinterface=false", portless: true, not: true, want: nodecache.Cache{LocalIPs: []string{"10.0.0.1"}, Unowned: true}},
+		"the program tells":                            {arguments: "/node-cache -localip 169.254.20.10", portless: true, want: nodecache.Cache{LocalIPs: []string{"169.254.20.10"}}},
+		"an image of another name, and its Corefile":   {image: "example.com/dns/cache:1", arguments: "-localip 169.254.20.10 -conf /etc/Corefile", portless: true, want: nodecache.Cache{LocalIPs: []string{"169.254.20.10"}}},
+		"CoreDNS, which has no addresses in arguments": {image: "coredns/coredns:1.14", arguments: "-conf /etc/coredns/Corefile", portless: true, not: true},
+		"variables of the template, one of another":    {arguments: "-localip $(LOCAL),$(BOTH)", env: []corev1.EnvVar{{Name: "LOCAL", Value: "169.254.20.10"}, {Name: "BOTH", Value: "fd00::$(TEN)"}, {Name: "TEN", Value: "10"}}, want: nodecache.Cache{LocalIPs: []string{"169.254.20.10"}, Unread: []string{"fd00::$(TEN)"}}},
+		"a variable of an earlier one":                 {arguments: "-localip=$(BOTH)", env: []corev1.EnvVar{{Name: "TEN", Value: "10"}, {Name: "BOTH", Value: "fd00::$(TEN)"}}, want: nodecache.Cache{LocalIPs: []string{"fd00::10"}}},
+		"a variable whose value is elsewhere":          {arguments: "-localip 169.254.20.10,$(HOST)", env: []corev1.EnvVar{{Name: "HOST", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "status.hostIP"}}}}, want: nodecache.Cache{LocalIPs: []string{"169.254.20.10"}, Unread: []string{"$(HOST)"}}},
+		"nothing but a variable that is not there":     {arguments: "-localip $(LOCAL)", want: nodecache.Cache{Unread: []string{"$(LOCAL)"}}},
+		"a variable that is escaped":                   {arguments: "-localip $$(LOCAL)", env: []corev1.EnvVar{{Name: "LOCAL", Value: "169.254.20.10"}}, want: nodecache.Cache{Unread: []string{"$(LOCAL)"}}},
 		"the manifest of Kubernetes": {
 			arguments: "-localip 169.254.20.10,10.0.0.10 -conf /etc/Corefile -upstreamsvc kube-dns-upstream",
 			change:    func(p *corev1.PodSpec) { p.HostNetwork = true },
@@ -57,7 +68,10 @@ func TestOf(t *testing.T) {
 			t.Parallel()
 			set := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: "dns", Name: "cache"}}
 			pod := &set.Spec.Template.Spec
-			pod.Containers = []corev1.Container{{Image: test.image, Args: strings.Fields(test.arguments)}}
+			pod.Containers = []corev1.Container{{Image: test.image, Args: strings.Fields(test.arguments), Env: test.env}}
+			if !test.portless {
+				pod.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 53}}
+			}
 			if test.script != "" {
 				pod.Containers[0].Command = []string{"/bin/sh", "-c", test.script}
 			}

@@ -109,10 +109,10 @@ const (
 // Reading is a pod's record as far as it can be believed.
 //
 //	the annotation                          the reading
-//	is missing, is no JSON object, has a    not Found, claims nothing
-//	  version that is not known here, or is
+//	is missing, is no JSON object, or is    not Found, claims nothing
 //	  of the first edition and its sum does
 //	  not fit
+//	has a version that is not known here    the same, and UnknownVersion has it
 //	claims a feature that the pod is not    Found; the feature is lost: it is not in the
 //	  described by                          record, and all of it counts as the user's
 //	claims a feature as the pod has it      Found; the record has the feature
@@ -128,6 +128,9 @@ const (
 type Reading struct {
 	Record
 	Found bool
+	// UnknownVersion is that of a record of which nothing is known here; 0 for any
+	// other.
+	UnknownVersion int
 	// LostServiceHost, LostDNS and LostResOptions are features that the record
 	// claims and that do not describe the pod.
 	LostServiceHost, LostDNS, LostResOptions bool
@@ -158,7 +161,7 @@ func ReadRecord(pod *policy.Pod) Reading {
 			return Reading{}
 		}
 	default:
-		return Reading{}
+		return Reading{UnknownVersion: r.Version}
 	}
 	r.Found = true
 	if r.ServiceHost != "" && !r.describesServiceHost(pod) {

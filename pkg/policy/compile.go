@@ -334,6 +334,18 @@ func (c *Compiled) OnError() OnError { return c.onError }
 // Document is the defaulted document. The caller must not change it.
 func (c *Compiled) Document() *InjectionPolicy { return c.document }
 
+// WithoutRollout is the policy as it decides about workloads in the share of every
+// rollout. Its document, and so its name and hash, are those of the policy.
+func (c *Compiled) WithoutRollout() *Compiled {
+	whole := *c
+	whole.base.percent = 100
+	whole.rules = slices.Clone(c.rules)
+	for i := range whole.rules {
+		whole.rules[i].percent = 100
+	}
+	return &whole
+}
+
 // Excludes reports whether a namespace is never touched: excluded by the
 // policy, or Shorthop's own.
 func (c *Compiled) Excludes(namespace string) bool {

@@ -109,10 +109,10 @@ func TestDoctorFindsEachFaultAndNothingElse(t *testing.T) {
 			t.Fatal(err, report)
 		}
 		needs := map[doctor.Check]string{
-			"serving-certificate": "needs create pods/portforward",
-			"policy":              "needs create pods/portforward",
-			"gates":               "needs create pods/portforward",
-			"unpatched-pods":      "needs get /metrics",
+			"serving-certificate": "needs the right to create pods/portforward",
+			"policy":              "needs the right to create pods/portforward",
+			"gates":               "needs the right to create pods/portforward",
+			"unpatched-pods":      "needs the right to get /metrics",
 		}
 		for check, result := range report {
 			want := doctor.Pass
@@ -270,13 +270,13 @@ func TestDoctorSaysWhichPermissionsAreMissing(t *testing.T) {
 		t.Fatal(err, report)
 	}
 	for check, want := range map[doctor.Check]string{
-		"replicas":             "needs get services",
-		"serving-certificate":  "needs get services", // whatever the caBundle is
-		"policy":               "needs get services",
-		"namespaces-opted-out": "needs list namespaces",
-		"namespace-names":      "needs list namespaces",
-		"egress-policies":      "needs list networkpolicies",
-		"unpatched-pods":       "needs get /metrics",
+		"replicas":             "needs the right to get services",
+		"serving-certificate":  "needs the right to get services", // whatever the caBundle is
+		"policy":               "needs the right to get services",
+		"namespaces-opted-out": "needs the right to list namespaces",
+		"namespace-names":      "needs the right to list namespaces",
+		"egress-policies":      "needs the right to list networkpolicies",
+		"unpatched-pods":       "needs the right to get /metrics",
 	} {
 		if got := report[check]; got.Status != doctor.Unknown || !strings.Contains(got.Found, want) {
 			t.Errorf("%s is %s: %s; want unknown and %q", check, got.Status, got.Found, want)

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -360,7 +361,7 @@ func (a *auditedCluster) checkTable(t *testing.T) {
 		`audited-0  deployment/missed-0   5/5   missed   service_host,dns  not_injected`,
 		`audited-0  deployment/stale-0    5/5   stale    dns               older_policy`,
 		`audited-0  deployment/pinned-0   5/5   pinned   dns               gate_closed`,
-		`audited-0  deployment/unknown-0  5/5   unknown  service_host,fallthrough,dns  rollout`,
+		`audited-0  deployment/unknown-0  5/5   unknown  service_host,dns,fallthrough  rollout`,
 		"  kubectl -n audited-0 rollout restart deployment/missed-0",
 	} {
 		pattern := strings.Join(strings.Fields(regexp.QuoteMeta(line)), `\s+`)
@@ -393,6 +394,14 @@ func (a *auditedCluster) checkTable(t *testing.T) {
 		t.Errorf("under another policy:\n%s%s", run.stdout, run.stderr)
 	}
 
+	// What the API server leaves out would not be reviewed again: there is nothing to restart.
+	a.selectOnly(t, "none")
+	run = a.run(a.Kubeconfig(), &written{}, "-n", byHand)
+	if run.code != 0 || strings.Contains(run.stdout, "rollout restart") || !strings.Contains(run.stdout, "left_out_by_filter  service_host  skipped") {
+		t.Errorf("a namespace that the filter leaves out: exit code %d:\n%s%s", run.code, run.stdout, run.stderr)
+	}
+	a.selectOnly(t, "")
+
 	run = a.run(a.Kubeconfig(), &written{}, "-n", "kube-public")
 	if run.code != 0 {
 		t.Errorf("nothing to act on: exit code %d, want 0: %s", run.code, run.stdout)
@@ -401,6 +410,23 @@ func (a *auditedCluster) checkTable(t *testing.T) {
 	if run.code != 2 || run.stdout != "" {
 		t.Errorf("no such namespace: exit code %d, want 2: %s", run.code, run.stdout)
 	}
+}
+
+// selectOnly has the webhook select namespaces with a label of ours, "" for all.
+func (a *auditedCluster) selectOnly(t *testing.T, value string) {
+	t.Helper()
+	configs := a.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
+	config, err := configs.Get(t.Context(), "shorthop", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range config.Webhooks {
+		config.Webhooks[i].NamespaceSelector.MatchLabels = nil
+		if value != "" {
+			config.Webhooks[i].NamespaceSelector.MatchLabels = map[string]string{scopeLabel: value}
+		}
+	}
+	must[*admissionv1.MutatingWebhookConfiguration](t)(configs.Update(t.Context(), config, metav1.UpdateOptions{}))
 }
 
 // checkWithoutReplica asks while no replica is ready: the gates are not known, so nothing is pinned for sure.
