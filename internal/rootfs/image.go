@@ -25,16 +25,26 @@ const (
 type Image struct {
 	upper *upper
 	// links are other names, of upper layers, for files of lower ones.
-	links    map[string]string
-	tally    tally
-	unpacked int64 // bytes of archives
-	judged   int64 // bytes of executables: sparse ones are more than their archive
-	buffer   []byte
+	links map[string]string
+	// behindLinks are the findings whose files were taken away with a folder, by
+	// the hash of the folder: if that is a symbolic link, they are still there.
+	behindLinks map[uint64][]named
+	behind      int // of them, bounded as findings are
+	tally       tally
+	unpacked    int64 // bytes of archives
+	judged      int64 // bytes of executables: sparse ones are more than their archive
+	buffer      []byte
+}
+
+// named is a finding in a file.
+type named struct {
+	name string
+	finding
 }
 
 // NewImage returns an image of which nothing has been read.
 func NewImage() *Image {
-	return &Image{upper: newUpper(), links: map[string]string{}, buffer: make([]byte, chunk)}
+	return &Image{upper: newUpper(), links: map[string]string{}, behindLinks: map[uint64][]named{}, buffer: make([]byte, chunk)}
 }
 
 // Verdict judges what has been read. Once it is final, further layers change
@@ -103,6 +113,9 @@ func (l *layer) read(archive *tar.Reader) error {
 }
 
 func (l *layer) readEntry(header *tar.Header, content io.Reader) error {
+	if len(header.Name) > maxPath {
+		return tooMuch(fmt.Sprintf("it has a file whose name has more than %d bytes", maxPath))
+	}
 	name := clean(header.Name)
 	if removed, h, is := removes(name); is {
 		return l.hide(removed, h)
@@ -110,7 +123,11 @@ func (l *layer) readEntry(header *tar.Header, content io.Reader) error {
 	if header.Typeflag == tar.TypeDir {
 		return l.hide(name, hidesItself)
 	}
-	if err := l.hide(name, hidesAll); err != nil {
+	h := hidesAll
+	if header.Typeflag == tar.TypeSymlink {
+		h |= isLink
+	}
+	if err := l.hide(name, h); err != nil {
 		return err
 	}
 	f, err := l.judge(header, name, content)
@@ -164,8 +181,13 @@ func (l *layer) hide(name string, h hides) error {
 // join makes the layer one of those above the next.
 func (l *layer) join() error {
 	for _, name := range l.names {
-		l.image.count(name, l.found[name])
+		if f := l.found[name]; !l.image.count(name, f) {
+			if err := l.image.keepBehind(name, f); err != nil {
+				return err
+			}
+		}
 	}
+	l.image.countBehind(l.own)
 	return l.image.upper.add(l.own)
 }
 
@@ -179,4 +201,29 @@ func (i *Image) count(name string, f finding) bool {
 	}
 	i.tally.add(name, f)
 	return true
+}
+
+// keepBehind keeps a finding that is hidden with a folder, until a lower layer
+// or its own says that the folder was a symbolic link.
+func (i *Image) keepBehind(name string, f finding) error {
+	for _, folder := range i.upper.hiddenFolders(name) {
+		if i.behind++; i.behind > maxFindings {
+			return tooMuch(fmt.Sprintf("it has more than %d executables that may be behind a link", maxFindings))
+		}
+		i.behindLinks[folder] = append(i.behindLinks[folder], named{name, f})
+	}
+	return nil
+}
+
+// countBehind counts what was put behind the symbolic links of a layer.
+func (i *Image) countBehind(paths map[uint64]hides) {
+	for folder, list := range i.behindLinks {
+		if paths[folder]&isLink == 0 {
+			continue
+		}
+		for _, kept := range list {
+			i.tally.add(kept.name, kept.finding)
+		}
+		delete(i.behindLinks, folder)
+	}
 }

@@ -10,12 +10,17 @@ import (
 // maxPaths bounds the files of an image. Each takes about 20 bytes.
 const maxPaths = 3_000_000
 
+// maxPath is Linux's PATH_MAX: no container runtime makes a file with a longer
+// name.
+const maxPath = 4096
+
 // hides is what a path of an upper layer does to lower ones.
 type hides uint8
 
 const (
 	hidesItself  hides = 1 << iota // a file that a directory replaced
 	hidesBelow                     // an opaque directory
+	isLink                         // a symbolic link, which files below its name are not hidden with
 	hidesAll     = hidesItself | hidesBelow
 	whiteout     = ".wh."
 	opaque       = ".wh..wh..opq"
@@ -62,6 +67,25 @@ func (u *upper) hidden(name string) bool {
 		}
 	}
 	return false
+}
+
+// hiddenFolders are the folders of a file that is hidden with one of them, by
+// hash, up to the uppermost that is hidden. Where one of these is a symbolic
+// link in the layers below, taking it away leaves the file where it really is.
+func (u *upper) hiddenFolders(name string) (folders []uint64) {
+	if u.paths[u.hash(name)]&hidesItself != 0 {
+		return nil
+	}
+	var passed []uint64
+	for name != "/" {
+		name = path.Dir(name)
+		hash := u.hash(name)
+		passed = append(passed, hash)
+		if u.paths[hash]&hidesBelow != 0 {
+			folders = passed
+		}
+	}
+	return folders
 }
 
 // removes returns what a name in a layer takes away from lower layers, "" for

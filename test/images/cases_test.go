@@ -193,6 +193,9 @@ func TestWhatLayersHide(t *testing.T) {
 	musl := file{path: "usr/lib/ld-musl-x86_64.so.1", content: []byte("musl")}
 	base := layer{files: []file{{path: "usr/"}, {path: "usr/lib/"}, musl, goStatic}}
 	over := func(files ...file) v1.Image { return image(t, amd64, nil, base, layer{files: files}) }
+	// A layer's files may be named through a link of a lower one, as where /lib is usr/lib.
+	usr := layer{files: []file{goStatic, {path: "usr/lib/"}, {path: "lib", symlink: "usr/lib"}}}
+	behind := layer{files: []file{{path: "lib/ld-musl-x86_64.so.1", content: musl.content}}}
 	tryCases(t, server(t, nil), map[string]imageCase{
 		"it is there":                          {over(file{path: "etc/x", content: []byte("x")}), "musl", nil, ""},
 		"it was deleted":                       {over(file{path: "usr/lib/.wh.ld-musl-x86_64.so.1"}), "go", nil, ""},
@@ -207,6 +210,13 @@ func TestWhatLayersHide(t *testing.T) {
 		"it was deleted and came back":         {image(t, amd64, nil, base, layer{files: []file{{path: "usr/lib/.wh.ld-musl-x86_64.so.1"}}}, layer{files: []file{musl}}), "musl", nil, ""},
 		"it was emptied and put there at once": {over(file{path: "usr/lib/.wh..wh..opq"}, musl), "musl", nil, ""},
 		"what AUFS kept":                       {over(file{path: ".wh..wh.plnk/"}, file{path: ".wh..wh.aufs", content: []byte("x")}), "musl", nil, ""},
+		"behind a link that is stated again":   {image(t, amd64, nil, usr, behind, usr), "musl", nil, ""},
+		"behind a link that was deleted":       {image(t, amd64, nil, usr, behind, layer{files: []file{{path: ".wh.lib"}}}), "musl", nil, ""},
+		"behind a link in a deleted folder":    {image(t, amd64, nil, layer{files: []file{goStatic, {path: "a/lib", symlink: "../usr/lib"}}}, layer{files: []file{{path: "a/lib/ld-musl-x86_64.so.1", content: musl.content}}}, layer{files: []file{{path: ".wh.a"}}}), "musl", nil, ""},
+		"behind a link of its own layer":       {image(t, amd64, nil, layer{files: slices.Concat(usr.files, behind.files)}, usr), "musl", nil, ""},
+		"behind a link, deleted through it":    {image(t, amd64, nil, usr, behind, layer{files: []file{{path: "lib/.wh.ld-musl-x86_64.so.1"}}}), "go", nil, ""},
+		"Go behind a link":                     {image(t, amd64, nil, layer{files: []file{{path: "lib", symlink: "usr/lib"}}}, layer{files: []file{{path: "lib/app", content: goStatic.content}}}, layer{files: []file{{path: "lib", symlink: "usr/lib"}}}), "go", nil, ""},
+		"a folder, and then a link there":      {image(t, amd64, nil, layer{files: []file{goStatic, {path: "lib/"}}}, behind, layer{files: []file{{path: "lib", symlink: "usr/lib"}}}), "go", nil, ""},
 		"a program took Go's place":            {over(file{path: "usr/.wh.lib"}, file{path: "app", content: []byte("#!/bin/sh\n")}), "", nil, "no executable"},
 	})
 }

@@ -281,7 +281,7 @@ func TestAnInterruptedRunGoesOn(t *testing.T) {
 	if err == nil || first < 5 {
 		t.Fatalf("it was not interrupted: %d images, %v", first, err)
 	}
-	kept, err := filepath.Glob(filepath.Join(cache, "v1", "sha256-*.json"))
+	kept, err := filepath.Glob(filepath.Join(cache, "v2", "sha256-*.json"))
 	if err != nil || len(kept) < 5 || len(kept) == len(list) {
 		t.Fatalf("%d images are in the cache after %d, %v", len(kept), first, err)
 	}
@@ -314,7 +314,7 @@ func TestACacheIsNotBelieved(t *testing.T) {
 		return newReader(t, cache, authn.NewMultiKeychain()).Read(t.Context(), images.Image{Reference: reference})
 	}
 	one()
-	entries, err := filepath.Glob(filepath.Join(cache, "v1", "*.json"))
+	entries, err := filepath.Glob(filepath.Join(cache, "v2", "*.json"))
 	if err != nil || len(entries) != 1 {
 		t.Fatal(entries, err)
 	}

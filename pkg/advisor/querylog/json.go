@@ -11,7 +11,8 @@ import (
 // encloses it.
 //
 //	record       the outermost object or array, and every object or array in an array
-//	the string   itself, or JSON or another envelope in it; of an array of strings, each
+//	the string   itself, or JSON or another envelope in it; of an array of strings, and of
+//	             a string with several lines, each
 //	a time       by its key, by the table in jsontime.go; in an array, any; {"field": name,
 //	             "value": value} counts as the key name of what encloses it
 //
@@ -246,13 +247,28 @@ func (u *Unwrapper) text(key, text []byte, escaped bool, base, depth int) {
 	}
 	text = bytes.TrimRight(text, "\r\n")
 	before := len(u.found)
+	if bytes.IndexByte(text, '\n') < 0 || jsonIn(text) >= 0 {
+		u.line(text, depth)
+	} else {
+		for line := range bytes.Lines(text) {
+			u.line(bytes.TrimRight(line, "\r\n"), depth)
+		}
+	}
+	if len(u.found) > before {
+		u.scopes[u.levels[at].scope].taken = at
+	}
+}
+
+// line is a line of a string. A string has several where a collector took them for one
+// event, as Splunk does where it finds no time in a line.
+func (u *Unwrapper) line(text []byte, depth int) {
 	var r Record
 	switch v := u.Parser.Parse(text, &r); {
 	case v == Query:
 		r.Form = JSON
 		u.found = append(u.found, Found{Record: r, Text: text})
 	case depth < maxNested:
-		malformed := u.malformed
+		before, malformed := len(u.found), u.malformed
 		u.unwrap(text, depth+1)
 		for i := before; i < len(u.found); i++ {
 			if f := &u.found[i]; f.Form < JSON {
@@ -264,9 +280,6 @@ func (u *Unwrapper) text(key, text []byte, escaped bool, base, depth int) {
 		}
 	case v == Malformed:
 		u.malformed++
-	}
-	if len(u.found) > before {
-		u.scopes[u.levels[at].scope].taken = at
 	}
 }
 

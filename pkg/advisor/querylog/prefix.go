@@ -58,8 +58,33 @@ func seconds(text []byte) int64 {
 		month += 12
 	}
 	days := 365*year + year/4 - year/100 + year/400 + (153*(month-3)+2)/5 + day - 719469
+	if namesZone(text[19:]) {
+		return 0
+	}
 	unix := days*86400 + hour*3600 + minute*60 + second
 	return unix - zone(text[19:], two)
+}
+
+// namesZone tells whether a time is followed by a word that moves it by what only who
+// wrote it knows: CET, PST, PM. UTC does not, nor does what else a log has there in
+// capitals, its level.
+func namesZone(text []byte) bool {
+	time, behind, _ := bytes.Cut(text, []byte(" "))
+	if bytes.ContainsAny(time, "Z+-") {
+		return false
+	}
+	n := 0
+	for n < len(behind) && behind[n] >= 'A' && behind[n] <= 'Z' {
+		n++
+	}
+	if n < 2 || n > 5 || n < len(behind) && !isBlank(behind[n]) {
+		return false
+	}
+	switch string(behind[:n]) {
+	case "UTC", "GMT", "TRACE", "DEBUG", "INFO", "WARN", "ERROR", "FATAL":
+		return false
+	}
+	return true
 }
 
 // zone is the offset in seconds of +HH:MM, +HHMM or +HH at the end of a time's
