@@ -142,7 +142,7 @@ func (f *Facts) judgeBehind(j *judgement, services, idle []discovery.Service, co
 		case asks(s):
 			j.fail(doLookBehind(s), "Service %s of the cluster DNS has no endpoints: nobody answers pods that ask %s", name, strings.Join(s.ClusterIPs, " and "))
 		case len(asked) == 0 && len(services) == 0 && discovered != nil:
-			j.lacks(fmt.Errorf("Service %s of the cluster DNS has no endpoints, and what pods ask on their node in its place is not seen from here (a cache, or Cloud DNS for GKE)", name))
+			j.lacks(fmt.Errorf("no endpoints in Service %s of the cluster DNS, and what pods ask on their node in its place is not seen from here (a cache, or Cloud DNS for GKE)", name))
 		case len(asked) == 0 && len(services) == 0:
 			j.warn(doLookBehind(s)+"; where pods ask somebody else, name that in cluster.dnsServers",
 				"Service %s of the cluster DNS has no endpoints, and whom pods ask is not known: nobody answers at %s", name, strings.Join(s.ClusterIPs, " and "))
@@ -168,7 +168,7 @@ func (f *Facts) judgeBehind(j *judgement, services, idle []discovery.Service, co
 func (f *Facts) nodesAnswer(j *judgement, s *discovery.Service) bool {
 	switch {
 	case f.dnsOnNodes.err != nil:
-		j.lacks(fmt.Errorf("Service %s/%s has no endpoints, and whether nodes answer in its place is not known: %w", s.Namespace, s.Name, f.dnsOnNodes.err))
+		j.lacks(fmt.Errorf("no endpoints in Service %s/%s, and whether nodes answer in its place is not known: %w", s.Namespace, s.Name, f.dnsOnNodes.err))
 		return true
 	case f.dnsOnNodes.value:
 		j.tell("Service %s/%s has no endpoints: the nodes answer at its address themselves", s.Namespace, s.Name)
