@@ -51,6 +51,8 @@ func noQueries(l *advisor.LogSource) string {
 		return l.Saw
 	case l.Skipped.Requests > 0:
 		return "there are only questions, and no answers, of which a recommendation is made"
+	case l.Lines > 0: // of which not one was short enough to be looked at
+		return "its lines are too long to be records: is it a log, with one in each line?"
 	}
 	return "it is empty"
 }

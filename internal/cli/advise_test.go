@@ -49,6 +49,22 @@ func simulatedPolicy() []byte {
 	return []byte(text)
 }
 
+// TestLinesWithoutEnd tells a log that is one long line from one that is empty.
+func TestLinesWithoutEnd(t *testing.T) {
+	t.Parallel()
+	_, pods, _ := simulated(t)
+	for what, c := range map[string]struct{ log, want string }{
+		"empty":    {"", "it is empty"},
+		"zeros":    {strings.Repeat("\x00", 2<<20), "its lines are too long to be records"},
+		"one word": {strings.Repeat("x", 2<<20), "its lines are too long to be records"},
+	} {
+		_, stderr, code := adviseWith(t, nil, map[string][]byte{"pods.json": pods, "dns.log": []byte(c.log)}, "--pods", "pods.json", "dns.log")
+		if code != 2 || !strings.Contains(stderr, c.want) {
+			t.Errorf("%s: exit code %d, %q, want %q", what, code, stderr, c.want)
+		}
+	}
+}
+
 // adviseWith runs advise with files that are only in memory.
 func adviseWith(t *testing.T, stdin []byte, files map[string][]byte, args ...string) (stdout, stderr string, code int) {
 	t.Helper()

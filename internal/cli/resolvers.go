@@ -38,7 +38,7 @@ judges every executable and library in it, whatever the entrypoint is:
 
   musl     musl's loader, gcompat, or a static program that resolves as musl does
   glibc    glibc's loader and none of these; "go-cgo" where a Go program with cgo
-           is beside it, "net-dns" where Perl's Net::DNS is
+           is beside it, "net-dns" where Perl's Net::DNS or PHP's amphp/dns is
   go       Go programs without cgo, and no other executable
   unknown  all else: a packed program, another C library, an image that cannot be
            read

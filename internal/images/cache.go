@@ -41,6 +41,9 @@ type entry struct {
 	Found  Found  `json:"found"`
 	// Children are the digests of an index's images.
 	Children []string `json:"children,omitzero"`
+	// Configs are the digests of the configurations of the images that were read,
+	// by which container runtimes know images that they did not pull.
+	Configs []string `json:"configs,omitzero"`
 }
 
 // file is the name for a digest and the platforms that were asked for, neither

@@ -30,7 +30,8 @@ type podStatus struct {
 }
 
 // containerStatus says what a container runs. The imageID is repository@digest
-// where the container runtime pulled the image from a registry.
+// where the container runtime pulled the image from a registry, and the image's
+// own ID where somebody put it onto the node.
 type containerStatus struct {
 	Name    string `json:"name"`
 	ImageID string `json:"imageID"`
@@ -113,8 +114,25 @@ type collected struct {
 	running map[string]bool
 }
 
-// maxRunning is how many digests of a tag are read besides its present one.
-const maxRunning = 8
+// digest is what the imageID says of a container's image, "" for nothing.
+func (s *containerStatus) digest() string {
+	if _, digest, ok := strings.Cut(s.ImageID, "@"); ok {
+		return digest
+	}
+	const algorithm, hexDigits = "sha256:", 64
+	id := strings.TrimPrefix(strings.TrimPrefix(s.ImageID, "docker://"), algorithm)
+	if len(id) != hexDigits || strings.Trim(id, "0123456789abcdef") != "" {
+		return ""
+	}
+	return algorithm + id
+}
+
+const (
+	// maxRunning is how many digests of a tag are read besides its present one.
+	maxRunning = 8
+	// maxDigests bounds those that are kept: an index's images are among them.
+	maxDigests = maxPlatforms + maxRunning
+)
 
 func (c *collector) add(p *pod) {
 	c.pods++
@@ -124,9 +142,7 @@ func (c *collector) add(p *pod) {
 	}
 	digests := map[string]string{} // by container
 	for _, status := range slices.Concat(p.status.Status.ContainerStatuses, p.status.Status.InitContainerStatuses, p.status.Status.EphemeralContainerStatuses) {
-		if _, digest, ok := strings.Cut(status.ImageID, "@"); ok {
-			digests[status.Name] = digest
-		}
+		digests[status.Name] = status.digest()
 	}
 	counted := map[string]bool{}
 	for _, container := range p.pod.Spec.AllContainers() {
@@ -139,7 +155,7 @@ func (c *collector) add(p *pod) {
 			counted[container.Image] = true
 			image.pods++
 		}
-		if digest := digests[container.Name]; digest != "" && len(image.running) < maxRunning {
+		if digest := digests[container.Name]; digest != "" && len(image.running) <= maxDigests {
 			image.running[digest] = true
 		}
 	}

@@ -15,6 +15,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/singleflight"
+
+	"github.com/shorthop/shorthop/pkg/printable"
 )
 
 // Options say how images are read.
@@ -167,13 +169,20 @@ func (r *Reader) readWhatRuns(ctx context.Context, digest name.Digest, running [
 		return Found{}, err
 	}
 	found := now.Found
+	read := 0
 	for _, other := range running {
-		if other == digest.DigestStr() || slices.Contains(now.Children, other) {
+		if found.Final() {
+			break
+		}
+		if other == digest.DigestStr() || slices.Contains(now.Children, other) || slices.Contains(now.Configs, other) {
 			continue
+		}
+		if read++; read > maxRunning || len(running) > maxDigests {
+			return Found{}, problem(fmt.Sprintf("its tag has moved, and pods of it still run more than %d others", maxRunning))
 		}
 		ref, err := name.NewDigest(digest.Context().Name() + "@" + other)
 		if err != nil {
-			continue // the container runtime's own notation
+			return Found{}, problem(fmt.Sprintf("pods of it run %s, which is no digest that can be read", printable.Name(other)))
 		}
 		before, err := r.readDigest(ctx, ref)
 		if err != nil {

@@ -60,14 +60,14 @@ func (r *Reader) readManifest(ctx context.Context, ref name.Digest) (*entry, err
 	case !d.MediaType.IsImage():
 		return nil, problem(fmt.Sprintf("what is there is no image but %s", printable.Name(string(d.MediaType))))
 	}
-	found, platform, err := r.readImage(ctx, ref, d.Manifest)
+	e, platform, err := r.readImage(ctx, ref, d.Manifest)
 	if err != nil {
 		return nil, err
 	}
 	if !r.wants(platform) {
 		return nil, r.noPlatform([]string{platform.String()})
 	}
-	return &entry{Found: found}, nil
+	return e, nil
 }
 
 // readIndex reads the images of an index for Linux, until one is as strict as
@@ -98,17 +98,18 @@ func (r *Reader) readIndex(ctx context.Context, ref name.Digest, d *remote.Descr
 		case !child.MediaType.IsImage():
 			return nil, problem(fmt.Sprintf("its index has an entry that is no image but %s", printable.Name(string(child.MediaType))))
 		}
-		found, err := r.readChild(ctx, ref.Context().Digest(child.Digest.String()))
+		image, err := r.readChild(ctx, ref.Context().Digest(child.Digest.String()))
 		if err != nil {
 			if _, other := errors.AsType[otherPlatform](err); other && child.Platform == nil {
 				continue
 			}
 			return nil, fmt.Errorf("of its platform %s, %w", printable.Name(platform.String()), err)
 		}
+		e.Configs = append(e.Configs, image.Configs...)
 		if read++; read == 1 {
-			e.Found = found
+			e.Found = image.Found
 		} else {
-			e.Found = stricter(e.Found, found)
+			e.Found = stricter(e.Found, image.Found)
 		}
 		if e.Found.Final() {
 			return e, nil
@@ -121,52 +122,53 @@ func (r *Reader) readIndex(ctx context.Context, ref name.Digest, d *remote.Descr
 }
 
 // readChild reads an image of an index.
-func (r *Reader) readChild(ctx context.Context, ref name.Digest) (Found, error) {
+func (r *Reader) readChild(ctx context.Context, ref name.Digest) (*entry, error) {
 	key := ref.DigestStr()
 	if known := r.known(key); known != nil {
-		return known.Found, nil
+		return known, nil
 	}
 	d, err := r.puller.Get(ctx, ref)
 	if err != nil {
-		return Found{}, err
+		return nil, err
 	}
-	found, _, err := r.readImage(ctx, ref, d.Manifest)
+	e, _, err := r.readImage(ctx, ref, d.Manifest)
 	if err == nil {
-		r.keep(key, &entry{Found: found})
+		r.keep(key, e)
 	}
-	return found, err
+	return e, err
 }
 
 // readImage reads an image for one platform.
-func (r *Reader) readImage(ctx context.Context, ref name.Digest, text []byte) (found Found, platform v1.Platform, err error) {
+func (r *Reader) readImage(ctx context.Context, ref name.Digest, text []byte) (e *entry, platform v1.Platform, err error) {
 	manifest, err := v1.ParseManifest(bytes.NewReader(text))
 	if err != nil {
-		return found, platform, problem(fmt.Sprintf("its manifest cannot be read: %v", err))
+		return nil, platform, problem(fmt.Sprintf("its manifest cannot be read: %v", err))
 	}
 	if !manifest.Config.MediaType.IsConfig() {
-		return found, platform, problem(fmt.Sprintf("what is there is no image of a container but has a configuration of type %s", printable.Name(string(manifest.Config.MediaType))))
+		return nil, platform, problem(fmt.Sprintf("what is there is no image of a container but has a configuration of type %s", printable.Name(string(manifest.Config.MediaType))))
 	}
 	if len(manifest.Layers) > maxLayers {
-		return found, platform, problem(fmt.Sprintf("it has more than %d layers", maxLayers))
+		return nil, platform, problem(fmt.Sprintf("it has more than %d layers", maxLayers))
 	}
 	config, err := r.readConfig(ctx, ref, &manifest.Config)
 	if err != nil {
-		return found, platform, fmt.Errorf("its configuration: %w", err)
+		return nil, platform, fmt.Errorf("its configuration: %w", err)
 	}
 	platform = v1.Platform{OS: config.OS, Architecture: config.Architecture, Variant: config.Variant}
 	if config.OS != "" && config.OS != "linux" {
-		return found, platform, otherPlatform(platform.String())
+		return nil, platform, otherPlatform(platform.String())
 	}
 	files := rootfs.NewImage()
 	for i, layer := range slices.Backward(manifest.Layers) {
 		if err := r.readLayer(ctx, ref, files, &layer); err != nil {
-			return found, platform, fmt.Errorf("its layer %d of %d: %w", i+1, len(manifest.Layers), err)
+			return nil, platform, fmt.Errorf("its layer %d of %d: %w", i+1, len(manifest.Layers), err)
 		}
 		if v := files.Verdict(); v.Final() {
 			break
 		}
 	}
-	return Found{Verdict: files.Verdict(), Platforms: []string{printable.Cut(platform.String(), maxVariable)}, Env: resolverEnv(config.Config.Env)}, platform, nil
+	found := Found{Verdict: files.Verdict(), Platforms: []string{printable.Cut(platform.String(), maxVariable)}, Env: resolverEnv(config.Config.Env)}
+	return &entry{Found: found, Configs: []string{manifest.Config.Digest.String()}}, platform, nil
 }
 
 // resolverEnv are the variables that matter of an image's.

@@ -11,7 +11,7 @@
 //	an ELF that asks for the loader ld-musl-*             musl           musl
 //	a static ELF that is not Go's, with /etc/resolv.conf
 //	and without RES_OPTIONS (static musl; others, too)    musl           musl
-//	Net/DNS/Resolver.pm                                   net-dns        beside
+//	Net/DNS/Resolver.pm, amphp/dns                        net-dns        beside
 //	a static ELF with both names, and without the note
 //	of glibc's start code (musl with c-ares, for example) unclear        unknown
 //	a static ELF without sections, or packed by UPX       unclear        unknown

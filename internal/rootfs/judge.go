@@ -42,6 +42,7 @@ func (f *finding) add(t trait, why string) {
 var (
 	muslLoader  = regexp.MustCompile(`^ld-musl-[-a-z0-9_]+\.so`)
 	gcompat     = regexp.MustCompile(`^libgcompat[-.0-9]*\.so`)
+	amphpDNS    = regexp.MustCompile(`/amphp/dns/(src|lib)/[A-Za-z0-9]*Resolver\.php$`)
 	glibcLoader = regexp.MustCompile(`^ld(64|-linux[-a-z0-9_]*|-[0-9.]+)?\.so(\.[0-9]+)?$`)
 )
 
@@ -55,6 +56,8 @@ func judgeName(name string) (f finding) {
 		f.add(traitMusl, "gcompat, which lets glibc's programs run on musl")
 	case strings.HasSuffix(name, "/Net/DNS/Resolver.pm"):
 		f.add(traitNetDNS, "Perl's Net::DNS, which does not search for names with ndots dots either")
+	case amphpDNS.MatchString(name):
+		f.add(traitNetDNS, "PHP's amphp/dns, which does not search for names with ndots dots either")
 	}
 	return f
 }

@@ -30,8 +30,8 @@ const (
 	// GoCgo is a Go program with cgo: it takes the C library's resolver where
 	// RES_OPTIONS is set, and Go's where not.
 	GoCgo Beside = "go-cgo"
-	// NetDNS is Perl's Net::DNS, which like musl asks for a name with ndots dots
-	// as it is and for nothing else.
+	// NetDNS is Perl's Net::DNS or PHP's amphp/dns, which like musl ask for a name
+	// with ndots dots as it is and for nothing else.
 	NetDNS Beside = "net-dns"
 )
 

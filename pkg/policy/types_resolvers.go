@@ -28,8 +28,8 @@ const (
 	// BesideGoCgo is a Go program built with cgo: under RES_OPTIONS it leaves
 	// Go's resolver for the C library's.
 	BesideGoCgo ResolverBeside = "go-cgo"
-	// BesideNetDNS is Perl's Net::DNS, which never tries the search list for a
-	// name with ndots dots, and reads RES_OPTIONS.
+	// BesideNetDNS is Perl's Net::DNS or PHP's amphp/dns, which never try the
+	// search list for a name with ndots dots, and read RES_OPTIONS.
 	BesideNetDNS ResolverBeside = "net-dns"
 )
 

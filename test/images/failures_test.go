@@ -361,4 +361,44 @@ func TestATagThatHasMoved(t *testing.T) {
 	if got := reader.Read(t.Context(), gone); !strings.Contains(got.Error, "its tag has moved, and of sha256:0000000") {
 		t.Errorf("what pods run is not there: %q", got.Error)
 	}
+	var others []string
+	for i := range 9 {
+		other := linux(t, file{path: "run.sh", content: fmt.Append(nil, "#!/bin/sh\n# ", i)})
+		push(t, reference, other)
+		digest, err := other.Digest()
+		if err != nil {
+			t.Fatal(err)
+		}
+		others = append(others, digest.String())
+	}
+	push(t, reference, linux(t, script))
+	if got := reader.Read(t.Context(), images.Running(reference, others[:8]...)); got.Error != "" {
+		t.Errorf("eight others: %q", got.Error)
+	}
+	if got := reader.Read(t.Context(), images.Running(reference, others...)); !strings.Contains(got.Error, "more than 8 others") {
+		t.Errorf("nine others: %q", got.Error)
+	}
+}
+
+// TestAnImageOfTheNode is one that a container runtime did not pull: it knows it
+// by the digest of its configuration.
+func TestAnImageOfTheNode(t *testing.T) {
+	t.Parallel()
+	host := server(t, nil)
+	reference, cache := host+"/shop/web:1", t.TempDir()
+	amd, arm := linux(t, script), image(t, "linux/arm64", nil, layer{files: []file{script}})
+	push(t, reference, index(t, amd, arm))
+	own, err := arm.ConfigName()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, run := range []string{"at first", "from the cache"} {
+		reader := newReader(t, cache, authn.NewMultiKeychain())
+		if got := reader.Read(t.Context(), images.Running(reference, own.String())); got.Error != "" {
+			t.Errorf("%s: the same image: %q", run, got.Error)
+		}
+		if got := reader.Read(t.Context(), images.Running(reference, "sha256:"+strings.Repeat("1", 64))); !strings.Contains(got.Error, "sha256:11111") {
+			t.Errorf("%s: another image than the registry's: %+v", run, got)
+		}
+	}
 }
