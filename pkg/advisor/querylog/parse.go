@@ -84,6 +84,9 @@ const MaxLine = 4096
 
 const (
 	maxName = 1012
+	// maxAnswer is how long what stands behind the response code is without anything of
+	// somebody else's: all flags, a size and a duration.
+	maxAnswer = 64
 
 	common   = `{remote}:{port} - {>id} "{type} {class} {name} {proto} {size} {>do} {>bufsize}" {rcode} {>rflags} {rsize} {duration}`
 	combined = common + ` "{>opcode}"`
@@ -178,6 +181,9 @@ func parseCommon(line []byte, r *Record) Verdict {
 		rest, answer = rest[:space], rest[space+1:]
 	}
 	if len(rest) == 0 || len(r.Client) == 0 || !r.setName(name) || !r.setResult(rest) {
+		return Malformed
+	}
+	if len(answer) > maxAnswer && looksLikeQuery(answer) { // two lines in one
 		return Malformed
 	}
 	if r.Result == OK && len(answer) > 1 && answer[0] == '-' && answer[1] == ' ' {
