@@ -17,12 +17,18 @@ func (v *view) advised(f policy.Feature, now *mutate.Result) Finding {
 		return Finding{}
 	}
 	carried, decided := v.options(f, now)
+	// A variable that is no longer needed, as resolv.conf has as much.
+	notLower := f == policy.FeatureFallthrough && now.Decision.Fallthrough.Reason == policy.ReasonNdotsNotLower
+	if notLower {
+		_, ofResolvConf := v.options(policy.FeatureDNS, now)
+		decided["ndots"] = ofResolvConf["ndots"]
+	}
 	was, errWas := strconv.Atoi(carried["ndots"])
 	is, errIs := strconv.Atoi(decided["ndots"])
 	delete(carried, "ndots")
 	delete(decided, "ndots")
 	switch {
-	case errWas != nil, errIs != nil, !maps.Equal(carried, decided), changesMoreThanOptions(f, now):
+	case errWas != nil, errIs != nil, !maps.Equal(carried, decided), !notLower && changesMoreThanOptions(f, now):
 		return Finding{}
 	case was < is:
 		return Finding{Stale, ReasonAdviceRaised}

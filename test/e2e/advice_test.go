@@ -375,7 +375,7 @@ func (a *inForce) somethingNew(t *testing.T) {
 		for _, f := range w.Findings {
 			if f.Class == "stale" && f.Reason == "advice_raised" {
 				raised[w.Name] += f.Pods
-			} else if f.Class != "ok" {
+			} else if f.Class != "ok" && f.Class != "skipped" { // fall-through does not exist for every resolver
 				t.Errorf("audit says of %s: %+v", w.Name, f)
 			}
 		}
