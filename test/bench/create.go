@@ -370,7 +370,7 @@ func (b *bench) withEndpoint(spec string) string {
 
 // startShorthop runs the real program as a Deployment does, with access to the API server. binary is a build of it, empty
 // for bin/webhook.
-func (b *bench) startShorthop(ctx context.Context, binary, name, document string) (*cluster.Webhook, *policy.Compiled, error) {
+func (b *bench) startShorthop(ctx context.Context, binary, name, document string, args ...string) (*cluster.Webhook, *policy.Compiled, error) {
 	parsed, err := policy.Parse([]byte(document))
 	if err != nil {
 		return nil, nil, err
@@ -385,7 +385,7 @@ func (b *bench) startShorthop(ctx context.Context, binary, name, document string
 	}
 	started, err := cluster.StartProcess(ctx, cluster.WebhookOptions{
 		Binary: binary,
-		Policy: file, CertDir: b.certDir, Kubeconfig: b.cluster.Kubeconfig(), Args: []string{"--own-namespace", ownNamespace},
+		Policy: file, CertDir: b.certDir, Kubeconfig: b.cluster.Kubeconfig(), Args: append([]string{"--own-namespace", ownNamespace}, args...),
 	})
 	return started, compiled, err
 }

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -21,6 +23,7 @@ import (
 const (
 	manyNamespaces = 10000
 	manyRules      = 1000
+	manyAdvised    = 10000
 	// rest is how long a process is left alone before its memory is read.
 	rest = 10 * time.Second
 )
@@ -137,8 +140,12 @@ func (b *bench) large(ctx context.Context) (l large, err error) {
 		}[i%4]
 		fmt.Fprintf(&document, "  - {name: rule-%d, match: {%s}, dns: {ndots: 2}}\n", i, fmt.Sprintf(match, i))
 	}
+	advice, err := b.writeAdvice()
+	if err != nil {
+		return l, err
+	}
 	began := time.Now()
-	ours, compiled, err := b.startShorthop(ctx, "", "large", document.String())
+	ours, compiled, err := b.startShorthop(ctx, "", "large", document.String(), "--advice", advice)
 	if err != nil {
 		return l, err
 	}
@@ -169,6 +176,34 @@ func (b *bench) large(ctx context.Context) (l large, err error) {
 	l.Pods = len(loaded.parallel)
 	l.Loaded, err = memoryOf(ours.PID())
 	return l, err
+}
+
+// writeAdvice writes a document of advice to a file: manyAdvised workloads with two images in two versions each.
+func (b *bench) writeAdvice() (file string, err error) {
+	document := policy.DNSAdvice{Spec: policy.AdviceSpec{Workloads: []policy.AdvisedWorkload{}}}
+	document.APIVersion, document.Kind, document.Metadata.Name = policy.APIVersion, policy.KindAdvice, "large"
+	for i := range manyAdvised {
+		w := policy.AdvisedWorkload{
+			Namespace: fmt.Sprintf("many-%d", i%manyNamespaces), Kind: "Deployment", Name: fmt.Sprintf("service-%d", i),
+			Ndots: new(int32(2)), Fallthrough: new(int32(2)), Confidence: policy.ConfidenceHigh,
+			Needed: map[string]policy.Date{"2": "2026-11-29"},
+		}
+		for version := range 2 {
+			w.References = append(w.References,
+				policy.AdviceReference{Image: fmt.Sprintf("registry.example.com/service-%d:v1.%d.0", i, version), Seen: "2026-11-29"},
+				policy.AdviceReference{Image: fmt.Sprintf("registry.example.com/proxy:1.2%d", version), Seen: "2026-11-29"})
+		}
+		document.Spec.Workloads = append(document.Spec.Workloads, w)
+	}
+	text, err := json.Marshal(&document)
+	if err != nil {
+		return "", fmt.Errorf("encoding advice: %w", err)
+	}
+	file = filepath.Join(b.dir, "advice.json")
+	if err := os.WriteFile(file, text, 0o600); err != nil {
+		return "", fmt.Errorf("writing advice: %w", err)
+	}
+	return file, nil
 }
 
 // createNamespaces creates namespaces with labels and annotations, as they have in clusters that are used.
