@@ -197,10 +197,10 @@ func (o *adviseOptions) validate(logs []string) error {
 	return nil
 }
 
-// collectAt is how much garbage there may be, in percent of what is in use: half of
-// Go's default keeps 10,000 workloads below 256 MiB, and costs no measurable time
-// (bin/bench --only querylogs). GOGC has precedence.
-const collectAt = 50
+// collectAt is how much garbage there may be, in percent of what is in use: less
+// than half of Go's default keeps 10,000 workloads below 256 MiB, and costs no
+// measurable time (bin/bench --only querylogs). GOGC has precedence.
+const collectAt = 40
 
 func (o *adviseOptions) run(ctx context.Context, s Streams, logs []string) error {
 	if os.Getenv("GOGC") == "" {
