@@ -63,7 +63,8 @@ func TestAdviceInForce(t *testing.T) {
 			createWorkload(t, otherNamespace, "noisy", images.Go, append([]string{"lookup"}, slices.Repeat([]string{"api." + node.ExternalZone}, noisy)...)...)
 			createHabits(t)
 		case 6:
-			t.Fatal("six runs have not seen enough")
+			text, _ := json.Marshal(a.document(t)) //nolint:errchkjson // it was read from JSON
+			t.Fatalf("six runs have not seen enough:\n%s", text)
 		default:
 			a.commands(t, 0, "kubectl rollout restart deployment -n shop && kubectl rollout status deployment -n shop")
 		}
