@@ -198,8 +198,8 @@ func (o *adviseOptions) validate(logs []string) error {
 }
 
 // collectAt is how much garbage there may be, in percent of what is in use: less
-// than half of Go's default keeps 10,000 workloads below 256 MiB, and costs no
-// measurable time (bin/bench --only querylogs). GOGC has precedence.
+// than half of Go's default keeps 10,000 workloads below 256 MiB, and costs a tenth of
+// the time at most (bin/bench --only querylogs). GOGC has precedence.
 const collectAt = 40
 
 func (o *adviseOptions) run(ctx context.Context, s Streams, logs []string) error {
