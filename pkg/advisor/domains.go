@@ -185,7 +185,9 @@ func nodeSearches(groups []collected, node resolver.Node, namespaces map[string]
 		})
 	}
 	d := searchDomains{sameAs: make(map[string]string)}
-	for above, list := range siblings {
+	// Sorted, so that equal logs give equal reports, whatever the maps' order.
+	for _, above := range slices.Sorted(maps.Keys(siblings)) {
+		list := siblings[above]
 		slices.Sort(list)
 		if !different(list, traces, traces[above] != nil) {
 			continue
@@ -198,7 +200,8 @@ func nodeSearches(groups []collected, node resolver.Node, namespaces map[string]
 			delete(traces, other)
 		}
 	}
-	for suffix, t := range traces {
+	for _, suffix := range slices.Sorted(maps.Keys(traces)) {
+		t := traces[suffix]
 		enough := t.names >= 2 && 3*t.names >= chains || 2*t.names >= chains
 		if parent(suffix) == "" && suffix != ".internal" {
 			enough = t.names >= 2 && 3*t.names >= 2*chains
