@@ -112,7 +112,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	started := time.Now()
 	h.Metrics.ReviewBegan()
 	defer func() { h.Metrics.ReviewEnded(time.Since(started)) }()
-	compiled := h.Policy()
+	compiled, gates := policy.InForce(h.Policy, h.Gates)
 	if compiled == nil {
 		h.refuse(w, http.StatusServiceUnavailable, metrics.StagePolicyInvalid, errPolicyInvalid)
 		return
@@ -141,7 +141,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	// and the server last so long.
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(req.Context()), deadline)
 	defer cancel()
-	answer, status, err := h.review(ctx, compiled, req, b)
+	answer, status, err := h.review(ctx, compiled, gates, req, b)
 	if err != nil {
 		h.refuse(w, status, metrics.StageRequest, err)
 		return
@@ -222,7 +222,7 @@ func timeoutOf(req *http.Request) time.Duration {
 
 // review decides on one body. The error says why there is no review to answer,
 // with the HTTP status for that; once there is one, everything is answered.
-func (h *Handler) review(ctx context.Context, compiled *policy.Compiled, req *http.Request, b *body) (result *answer, status int, err error) {
+func (h *Handler) review(ctx context.Context, compiled *policy.Compiled, gates *policy.Gates, req *http.Request, b *body) (result *answer, status int, err error) {
 	var r review
 	defer func() {
 		// The stack is logged, the pod is not: it may hold secrets.
@@ -258,7 +258,7 @@ func (h *Handler) review(ctx context.Context, compiled *policy.Compiled, req *ht
 			"namespace", loglimit.Quote(r.Request.Namespace, quotedNamespace), "error", loglimit.Quote(decodeErr.Error(), quotedError))
 		return h.fail(compiled, &r, metrics.StageObject, "the pod cannot be decoded"), 0, nil
 	}
-	return h.decide(ctx, compiled, &r, b), 0, nil
+	return h.decide(ctx, compiled, gates, &r, b), 0, nil
 }
 
 // panicked logs a bug, and now and then where it is.
@@ -275,7 +275,7 @@ func (h *Handler) panicked(p any, uid string) {
 }
 
 // decide reviews a pod.
-func (h *Handler) decide(ctx context.Context, compiled *policy.Compiled, r *review, b *body) *answer {
+func (h *Handler) decide(ctx context.Context, compiled *policy.Compiled, gates *policy.Gates, r *review, b *body) *answer {
 	operation, namespace := r.Request.policyOperation(), r.Request.Namespace
 	var of policy.Namespace
 	known := true
@@ -290,7 +290,7 @@ func (h *Handler) decide(ctx context.Context, compiled *policy.Compiled, r *revi
 		Pod:            &r.Request.Object,
 		OldPod:         r.Request.OldObject.pod(),
 		ObjectSize:     b.size - r.Request.OldObject.bytes(),
-		Gates:          h.Gates(),
+		Gates:          gates,
 		Discovered:     h.Discovered(),
 		Advice:         h.Advice(),
 	})

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/shorthop/shorthop/internal/admission"
+	"github.com/shorthop/shorthop/pkg/policy"
 )
 
 // goldenPatch is the patch for the captured review under policyNodeLocal. The
@@ -405,5 +406,52 @@ func TestUIDIsEscaped(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("UID %q (-want +got):\n%s", uid, diff)
 		}
+	}
+}
+
+// TestNoPodIsDecidedWithTheGatesOfAnotherPolicy changes the policy, and with it the gates, at every moment of a review.
+func TestNoPodIsDecidedWithTheGatesOfAnotherPolicy(t *testing.T) {
+	t.Parallel()
+	type inForce struct {
+		policy *policy.Compiled
+		gates  *policy.Gates
+	}
+	under := func(host string) inForce {
+		compiled := compile(t, strings.Replace(policyNodeLocal, "api.example.com", host, 1))
+		gates := &policy.Gates{ServiceHosts: map[policy.Endpoint]bool{}, Caches: map[policy.Cache]bool{}}
+		for _, probe := range compiled.HostProbes() {
+			gates.ServiceHosts[probe.Endpoint] = true
+		}
+		for _, cache := range compiled.Caches() {
+			gates.Caches[cache] = true
+		}
+		return inForce{compiled, gates}
+	}
+	before, after := under("one.example.com"), under("two.example.com")
+	moments := 1
+	for moment := 0; moment < moments; moment++ {
+		now, asked := before, 0
+		passes := func() {
+			if asked == moment {
+				now = after
+			}
+			asked++
+		}
+		server := newServer(t, policyNodeLocal, func(o *admission.Options) {
+			o.Policy = func() *policy.Compiled { passes(); return now.policy }
+			o.Gates = func() *policy.Gates { passes(); return now.gates }
+			o.Namespaces = namespaceLabels(func(context.Context, string) (map[string]string, bool) { passes(); return nil, true })
+		})
+		if decodeReview(t, server.post(capturedReview(t)).Body.Bytes()).Response.Patch == nil {
+			t.Errorf("changed at moment %d: no patch", moment)
+		}
+		want := []string{"decisions_total{inject dns enabled_by_policy}", "decisions_total{inject service_host enabled_by_policy}"}
+		counts := server.counts(t)
+		for _, decision := range want {
+			if counts[decision] != 1 {
+				t.Errorf("changed at moment %d: %v, want %s", moment, counts, decision)
+			}
+		}
+		moments = max(moments, asked+1)
 	}
 }

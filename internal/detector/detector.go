@@ -194,7 +194,8 @@ func (d *Detector) scan(ctx context.Context) (_ *audit.Counts, err error) {
 			err = errors.New("internal error")
 		}
 	}()
-	classifier := audit.NewClassifier(audit.Conditions{Policy: d.Policy(), Gates: d.Gates(), Discovered: d.Discovered(), Advice: d.Advice()})
+	compiled, gates := policy.InForce(d.Policy, d.Gates)
+	classifier := audit.NewClassifier(audit.Conditions{Policy: compiled, Gates: gates, Discovered: d.Discovered(), Advice: d.Advice()})
 	counts := audit.NewCounts()
 	reader := podlist.Reader[audit.Pod]{
 		Client: d.client.CoreV1().RESTClient(),

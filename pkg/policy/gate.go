@@ -119,6 +119,24 @@ type Gates struct {
 	PublicNamespace bool
 }
 
+// InForce returns the policy in force and gates that know what it needs. A policy
+// and its gates follow each other: those of the next policy are there before it is
+// in force, those of the last one go soon after. Who asks for one and then for the
+// other may get a policy whose gates have gone, which are closed for its pods; so
+// the policy is asked for again, and both once more where it is another. There is
+// a policy, or both are nil.
+func InForce(policy func() *Compiled, gates func() *Gates) (*Compiled, *Gates) {
+	for {
+		before := policy()
+		if before == nil {
+			return nil, nil
+		}
+		if now := gates(); policy() == before {
+			return before, now
+		}
+	}
+}
+
 // upstream returns the reason that an upstream has, "" for none. Nobody asks it
 // while no image is known to fall through: behind that it says nothing.
 func (r *Request) upstream(u Upstream) Reason {
