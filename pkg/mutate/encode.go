@@ -1,6 +1,8 @@
 package mutate
 
 import (
+	"unicode/utf8"
+
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"gomodules.xyz/jsonpatch/v2"
@@ -32,6 +34,13 @@ func appendOperation(dst []byte, op *jsonpatch.Operation) ([]byte, error) {
 	}
 	if op.Value != nil {
 		dst = append(dst, `,"value":`...)
+		// The record is the longest value, and a string as most are.
+		if text, ok := op.Value.(string); ok && utf8.ValidString(text) {
+			if dst, err = jsontext.AppendQuote(dst, text); err != nil {
+				return nil, err
+			}
+			return append(dst, '}'), nil
+		}
 		value, err := json.Marshal(op.Value, json.Deterministic(true), jsontext.AllowInvalidUTF8(true))
 		if err != nil {
 			return nil, err

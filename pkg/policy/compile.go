@@ -287,11 +287,15 @@ func compileMatch(m *Match) (matcher, error) {
 
 // compileSelector returns nil for a selector that is not named or is empty:
 // both hold for everything.
-func compileSelector(s *metav1.LabelSelector) (labels.Selector, error) {
+func compileSelector(s *metav1.LabelSelector) (*selector, error) {
 	if s == nil || len(s.MatchLabels)+len(s.MatchExpressions) == 0 {
 		return nil, nil
 	}
-	return metav1.LabelSelectorAsSelector(s)
+	parsed, err := metav1.LabelSelectorAsSelector(s)
+	if err != nil {
+		return nil, err
+	}
+	return newSelector(parsed), nil
 }
 
 func compileVirtualNodes(v *VirtualNodes) (virtualNodeHints, error) {
@@ -309,7 +313,7 @@ func compileVirtualNodes(v *VirtualNodes) (virtualNodeHints, error) {
 		if err != nil {
 			return virtualNodeHints{}, err
 		}
-		hints.podLabels = append(hints.podLabels, selector)
+		hints.podLabels = append(hints.podLabels, newSelector(selector))
 	}
 	for _, text := range v.NodeSelectors {
 		selector, err := labels.Parse(text)

@@ -159,10 +159,15 @@ func (c *Compiled) Decide(r *Request) Decision {
 		d.Advice.Outcome = Outcome{ActionSkip, ReasonModeOff}
 		return d
 	}
-	d.Warnings = c.labelWarnings(d.Warnings, "pod", r.Pod.Metadata.Labels)
-	d.Warnings = c.labelWarnings(d.Warnings, "namespace", r.NamespaceLabels)
-	d.ServiceHost = c.decideServiceHost(r, s)
-	c.decideDNS(r, s, &d)
+	pod, namespace := c.asked(r.Pod.Metadata.Labels), c.asked(r.NamespaceLabels)
+	if pod.invalid {
+		d.Warnings = c.labelWarnings(d.Warnings, "pod", r.Pod.Metadata.Labels)
+	}
+	if namespace.invalid {
+		d.Warnings = c.labelWarnings(d.Warnings, "namespace", r.NamespaceLabels)
+	}
+	d.ServiceHost = c.decideServiceHost(r, s, c.decideFeature(FeatureServiceHost, r, s, &s.serviceHost.featureSettings, &pod, &namespace))
+	c.decideDNS(r, s, c.decideFeature(FeatureDNS, r, s, &s.dns.featureSettings, &pod, &namespace), &d)
 	if d.DryRun {
 		d.ServiceHost.dryRun()
 		d.DNS.dryRun()
@@ -213,11 +218,11 @@ func (c *Compiled) RuleOf(r *Request) (name string, known bool) {
 }
 
 // decideFeature answers questions 3 to 5 of Decide.
-func (c *Compiled) decideFeature(f Feature, r *Request, s *settings, own featureSettings) Outcome {
+func (c *Compiled) decideFeature(f Feature, r *Request, s *settings, own *featureSettings, pod, namespace *asked) Outcome {
 	if own.disabled && r.heeds(ReasonFeatureDisabled) {
 		return Outcome{ActionSkip, ReasonFeatureDisabled}
 	}
-	on, reason := c.enablement(f, r, own.enabled, own.fromRule)
+	on, reason := c.enablement(f, r, pod, namespace, own.enabled, own.fromRule)
 	switch {
 	case !on && (reason != ReasonDisabledByPolicy || own.configured):
 		return Outcome{ActionSkip, reason}
@@ -248,8 +253,8 @@ func rolledOut(r *Request, percent int32) bool {
 	return int32((sum^sum>>32)%100) < percent
 }
 
-func (c *Compiled) decideServiceHost(r *Request, s *settings) ServiceHostDecision {
-	outcome := c.decideFeature(FeatureServiceHost, r, s, s.serviceHost.featureSettings)
+// decideServiceHost answers from question 6 on. outcome is that of decideFeature.
+func (c *Compiled) decideServiceHost(r *Request, s *settings, outcome Outcome) ServiceHostDecision {
 	skip := func(reason Reason) ServiceHostDecision {
 		return ServiceHostDecision{Outcome: Outcome{ActionSkip, reason}}
 	}
@@ -281,13 +286,12 @@ func (c *Compiled) decideServiceHost(r *Request, s *settings) ServiceHostDecisio
 	return d
 }
 
-// decideDNS answers for DNS, and for fall-through and advice, which add to it.
-func (c *Compiled) decideDNS(r *Request, s *settings, decided *Decision) {
+// decideDNS does the same for DNS, and for fall-through and advice, which add to it.
+func (c *Compiled) decideDNS(r *Request, s *settings, outcome Outcome, decided *Decision) {
 	skip := func(reason Reason) {
 		skipped := Outcome{ActionSkip, reason}
 		decided.DNS.Outcome, decided.Fallthrough.Outcome, decided.Advice.Outcome = skipped, skipped, skipped
 	}
-	outcome := c.decideFeature(FeatureDNS, r, s, s.dns.featureSettings)
 	if outcome.Action == ActionSkip {
 		skip(outcome.Reason)
 		return

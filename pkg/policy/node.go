@@ -42,19 +42,19 @@ func (t *NodeSelectorTerm) requires(key string, match func(value string) bool) b
 
 // nodeHint is a compiled label selector for nodes.
 type nodeHint struct {
-	selector     labels.Selector
+	selector     *selector
 	requirements labels.Requirements
 }
 
 func newNodeHint(selector labels.Selector) nodeHint {
 	requirements, _ := selector.Requirements()
-	return nodeHint{selector, requirements}
+	return nodeHint{newSelector(selector), requirements}
 }
 
 // match tries the selector on spec.nodeSelector, and on required node affinity
 // beside it.
 func (h *nodeHint) match(spec *PodSpec) bool {
-	if h.selector.Matches(labels.Set(spec.NodeSelector)) {
+	if h.selector.match(spec.NodeSelector) {
 		return true
 	}
 	terms := spec.Affinity.NodeAffinity.Required.NodeSelectorTerms
@@ -75,23 +75,20 @@ func (t *NodeSelectorTerm) fits(r *labels.Requirement, nodeSelector map[string]s
 	if _, ok := nodeSelector[r.Key()]; ok && r.Matches(labels.Set(nodeSelector)) {
 		return true
 	}
-	return t.requires(r.Key(), func(value string) bool { return r.Matches(nodeLabel{r.Key(), value}) })
+	return t.requires(r.Key(), func(value string) bool { return r.Matches(label{r.Key(), value}) })
 }
 
-// nodeLabel is a node's one label.
-type nodeLabel struct{ key, value string }
-
 // Has implements labels.Labels.
-func (l nodeLabel) Has(key string) bool { return key == l.key }
+func (l label) Has(key string) bool { return key == l.key }
 
 // Get implements labels.Labels.
-func (l nodeLabel) Get(key string) string {
+func (l label) Get(key string) string {
 	value, _ := l.Lookup(key)
 	return value
 }
 
 // Lookup implements labels.Labels.
-func (l nodeLabel) Lookup(key string) (value string, exists bool) {
+func (l label) Lookup(key string) (value string, exists bool) {
 	if key != l.key {
 		return "", false
 	}

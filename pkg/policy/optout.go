@@ -50,42 +50,66 @@ func parseLabelValue(value string) (v labelValue, known bool) {
 	return unset, false
 }
 
-// featureLabel is the canonical label of a feature.
-func featureLabel(f Feature) string {
-	if f == FeatureServiceHost {
-		return LabelServiceHost
-	}
-	return LabelDNS
+// asked is what the opt-out labels of one object say.
+type asked struct {
+	inject, serviceHost, dns labelValue
+	// invalid is true where a label counts as unset because of its value.
+	invalid bool
 }
 
-// featureValue reads a feature's label with its aliases:
+// ofFeature is what a feature's label says, or an alias of it.
+func (a *asked) ofFeature(f Feature) labelValue {
+	if f == FeatureServiceHost {
+		return a.serviceHost
+	}
+	return a.dns
+}
+
+// read reads one label.
+func (a *asked) read(labels map[string]string, key string) labelValue {
+	value, present := labels[key]
+	if !present {
+		return unset
+	}
+	v, known := parseLabelValue(value)
+	a.invalid = a.invalid || !known
+	return v
+}
+
+// asked reads the opt-out labels, those of features with their aliases:
 //
 //	canonical label   aliases             counts as
 //	valid             any                 the canonical label
 //	unset, invalid    one says disabled   disabled
 //	unset, invalid    one says enabled    enabled (not if the alias is disableOnly)
 //	unset, invalid    none                unset
-func (c *Compiled) featureValue(f Feature, labels map[string]string) labelValue {
+func (c *Compiled) asked(labels map[string]string) asked {
+	var a asked
 	if len(labels) == 0 {
-		return unset
+		return a
 	}
-	if v, _ := parseLabelValue(labels[featureLabel(f)]); v != unset {
-		return v
-	}
-	result := unset
+	a.inject, a.serviceHost, a.dns = a.read(labels, LabelInject), a.read(labels, LabelServiceHost), a.read(labels, LabelDNS)
+	var byAlias asked
 	for i := range c.aliases {
 		alias := &c.aliases[i]
-		if alias.feature != f {
-			continue
+		said := &byAlias.dns
+		if alias.feature == FeatureServiceHost {
+			said = &byAlias.serviceHost
 		}
-		switch v, _ := parseLabelValue(labels[alias.label]); {
+		switch v := a.read(labels, alias.label); {
 		case v == disabled:
-			return disabled
-		case v == enabled && !alias.disableOnly:
-			result = enabled
+			*said = disabled
+		case v == enabled && !alias.disableOnly && *said == unset:
+			*said = enabled
 		}
 	}
-	return result
+	if a.serviceHost == unset {
+		a.serviceHost = byAlias.serviceHost
+	}
+	if a.dns == unset {
+		a.dns = byAlias.dns
+	}
+	return a
 }
 
 // enablement decides whether a feature is on for a pod. The first line that
@@ -103,15 +127,12 @@ func (c *Compiled) featureValue(f Feature, labels map[string]string) labelValue 
 //
 // So a pod beats its namespace in both directions, and a closed namespace
 // beats the namespace's own feature labels.
-func (c *Compiled) enablement(f Feature, r *Request, byDefault, fromRule bool) (on bool, reason Reason) {
-	podLabels, namespaceLabels := r.Pod.Metadata.Labels, r.NamespaceLabels
-	namespaceInject, _ := parseLabelValue(namespaceLabels[LabelInject])
-	closed := namespaceInject == disabled && r.heeds(ReasonNamespaceClosed)
+func (c *Compiled) enablement(f Feature, r *Request, pod, namespace *asked, byDefault, fromRule bool) (on bool, reason Reason) {
+	closed := namespace.inject == disabled && r.heeds(ReasonNamespaceClosed)
 	if c.final && closed {
 		return false, ReasonNamespaceClosed
 	}
-	podInject, _ := parseLabelValue(podLabels[LabelInject])
-	for _, v := range [...]labelValue{c.featureValue(f, podLabels), podInject} {
+	for _, v := range [...]labelValue{pod.ofFeature(f), pod.inject} {
 		switch {
 		case v == enabled:
 			return true, ReasonEnabledByPodLabel
@@ -122,12 +143,12 @@ func (c *Compiled) enablement(f Feature, r *Request, byDefault, fromRule bool) (
 	if closed {
 		return false, ReasonNamespaceClosed
 	}
-	switch v := c.featureValue(f, namespaceLabels); {
+	switch v := namespace.ofFeature(f); {
 	case v == enabled:
 		return true, ReasonEnabledByNamespaceLabel
 	case v == disabled && r.heeds(ReasonDisabledByNamespaceLabel):
 		return false, ReasonDisabledByNamespaceLabel
-	case namespaceInject == enabled:
+	case namespace.inject == enabled:
 		return true, ReasonEnabledByNamespaceLabel
 	}
 	switch {
@@ -153,16 +174,14 @@ func (c *Compiled) LeavesAlone(f Feature, r *Request) bool {
 	if !r.NamespaceKnown || c.settingsFor(r).mode == ModeOff {
 		return true
 	}
-	_, reason := c.enablement(f, r, true, false)
+	pod, namespace := c.asked(r.Pod.Metadata.Labels), c.asked(r.NamespaceLabels)
+	_, reason := c.enablement(f, r, &pod, &namespace, true, false)
 	return reason.Earlier() == EarlierStays
 }
 
 // labelWarnings names the opt-out labels whose value counts as unset. where is
 // "pod" or "namespace".
 func (c *Compiled) labelWarnings(warnings []string, where string, labels map[string]string) []string {
-	if len(labels) == 0 {
-		return warnings
-	}
 	check := func(key string) {
 		value, present := labels[key]
 		if !present {
