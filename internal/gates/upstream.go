@@ -39,6 +39,7 @@ import (
 //	any        no worse          takes it over
 //	any        invents_answers   takes it over: that is no failure that passes
 //	any        worse             takes it over if it is the failureThreshold-th in a row
+//	any        of other servers  takes it over, as the first: the last one was not about them
 
 // probeNames are how many names are asked for, by turns: few enough that caches
 // know them, many enough that none keeps an old answer for all.
@@ -82,8 +83,12 @@ func (s *Set) watchUpstream(probe policy.UpstreamProbe) <-chan struct{} {
 	return u.answered
 }
 
-// adjust takes over what a new policy says.
+// adjust takes over what a new policy says. Of other addresses nothing is known
+// until they have answered.
 func (u *upstream) adjust(probe policy.UpstreamProbe) {
+	if !slices.Equal(u.probe.Addresses, probe.Addresses) {
+		u.reason, u.lastError = policy.ReasonUpstreamFails, notYet
+	}
 	if u.probe.Interval != probe.Interval || !slices.Equal(u.probe.Addresses, probe.Addresses) {
 		select {
 		case u.changed <- struct{}{}:
@@ -139,10 +144,11 @@ func (s *Set) judge(u *upstream, servers []string, verdict policy.Reason, err er
 	if err != nil {
 		problem = printable.Clip(err.Error()) // it may quote what a server says
 	}
+	others := !slices.Equal(u.asked, servers)
 	u.asked = servers
 	first := u.lastError == notYet
 	switch {
-	case first || rank(verdict) <= rank(u.reason) || verdict == policy.ReasonUpstreamInventsAnswers:
+	case first || others || rank(verdict) <= rank(u.reason) || verdict == policy.ReasonUpstreamInventsAnswers:
 		u.failures = 0
 	default:
 		u.failures++

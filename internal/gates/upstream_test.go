@@ -298,6 +298,44 @@ func TestGateOfTheUpstreamFollowsTheServer(t *testing.T) {
 	}
 }
 
+// TestAVerdictIsOfTheServersThatPodsAsk changes the servers under a threshold that no test reaches.
+func TestAVerdictIsOfTheServersThatPodsAsk(t *testing.T) {
+	t.Parallel()
+	const here, nobody = "127.0.0.1", "127.0.0.2"
+	server := newDNSServer(t, local)
+	patient := strings.Replace(strings.Replace(fallthroughPolicy, "REQUIRED", "true", 1), "failureThreshold: 2", "failureThreshold: 1000000", 1)
+	newPatientSet := func() *gates.Set {
+		set, _ := newSet(t, clustertest.CA(t))
+		set.AskDNSAt(server.port)
+		return set
+	}
+	has := func(set *gates.Set) policy.Reason { return set.Current().Upstreams[policy.UpstreamCluster] }
+
+	t.Run("the policy names others", func(t *testing.T) {
+		set := newPatientSet()
+		start(t, set)
+		for range 2 {
+			set.Prepare(t.Context(), compileFallthrough(t, patient))()
+			eventually(t, "open", func() bool { return has(set) == "" })
+			set.Prepare(t.Context(), compileFallthrough(t, strings.Replace(patient, here, nobody, 1)))()
+			if got := has(set); got != policy.ReasonUpstreamFails {
+				t.Errorf("%q as soon as the other servers are in force", got)
+			}
+		}
+	})
+	t.Run("others are discovered", func(t *testing.T) {
+		set := newPatientSet()
+		var discovered atomic.Pointer[policy.Discovered]
+		discovered.Store(&policy.Discovered{DNSServers: []string{here}})
+		set.Discovered = discovered.Load
+		start(t, set)
+		set.Prepare(t.Context(), compileFallthrough(t, strings.Replace(patient, "cluster: {dnsServers: [127.0.0.1]}", "cluster: {}", 1)))()
+		eventually(t, "open", func() bool { return has(set) == "" })
+		discovered.Store(&policy.Discovered{DNSServers: []string{nobody}})
+		eventually(t, "closed", func() bool { return has(set) == policy.ReasonUpstreamFails })
+	})
+}
+
 func TestForwardedIsOpenWhereThePolicySaysSo(t *testing.T) {
 	t.Parallel()
 	server := newDNSServer(t, forwarded)
