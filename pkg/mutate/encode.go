@@ -1,6 +1,7 @@
 package mutate
 
 import (
+	"bytes"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
@@ -11,41 +12,45 @@ import (
 // AppendJSON appends the operations as a JSON Patch document (RFC 6902). The
 // same operations give the same bytes.
 func AppendJSON(dst []byte, ops []jsonpatch.Operation) ([]byte, error) {
-	dst = append(dst, '[')
+	buffer := bytes.NewBuffer(append(dst, '['))
 	for i := range ops {
 		if i > 0 {
-			dst = append(dst, ',')
+			buffer.WriteByte(',')
 		}
-		var err error
-		if dst, err = appendOperation(dst, &ops[i]); err != nil {
+		if err := writeOperation(buffer, &ops[i]); err != nil {
 			return nil, err
 		}
 	}
-	return append(dst, ']'), nil
+	buffer.WriteByte(']')
+	return buffer.Bytes(), nil
 }
 
-func appendOperation(dst []byte, op *jsonpatch.Operation) ([]byte, error) {
-	dst = append(dst, `{"op":"`...)
-	dst = append(dst, op.Operation...) // one of add, replace, remove
-	dst = append(dst, `","path":`...)
-	dst, err := jsontext.AppendQuote(dst, op.Path)
-	if err != nil {
-		return nil, err
+func writeOperation(buffer *bytes.Buffer, op *jsonpatch.Operation) error {
+	buffer.WriteString(`{"op":"`)
+	buffer.WriteString(op.Operation) // one of add, replace, remove
+	buffer.WriteString(`","path":`)
+	if err := writeString(buffer, op.Path); err != nil {
+		return err
 	}
 	if op.Value != nil {
-		dst = append(dst, `,"value":`...)
-		// The record is the longest value, and a string as most are.
-		if text, ok := op.Value.(string); ok && utf8.ValidString(text) {
-			if dst, err = jsontext.AppendQuote(dst, text); err != nil {
-				return nil, err
+		buffer.WriteString(`,"value":`)
+		// Most values are strings, the record, which is the longest, among them: they
+		// need no reflection.
+		text, ok := op.Value.(string)
+		if ok && utf8.ValidString(text) {
+			if err := writeString(buffer, text); err != nil {
+				return err
 			}
-			return append(dst, '}'), nil
+		} else if err := json.MarshalWrite(buffer, op.Value, json.Deterministic(true), jsontext.AllowInvalidUTF8(true)); err != nil {
+			return err
 		}
-		value, err := json.Marshal(op.Value, json.Deterministic(true), jsontext.AllowInvalidUTF8(true))
-		if err != nil {
-			return nil, err
-		}
-		dst = append(dst, value...)
 	}
-	return append(dst, '}'), nil
+	buffer.WriteByte('}')
+	return nil
+}
+
+func writeString(buffer *bytes.Buffer, text string) error {
+	quoted, err := jsontext.AppendQuote(buffer.AvailableBuffer(), text)
+	buffer.Write(quoted)
+	return err
 }
