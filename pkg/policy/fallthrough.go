@@ -9,7 +9,8 @@ import (
 
 // Resolvers that fall through get a lower ndots than others, as dns.fallthrough
 // says. A name with ndots dots or more is asked as it is first; glibc, Go and
-// c-ares then try the search list, musl and Perl's Net::DNS do not. Two carriers:
+// c-ares then try the search list; musl, Perl's Net::DNS and PHP's amphp/dns do
+// not. Two carriers:
 //
 //	resolv.conf   pods of which every container's image holds nothing but Go:
 //	              the ndots that DNS writes
@@ -190,7 +191,7 @@ var resOptionsReasons = [...]Reason{
 //	the image has RES_OPTIONS or LOCALDOMAIN in its ENV            res_options_set
 //	env names one of them, in any way                              res_options_set
 //	variables come by envFrom, and ours would replace one of them  res_options_unseen
-//	a Go program with cgo, or Net::DNS, would change under it      resolver_beside
+//	a Go program with cgo, Net::DNS or amphp/dns would change      resolver_beside
 func (c *Compiled) ResOptionsReason(container *Container) Reason {
 	hint := c.resolvers.of(container.Image).hint
 	switch {

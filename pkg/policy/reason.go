@@ -200,7 +200,7 @@ var reasonTexts = []ReasonText{
 	{ReasonResOptionsUnseen, "The container has variables by envFrom, and RES_OPTIONS may be one of them.", fallthroughOnly, skips, EarlierComesOut},
 	{ReasonResolverUnknown, "Which resolver the image contains is not known (spec.resolvers).", fallthroughOnly, skips, EarlierComesOut},
 	{ReasonResolverOther, "The image's resolver is not glibc: it stops at ndots, or does not read RES_OPTIONS.", fallthroughOnly, skips, EarlierComesOut},
-	{ReasonResolverBeside, "The image holds a Go program with cgo, or Perl's Net::DNS, which would change under RES_OPTIONS.", fallthroughOnly, skips, EarlierComesOut},
+	{ReasonResolverBeside, "The image holds a Go program with cgo, Perl's Net::DNS or PHP's amphp/dns, which would change under RES_OPTIONS.", fallthroughOnly, skips, EarlierComesOut},
 	{ReasonNamespaceIsPublicSuffix, "A namespace with a headless Service is a name that the outside knows, so the ndots of fallthrough counts as at least 3.", fallthroughOnly, injectsAndSkips, EarlierComesOut},
 	{ReasonServiceNotLocal, "The cluster DNS asks the outside about names that end in svc, so an outage there would reach running pods.", fallthroughOnly, skips, EarlierComesOut},
 	{ReasonUpstreamSlow, "The servers that pods ask do not answer in time about names that nobody has.", fallthroughOnly, skips, EarlierComesOut},

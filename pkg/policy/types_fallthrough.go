@@ -32,7 +32,7 @@ type FallthroughEnv string
 const (
 	// FallthroughEnvKnown is for those whose image spec.resolvers knows to allow
 	// it: glibc, without RES_OPTIONS or LOCALDOMAIN in its ENV, a Go program with
-	// cgo, or Perl's Net::DNS.
+	// cgo, Perl's Net::DNS or PHP's amphp/dns.
 	FallthroughEnvKnown FallthroughEnv = "Known"
 	// FallthroughEnvNever is for none.
 	FallthroughEnvNever FallthroughEnv = "Never"
