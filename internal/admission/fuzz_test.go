@@ -3,6 +3,8 @@ package admission_test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"strings"
@@ -133,7 +135,8 @@ func canonicalReview(body []byte) *admissionv1.AdmissionReview {
 }
 
 // readUID reads the UID of a body that begins as the API server begins a
-// review and does not say anything of that again later.
+// review and does not say anything of that again later. A review behind which
+// something follows is none.
 func readUID(body []byte) (uid string, readable bool) {
 	decoder := jsontext.NewDecoder(bytes.NewReader(body), jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 	var begin [9]jsontext.Token
@@ -154,7 +157,11 @@ func readUID(body []byte) (uid string, readable bool) {
 		return "", false
 	}
 	for {
+		ended := decoder.StackDepth() == 0
 		token, err := decoder.ReadToken()
+		if ended && !errors.Is(err, io.EOF) {
+			return "", false
+		}
 		if err != nil {
 			return begin[8].String(), true // the fault, or the end, comes after the UID
 		}
