@@ -18,9 +18,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/shorthop/shorthop/internal/webhookconfig"
-	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster"
 	"github.com/shorthop/shorthop/test/cluster/clustertest"
+	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
 // hang guards against tests that never end.
@@ -164,10 +164,7 @@ func (f *fixture) setCA(ca []byte) {
 // createConfiguration creates one that we ship, which has two entries, with these bundles.
 func (f *fixture) createConfiguration(bundles ...[]byte) *admissionv1.MutatingWebhookConfiguration {
 	f.Helper()
-	parsed, err := policy.Parse([]byte("apiVersion: shorthop.dev/v1alpha1\nkind: InjectionPolicy\nspec: {dns: {}, namespaceOptOut: Final}"))
-	if err != nil {
-		f.Fatal(err)
-	}
+	parsed := reviewtest.Parse(f, "apiVersion: shorthop.dev/v1alpha1\nkind: InjectionPolicy\nspec: {dns: {}, namespaceOptOut: Final}")
 	config := webhookconfig.New(parsed, webhookconfig.Options{Name: name, OwnNamespace: "default", Service: name})
 	for i, bundle := range bundles {
 		config.Webhooks[i].ClientConfig.CABundle = bundle

@@ -22,6 +22,7 @@ import (
 	"github.com/shorthop/shorthop/pkg/advisor"
 	"github.com/shorthop/shorthop/pkg/resolver"
 	"github.com/shorthop/shorthop/test/loggen"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // simulated is the pods and the log of a simulated cluster.
@@ -143,10 +144,7 @@ func TestAdvisedPoliciesPassLint(t *testing.T) {
 	t.Parallel()
 	_, pods, log := simulated(t)
 	policyFile := "examples/policy.yaml"
-	example, err := os.ReadFile(filepath.Join(repository, policyFile))
-	if err != nil {
-		t.Fatal(err)
-	}
+	example := testfile.Read(t, filepath.Join(repository, policyFile))
 	files := map[string][]byte{"pods.json": pods, "log": log, "policy.yaml": example}
 	// The example policy, with the images of the simulated cluster.
 	_, resolvers, _ := strings.Cut(string(simulatedPolicy()), "  resolvers:\n")
@@ -224,9 +222,7 @@ func TestAdviseAsksTheCluster(t *testing.T) {
 	t.Cleanup(server.Close)
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	text := fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{name: c, cluster: {server: %q}}]\ncontexts: [{name: c, context: {cluster: c}}]\n", server.URL)
-	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, kubeconfig, text)
 	files := map[string][]byte{"policy": simulatedPolicy()}
 	stdout, stderr, code := adviseWith(t, nil, files, "--kubeconfig", kubeconfig, "--since", "90m", "--policy", "policy", "-o", "json")
 	if code != 1 {
@@ -308,9 +304,7 @@ func TestAdviseTellsOfLogsOfTheClusterThatAreNotWhole(t *testing.T) {
 	t.Cleanup(server.Close)
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	text := fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{name: c, cluster: {server: %q}}]\ncontexts: [{name: c, context: {cluster: c}}]\n", server.URL)
-	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, kubeconfig, text)
 	stdout, stderr, code := adviseWith(t, nil, nil, "--kubeconfig", kubeconfig, "--since", "90m", "-o", "json")
 	if code != 0 {
 		t.Fatalf("exit code %d: %s", code, stderr)

@@ -4,17 +4,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
-	"golang.org/x/tools/txtar"
-
 	"github.com/shorthop/shorthop/internal/manifest"
 	"github.com/shorthop/shorthop/test/podgen"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // examplePods lists the pods that the demo and the documentation use.
@@ -34,17 +32,10 @@ func TestEveryExampleSaysWhatItShowsAndHasACase(t *testing.T) {
 	t.Parallel()
 	var commands strings.Builder
 	for _, file := range caseFiles(t) {
-		archive, err := txtar.ParseFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		commands.Write(archive.Comment)
+		commands.Write(testfile.ReadCase(t, file).Comment)
 	}
 	for _, file := range examplePods(t) {
-		text, err := os.ReadFile(filepath.Join(repository, file))
-		if err != nil {
-			t.Fatal(err)
-		}
+		text := testfile.Read(t, filepath.Join(repository, file))
 		if !strings.HasPrefix(string(text), "# ") {
 			t.Errorf("%s does not begin with a comment that says what it shows", file)
 		}
@@ -59,12 +50,8 @@ func TestEveryKindHasACase(t *testing.T) {
 	covered := make(map[string]bool)
 	kinds := regexp.MustCompile(`(?m)^kind: (\w+)$`)
 	for _, file := range caseFiles(t) {
-		archive, err := txtar.ParseFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := parseCase(t, archive)
-		if len(c.args) == 0 || c.args[0] != "explain" || sections(c.expected)["exit"] != "0\n" {
+		c := parseCase(t, file)
+		if len(c.args) == 0 || c.args[0] != "explain" || string(c.Section("exit")) != "0\n" {
 			continue
 		}
 		for _, input := range c.inputs {

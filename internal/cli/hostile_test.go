@@ -17,6 +17,7 @@ import (
 	"github.com/shorthop/shorthop/internal/cli"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/hostile"
+	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
 // hostilePolicy makes commands say all that they can.
@@ -266,10 +267,7 @@ func TestRulesAreMadeOfNamesThatObjectsHave(t *testing.T) {
 			if code != 1 {
 				t.Fatalf("exit code %d: %s", code, stderr)
 			}
-			document, err := policy.Parse(stdout)
-			if err != nil {
-				t.Fatal(err)
-			}
+			document := reviewtest.Parse(t, stdout)
 			if len(document.Spec.Rules) != 1 || len(document.Spec.Rules[0].Match.Owners) != 1 || document.Spec.Rules[0].Match.Owners[0] != (policy.Owner{Kind: "StatefulSet", Name: "db"}) {
 				t.Errorf("the rules are %+v", document.Spec.Rules)
 			}

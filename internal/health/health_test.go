@@ -15,6 +15,7 @@ import (
 	"github.com/shorthop/shorthop/internal/gates"
 	"github.com/shorthop/shorthop/internal/health"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
 func get(t *testing.T, o health.Options, path string) *httptest.ResponseRecorder {
@@ -126,14 +127,7 @@ spec:
 
 func TestDebugPolicyShowsGatesAndDiscovery(t *testing.T) {
 	t.Parallel()
-	document, err := policy.Parse([]byte("{apiVersion: shorthop.dev/v1alpha1, kind: InjectionPolicy, metadata: {name: test}, spec: {}}"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	compiled, err := policy.Compile(document, "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	compiled := reviewtest.Compile(t, "{apiVersion: shorthop.dev/v1alpha1, kind: InjectionPolicy, metadata: {name: test}, spec: {}}", "")
 	recorder := get(t, health.Options{
 		Policy: func() *policy.Compiled { return compiled },
 		Gates: func() []gates.Status {

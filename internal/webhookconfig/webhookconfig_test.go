@@ -1,7 +1,6 @@
 package webhookconfig_test
 
 import (
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -18,9 +17,8 @@ import (
 
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/testfile"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // parse returns a defaulted policy with the given lines of spec.
 func parse(t testing.TB, spec string) *policy.InjectionPolicy {
@@ -70,23 +68,11 @@ func TestGolden(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			file := filepath.Join("testdata", name+".yaml")
 			got, err := yaml.Marshal(webhookconfig.New(parse(t, test.spec), test.options))
 			if err != nil {
 				t.Fatal(err)
 			}
-			if *update {
-				if err := os.WriteFile(file, got, 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), string(got)); diff != "" {
-				t.Errorf("configuration (-want +got):\n%s", diff)
-			}
+			testfile.Expect(t, filepath.Join("testdata", name+".yaml"), got)
 		})
 	}
 	files, err := os.ReadDir("testdata")

@@ -15,6 +15,7 @@ import (
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/pkg/resolver"
 	"github.com/shorthop/shorthop/test/loggen"
+	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
 // TestWhatChangesUnderAdvice has advice from pods of one image and command, and gives it to pods that differ from them. Whatever
@@ -139,15 +140,7 @@ func adviceAfterDays(t *testing.T, cluster *loggen.Cluster, days int) (*policy.D
 // compiledFrom compiles a policy from its spec.
 func compiledFrom(t *testing.T, spec string) *policy.Compiled {
 	t.Helper()
-	document, err := policy.Parse(fmt.Appendf(nil, "{apiVersion: %s, kind: %s, metadata: {name: default}, spec: {%s}}", policy.APIVersion, policy.Kind, spec))
-	if err != nil {
-		t.Fatal(err)
-	}
-	compiled, err := policy.Compile(document, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return compiled
+	return reviewtest.Compile(t, fmt.Appendf(nil, "{apiVersion: %s, kind: %s, metadata: {name: default}, spec: {%s}}", policy.APIVersion, policy.Kind, spec), "")
 }
 
 // decided is what a new pod gets, while the gate of fall-through is open.

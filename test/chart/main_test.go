@@ -24,6 +24,7 @@ import (
 	sigsyaml "sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // What TestMain sets up for all tests, which run one after the other: they count what is in the cluster.
@@ -219,9 +220,7 @@ func render(t *testing.T, args ...string) map[string]*unstructured.Unstructured 
 func values(t *testing.T, content string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "values.yaml")
-	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, file, content)
 	return "--values=" + file
 }
 

@@ -14,6 +14,7 @@ import (
 	sigsyaml "sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/test/policytypes"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 type object = map[string]any
@@ -37,13 +38,7 @@ func TestSchemaOfThePolicyIsUpToDate(t *testing.T) {
 	if err := encoder.Encode(schema); err != nil {
 		t.Fatal(err)
 	}
-	if *update {
-		write(t, file, generated.Bytes())
-		return
-	}
-	if diff := cmp.Diff(string(stored), generated.String()); diff != "" {
-		t.Errorf("values.schema.json is stale; run go test ./test/chart -update (-stored +generated):\n%s", diff)
-	}
+	testfile.Expect(t, file, generated.Bytes())
 }
 
 // letOtherChartsPass has the schema take the names of files/othercharts.yaml, which the templates refuse with a word for what this

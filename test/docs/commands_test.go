@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/shorthop/shorthop/internal/cli"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 const repository = "../.."
@@ -30,10 +31,7 @@ func pages(t *testing.T) []string {
 
 func read(t *testing.T, file string) string {
 	t.Helper()
-	content, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	content := testfile.Read(t, file)
 	return string(content)
 }
 

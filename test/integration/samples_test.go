@@ -22,6 +22,7 @@ import (
 
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 const examplePods = "../../examples/pods"
@@ -177,10 +178,7 @@ func TestTheProgramAtARealAPIServer(t *testing.T) {
 	}
 	s.adopt("default", nil) // last: once the API server knows of this, it knows of the others
 	webhook := s.startWebhook(examplePolicy)
-	document, err := os.ReadFile(examplePolicy)
-	if err != nil {
-		t.Fatal(err)
-	}
+	document := testfile.Read(t, examplePolicy)
 	// Of several configurations the API server calls the one with the lowest name first.
 	config := configuration(s.name+"-a", parse(t, string(document)), webhook.endpoint)
 	s.registerAndWait(config, "default", isPatched)

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
@@ -50,6 +51,15 @@ func Parse(tb testing.TB, text []byte) []unstructured.Unstructured {
 		tb.Fatal(err)
 	}
 	return list.Items
+}
+
+// Typed reads an object into its type, which has all of its fields.
+func Typed[T any](tb testing.TB, object *unstructured.Unstructured, into *T) *T {
+	tb.Helper()
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object.Object, into, true); err != nil {
+		tb.Fatal(err)
+	}
+	return into
 }
 
 // Start serves the objects until the test ends.
