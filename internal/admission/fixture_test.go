@@ -19,6 +19,7 @@ import (
 	"github.com/shorthop/shorthop/internal/admission"
 	"github.com/shorthop/shorthop/internal/metrics"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
@@ -198,9 +199,6 @@ func apply(t testing.TB, object, patch []byte) []byte {
 
 func decodePod(t testing.TB, object []byte) *corev1.Pod {
 	t.Helper()
-	var pod corev1.Pod
-	if err := json.Unmarshal(object, &pod); err != nil {
-		t.Fatal(err)
-	}
+	pod := jsontest.Decode[corev1.Pod](t, object)
 	return &pod
 }

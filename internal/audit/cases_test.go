@@ -1,7 +1,6 @@
 package audit_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"sync"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/mutate"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/reviewtest"
 	"github.com/shorthop/shorthop/test/testfile"
 )
@@ -81,10 +81,7 @@ func (c *conditions) advice(t testing.TB) *policy.Advice {
 	}
 	document := &policy.DNSAdvice{Spec: *c.Advice}
 	document.APIVersion, document.Kind, document.Metadata.Name = policy.APIVersion, policy.KindAdvice, "default"
-	text, err := json.Marshal(document)
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := jsontest.Marshal(t, document)
 	return reviewtest.Advice(t, text)
 }
 
@@ -204,9 +201,7 @@ func runCase(t *testing.T, c *testfile.Case) audit.Verdict {
 func decode(t testing.TB, pod []byte) *audit.Pod {
 	t.Helper()
 	decoded := &audit.Pod{}
-	if err := json.Unmarshal(pod, decoded); err != nil {
-		t.Fatal(err)
-	}
+	jsontest.Unmarshal(t, pod, decoded)
 	decoded.Pod.Metadata = decoded.Metadata.PodMetadata
 	decoded.Size = len(pod)
 	return decoded

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"slices"
 	"testing"
@@ -20,6 +19,7 @@ import (
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/test/cluster"
 	"github.com/shorthop/shorthop/test/cluster/clustertest"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
@@ -127,14 +127,8 @@ func TestPatchIsOnlyForTheVersionThatWasRead(t *testing.T) {
 		Webhooks:   []admissionv1.MutatingWebhook{{ClientConfig: admissionv1.WebhookClientConfig{CABundle: ca.pem()}}, {}},
 	}
 	operations, _ := patchFor(config, []*x509.Certificate{ca.Certificate}, time.Now())
-	patch, err := json.Marshal(operations)
-	if err != nil {
-		t.Fatal(err)
-	}
-	bundle, err := json.Marshal(ca.pem())
-	if err != nil {
-		t.Fatal(err)
-	}
+	patch := jsontest.Marshal(t, operations)
+	bundle := jsontest.Marshal(t, ca.pem())
 	want := `[{"op":"add","path":"/webhooks/1/clientConfig/caBundle","value":` + string(bundle) +
 		`},{"op":"replace","path":"/metadata/resourceVersion","value":"17"}]`
 	if diff := cmp.Diff(want, string(patch)); diff != "" {
@@ -152,10 +146,7 @@ func (f *fixture) createSecret() {
 
 func (f *fixture) setCA(ca []byte) {
 	f.Helper()
-	patch, err := json.Marshal(map[string]any{"data": map[string][]byte{caKey: ca}})
-	if err != nil {
-		f.Fatal(err)
-	}
+	patch := jsontest.Marshal(f, map[string]any{"data": map[string][]byte{caKey: ca}})
 	if _, err := f.control.Client.CoreV1().Secrets("default").Patch(f.Context(), name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		f.Fatal(err)
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/shorthop/shorthop/internal/cli"
 	"github.com/shorthop/shorthop/pkg/advisor"
 	"github.com/shorthop/shorthop/pkg/resolver"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/loggen"
 	"github.com/shorthop/shorthop/test/testfile"
 )
@@ -34,10 +35,7 @@ func simulated(t *testing.T) (cluster *loggen.Cluster, pods, log []byte) {
 		t.Fatal(err)
 	}
 	list := map[string]any{"apiVersion": "v1", "kind": "List", "items": cluster.Pods()}
-	pods, err := json.Marshal(list)
-	if err != nil {
-		t.Fatal(err)
-	}
+	pods = jsontest.Marshal(t, list)
 	return cluster, pods, out.Bytes()
 }
 
@@ -121,10 +119,7 @@ func TestAdviseReadsLogsFromAnywhere(t *testing.T) {
 		if code != 1 {
 			t.Fatalf("%q: exit code %d: %s", args, code, stderr)
 		}
-		var got advisor.Report
-		if err := json.Unmarshal([]byte(stdout), &got); err != nil {
-			t.Fatal(err)
-		}
+		got := jsontest.Decode[advisor.Report](t, []byte(stdout))
 		for k := range got.Workloads {
 			if c := got.Workloads[k].Completeness; c != nil {
 				c.Logs = 0 // how many files there are
@@ -231,10 +226,7 @@ func TestAdviseAsksTheCluster(t *testing.T) {
 	if !strings.Contains(stderr, "the list of pods took so long to read that it is not of one moment") {
 		t.Errorf("the list that expired is not told of: %s", stderr)
 	}
-	var report advisor.Report
-	if err := json.Unmarshal([]byte(stdout), &report); err != nil {
-		t.Fatal(err)
-	}
+	report := jsontest.Decode[advisor.Report](t, []byte(stdout))
 	if report.Source.Pods != len(cluster.Workloads) || len(report.Workloads) != len(cluster.Workloads) {
 		t.Errorf("%d pods and %d workloads, want %d", report.Source.Pods, len(report.Workloads), len(cluster.Workloads))
 	}
@@ -314,10 +306,7 @@ func TestAdviseTellsOfLogsOfTheClusterThatAreNotWhole(t *testing.T) {
 			t.Errorf("standard error does not have %q: %s", want, stderr)
 		}
 	}
-	var report advisor.Report
-	if err := json.Unmarshal([]byte(stdout), &report); err != nil {
-		t.Fatal(err)
-	}
+	report := jsontest.Decode[advisor.Report](t, []byte(stdout))
 	if report.Source.Logs != 1 || len(report.Source.Files) != 2 || report.Source.Queries == 0 {
 		t.Errorf("%d logs of %d, %d queries", report.Source.Logs, len(report.Source.Files), report.Source.Queries)
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/shorthop/shorthop/internal/manifest"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/podgen"
 	"github.com/shorthop/shorthop/test/testfile"
 )
@@ -90,9 +91,7 @@ func TestAdmittedPodsStayAsTheyAre(t *testing.T) {
 				Patch      []any
 				ResolvConf struct{ Before, After any }
 			}
-			if err := json.Unmarshal([]byte(again), &explanation); err != nil {
-				t.Fatal(err)
-			}
+			jsontest.Unmarshal(t, []byte(again), &explanation)
 			if len(explanation.Patch) > 0 {
 				t.Errorf("a second patch: %v", explanation.Patch)
 			}
@@ -154,9 +153,7 @@ func TestNoRoomForTheRecord(t *testing.T) {
 		t.Fatalf("exit code %d: %s", code, stderr)
 	}
 	var explanation struct{ Record map[string]any }
-	if err := json.Unmarshal([]byte(stdout), &explanation); err != nil {
-		t.Fatal(err)
-	}
+	jsontest.Unmarshal(t, []byte(stdout), &explanation)
 	if explanation.Record["reason"] != "annotation_budget" || explanation.Record["value"] != nil {
 		t.Errorf("got %v", explanation.Record)
 	}

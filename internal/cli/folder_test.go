@@ -2,7 +2,6 @@ package cli_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/shorthop/shorthop/internal/cli"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/testfile"
 )
 
@@ -53,9 +53,7 @@ func TestExplainReadsFolders(t *testing.T) {
 			Items []struct{ Pod string }
 		}
 		if out.Len() > 0 {
-			if err := json.Unmarshal(out.Bytes(), &document); err != nil {
-				t.Fatal(err)
-			}
+			jsontest.Unmarshal(t, out.Bytes(), &document)
 		}
 		if document.Pod != "" {
 			pods = append(pods, document.Pod)

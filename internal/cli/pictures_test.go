@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"html"
 	"path/filepath"
@@ -12,6 +11,7 @@ import (
 	"github.com/shorthop/shorthop/internal/audit"
 	"github.com/shorthop/shorthop/internal/doctor"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/testfile"
 )
 
@@ -39,9 +39,7 @@ func doctorOutput(t *testing.T) string {
 	t.Helper()
 	encoded := testfile.Read(t, "../doctor/testdata/report.json")
 	report := new(doctor.Report)
-	if err := json.Unmarshal(encoded, report); err != nil {
-		t.Fatal(err)
-	}
+	jsontest.Unmarshal(t, encoded, report)
 	var b bytes.Buffer
 	writeReport(text{b: &b}, report)
 	return b.String()

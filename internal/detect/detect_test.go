@@ -1,7 +1,6 @@
 package detect_test
 
 import (
-	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/shorthop/shorthop/internal/detect"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/objectserver"
 	"github.com/shorthop/shorthop/test/testfile"
 )
@@ -43,10 +43,7 @@ func TestFlavours(t *testing.T) {
 					t.Fatal(err)
 				}
 				checkValues(t, result, values)
-				findings, err := yaml.Marshal(map[string]any{"flavour": result.Flavour, "findings": result.Findings, "unknown": result.Unknown})
-				if err != nil {
-					t.Fatal(err)
-				}
+				findings := jsontest.YAML(t, map[string]any{"flavour": result.Flavour, "findings": result.Findings, "unknown": result.Unknown})
 				checkCollected(t, c, o, values)
 				c.Expect(t, "detect.yaml", values)
 				c.Expect(t, "detect.findings.yaml", findings)
@@ -88,13 +85,8 @@ func checkValues(t *testing.T, result *detect.Result, text []byte) {
 		t.Fatalf("%v\n%s", err, text)
 	}
 	document := result.Document()
-	encoded, err := json.Marshal(document.Values)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(encoded, &fromJSON); err != nil {
-		t.Fatal(err)
-	}
+	encoded := jsontest.Marshal(t, document.Values)
+	jsontest.Unmarshal(t, encoded, &fromJSON)
 	if diff := cmp.Diff(fromJSON, fromYAML); diff != "" {
 		t.Errorf("-json +yaml:\n%s", diff)
 	}

@@ -6,6 +6,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/internal/discovery"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/objectserver"
 	"github.com/shorthop/shorthop/test/testfile"
 )
@@ -32,10 +33,7 @@ func TestCases(t *testing.T) {
 			if err := yaml.UnmarshalStrict(c.Section("cluster.yaml"), &facts.Configured); err != nil {
 				t.Fatal(err)
 			}
-			got, err := yaml.Marshal(discovery.Discover(facts))
-			if err != nil {
-				t.Fatal(err)
-			}
+			got := jsontest.YAML(t, discovery.Discover(facts))
 			c.Expect(t, "result.yaml", got)
 		})
 	}

@@ -7,10 +7,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/internal/discovery"
 	"github.com/shorthop/shorthop/internal/nodecache"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/objectserver"
 	"github.com/shorthop/shorthop/test/testfile"
 )
@@ -30,10 +30,7 @@ func TestFlavours(t *testing.T) {
 		t.Run(c.Name(), func(t *testing.T) {
 			t.Parallel()
 			facts := discovery.Facts{ResolvConf: string(c.Section("resolv.conf"))}
-			got, err := yaml.Marshal(findIn(t, facts, objectserver.Parse(t, c.Section("objects.yaml"))))
-			if err != nil {
-				t.Fatal(err)
-			}
+			got := jsontest.YAML(t, findIn(t, facts, objectserver.Parse(t, c.Section("objects.yaml"))))
 			c.Expect(t, "found.yaml", got)
 		})
 	}

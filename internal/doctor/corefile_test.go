@@ -5,9 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"sigs.k8s.io/yaml"
-
 	"github.com/shorthop/shorthop/internal/corefile"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/testfile"
 )
 
@@ -72,10 +71,7 @@ func TestReadCorefiles(t *testing.T) {
 					t.Errorf("unknown section %s", section.Name)
 				}
 			}
-			got, err := yaml.Marshal(readCase(corefiles))
-			if err != nil {
-				t.Fatal(err)
-			}
+			got := jsontest.YAML(t, readCase(corefiles))
 			c.Expect(t, "read.yaml", got)
 		})
 	}
@@ -138,10 +134,7 @@ func TestCorefilesReadNothingOfThisMachine(t *testing.T) {
 	} {
 		text = strings.NewReplacer("FILE", file, "DIRECTORY", filepath.Dir(file), "VARIABLE", variable).Replace(text)
 		for _, one := range []corefile.File{{Text: text}, {Snippet: true, Text: text}} {
-			shown, err := yaml.Marshal(readCase([]corefile.File{one}))
-			if err != nil {
-				t.Fatal(err)
-			}
+			shown := jsontest.YAML(t, readCase([]corefile.File{one}))
 			if strings.Contains(string(shown), "secret") {
 				t.Errorf("%q:\n%s", text, shown)
 			}

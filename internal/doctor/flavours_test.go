@@ -15,6 +15,7 @@ import (
 	"github.com/shorthop/shorthop/internal/health"
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/objectserver"
 	"github.com/shorthop/shorthop/test/testfile"
 )
@@ -90,10 +91,7 @@ func (f *Facts) hasPolicy(t *testing.T, ca *issuer, spec policy.Spec) {
 	t.Helper()
 	document := &policy.InjectionPolicy{Spec: spec}
 	document.APIVersion, document.Kind, document.Metadata.Name = policy.APIVersion, policy.Kind, "detected"
-	text, err := yaml.Marshal(document)
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := jsontest.YAML(t, document)
 	document = parsed(t, string(text))
 	compiled, err := policy.Compile(document, testNamespace)
 	if err != nil {

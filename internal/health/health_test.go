@@ -15,6 +15,7 @@ import (
 	"github.com/shorthop/shorthop/internal/gates"
 	"github.com/shorthop/shorthop/internal/health"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
@@ -104,10 +105,7 @@ spec:
 		Gates              []any
 		Document           *policy.InjectionPolicy
 	}
-	var got answer
-	if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil {
-		t.Fatal(err)
-	}
+	got := jsontest.Decode[answer](t, recorder.Body.Bytes())
 	want := answer{
 		Name: "site", Hash: compiled.Hash(),
 		ExcludedNamespaces: []string{"kube-system", "shorthop-system", "zoo"},
@@ -145,9 +143,7 @@ func TestDebugPolicyShowsGatesAndDiscovery(t *testing.T) {
 		},
 	}, "/debug/policy")
 	var got struct{ Gates, Discovered json.RawMessage }
-	if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil {
-		t.Fatal(err)
-	}
+	jsontest.Unmarshal(t, recorder.Body.Bytes(), &got)
 	for part, texts := range map[string][2]string{
 		"gates": {string(got.Gates), `[
 			{"gate": "service_host", "target": "api.example.com:443", "open": true, "since": "1970-01-01T00:00:00Z"},

@@ -13,10 +13,10 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/testfile"
 )
 
@@ -68,10 +68,7 @@ func TestGolden(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := yaml.Marshal(webhookconfig.New(parse(t, test.spec), test.options))
-			if err != nil {
-				t.Fatal(err)
-			}
+			got := jsontest.YAML(t, webhookconfig.New(parse(t, test.spec), test.options))
 			testfile.Expect(t, filepath.Join("testdata", name+".yaml"), got)
 		})
 	}

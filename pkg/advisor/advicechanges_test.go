@@ -2,7 +2,6 @@ package advisor_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"github.com/shorthop/shorthop/pkg/advisor"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/pkg/resolver"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/loggen"
 	"github.com/shorthop/shorthop/test/reviewtest"
 )
@@ -147,10 +147,7 @@ func compiledFrom(t *testing.T, spec string) *policy.Compiled {
 func decided(t *testing.T, compiled *policy.Compiled, advice *policy.Advice, pod *advisor.Pod) policy.Decision {
 	t.Helper()
 	pod.Spec.DNSConfig = nil // what an earlier review gave it
-	text, err := json.Marshal(pod)
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := jsontest.Marshal(t, pod)
 	var p policy.Pod
 	if err := jsonv2.Unmarshal(text, &p); err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package mutate_test
 
 import (
-	"encoding/json"
 	"maps"
 	"reflect"
 	"testing"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/shorthop/shorthop/pkg/mutate"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
@@ -28,11 +28,7 @@ func patchOf(t testing.TB, r mutate.Result) []byte {
 	if len(r.Operations) == 0 {
 		return []byte("[]")
 	}
-	patch, err := json.Marshal(r.Operations)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return patch
+	return jsontest.Marshal(t, r.Operations)
 }
 
 // apply applies a JSON Patch with the library of the API server.

@@ -8,9 +8,9 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/reviewtest"
 	"github.com/shorthop/shorthop/test/testfile"
 )
@@ -75,10 +75,7 @@ func TestDefaults(t *testing.T) {
 			c := testfile.ReadCase(t, file)
 			c.OnlyHas(t, "document.yaml", "defaulted.yaml")
 			parsed := reviewtest.Parse(t, c.Section("document.yaml"))
-			got, err := yaml.Marshal(parsed)
-			if err != nil {
-				t.Fatal(err)
-			}
+			got := jsontest.YAML(t, parsed)
 			c.Expect(t, "defaulted.yaml", got)
 
 			// Defaulting is done once: what it made is what it makes of it.

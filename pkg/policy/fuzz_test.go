@@ -6,9 +6,8 @@ import (
 	"strconv"
 	"testing"
 
-	"sigs.k8s.io/yaml"
-
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/reviewtest"
 	"github.com/shorthop/shorthop/test/testfile"
 )
@@ -45,10 +44,7 @@ func FuzzParse(f *testing.F) {
 		compiled.Decide(ordinaryRequest())
 		policy.Lint(document)
 
-		written, err := yaml.Marshal(parsed)
-		if err != nil {
-			t.Fatal(err)
-		}
+		written := jsontest.YAML(t, parsed)
 		recompiled := reviewtest.Compile(t, written, "shorthop")
 		if compiled.Hash() != recompiled.Hash() {
 			t.Errorf("written out it has another hash:\n%s", written)

@@ -16,6 +16,7 @@ import (
 	sigsyaml "sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/testfile"
 )
 
@@ -117,10 +118,7 @@ func compact(t *testing.T, node *yaml.Node) string {
 	if err := node.Decode(&value); err != nil {
 		t.Fatal(err)
 	}
-	encoded, err := json.Marshal(value)
-	if err != nil {
-		t.Fatal(err)
-	}
+	encoded := jsontest.Marshal(t, value)
 	return string(encoded)
 }
 

@@ -4,7 +4,6 @@ package chart_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -24,6 +23,7 @@ import (
 	sigsyaml "sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/testfile"
 )
 
@@ -227,11 +227,6 @@ func values(t *testing.T, content string) string {
 // convert turns one form of an object into another.
 func convert(t *testing.T, from, into any) {
 	t.Helper()
-	encoded, err := json.Marshal(from)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(encoded, into); err != nil {
-		t.Fatal(err)
-	}
+	encoded := jsontest.Marshal(t, from)
+	jsontest.Unmarshal(t, encoded, into)
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
@@ -60,10 +61,7 @@ func TestValuesThatAreMissing(t *testing.T) {
 		if err := unstructured.SetNestedField(without, nil, strings.Split(path, ".")...); err != nil {
 			t.Fatal(err)
 		}
-		encoded, err := sigsyaml.Marshal(without)
-		if err != nil {
-			t.Fatal(err)
-		}
+		encoded := jsontest.YAML(t, without)
 		flag := values(t, string(encoded))
 		if path == "certificates" || path == "certificates.mode" {
 			// The default looks at the cluster.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/shorthop/shorthop/pkg/mutate"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/testfile"
 )
 
@@ -52,10 +52,7 @@ func TestJSONIsComplete(t *testing.T) {
 	if err := r.write(&encoded, "json"); err != nil {
 		t.Fatal(err)
 	}
-	var decoded report
-	if err := json.Unmarshal(encoded.Bytes(), &decoded); err != nil {
-		t.Fatal(err)
-	}
+	decoded := jsontest.Decode[report](t, encoded.Bytes())
 	var again bytes.Buffer
 	if err := decoded.write(&again, "json"); err != nil {
 		t.Fatal(err)

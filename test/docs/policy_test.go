@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/policytypes"
 	"github.com/shorthop/shorthop/test/reviewtest"
 	"github.com/shorthop/shorthop/test/testfile"
@@ -69,14 +70,8 @@ func defaults(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	parsed := reviewtest.Parse(t, defaultsOf)
-	encoded, err := json.Marshal(parsed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var defaulted map[string]any
-	if err := json.Unmarshal(encoded, &defaulted); err != nil {
-		t.Fatal(err)
-	}
+	encoded := jsontest.Marshal(t, parsed)
+	defaulted := jsontest.Decode[map[string]any](t, encoded)
 	found := map[string]string{}
 	var collect func(path string, value, written any)
 	collect = func(path string, value, written any) {
@@ -90,10 +85,7 @@ func defaults(t *testing.T) map[string]string {
 		if written != nil {
 			return
 		}
-		text, err := json.Marshal(value)
-		if err != nil {
-			t.Fatal(err)
-		}
+		text := jsontest.Marshal(t, value)
 		found[path] = string(text)
 	}
 	collect("", defaulted, written)

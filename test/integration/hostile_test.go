@@ -2,7 +2,6 @@ package integration_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/hostile"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
@@ -385,9 +385,5 @@ func hostileQueries(pods *corev1.PodList) []byte {
 
 func asJSON(t *testing.T, value any) []byte {
 	t.Helper()
-	encoded, err := json.Marshal(value)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return encoded
+	return jsontest.Marshal(t, value)
 }

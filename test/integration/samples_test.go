@@ -22,6 +22,7 @@ import (
 
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/testfile"
 )
 
@@ -205,10 +206,7 @@ func (s *scope) adopt(name string, labels map[string]string) {
 		}
 		return
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": s.labels(labels)}})
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	patch := jsontest.Marshal(s.t, map[string]any{"metadata": map[string]any{"labels": s.labels(labels)}})
 	if _, err := shared.Client.CoreV1().Namespaces().Patch(s.t.Context(), name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		s.t.Fatal(err)
 	}
@@ -327,9 +325,7 @@ func (s *scope) checkExplainJSON(file string, stored *corev1.Pod) {
 		Record           struct{ Value any }
 		Patch            []any
 	}
-	if err := json.Unmarshal(s.explain(file, stored.Namespace, "json"), &explained); err != nil {
-		s.t.Fatal(err)
-	}
+	jsontest.Unmarshal(s.t, s.explain(file, stored.Namespace, "json"), &explained)
 	type account struct {
 		Rule, ServiceHost, DNS string
 		Record                 any
@@ -360,9 +356,7 @@ func (s *scope) checkExplainJSON(file string, stored *corev1.Pod) {
 		Patch:       event.patch(s.t, entry),
 	}
 	if text, ok := stored.Annotations[policy.AnnotationInjected]; ok {
-		if err := json.Unmarshal([]byte(text), &want.Record); err != nil {
-			s.t.Fatal(err)
-		}
+		jsontest.Unmarshal(s.t, []byte(text), &want.Record)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		s.t.Errorf("explain -o json says something else than the webhook did (-webhook +explain):\n%s", diff)
@@ -380,9 +374,7 @@ func (e *auditEvent) patch(t *testing.T, webhook string) []any {
 			Webhook string
 			Patch   []any
 		}
-		if err := json.Unmarshal([]byte(value), &answered); err != nil {
-			t.Fatal(err)
-		}
+		jsontest.Unmarshal(t, []byte(value), &answered)
 		if answered.Webhook == webhook {
 			return answered.Patch
 		}
@@ -544,9 +536,7 @@ func (s *scope) checkLateSidecar() {
 		s.t.Errorf("(-want +got):\n%s", diff)
 	}
 	var record struct{ Added struct{ Containers []string } }
-	if err := json.Unmarshal([]byte(created.Annotations[policy.AnnotationInjected]), &record); err != nil {
-		s.t.Fatal(err)
-	}
+	jsontest.Unmarshal(s.t, []byte(created.Annotations[policy.AnnotationInjected]), &record)
 	if diff := cmp.Diff([]string{"mesh-init", "mesh-proxy", "main"}, record.Added.Containers); diff != "" {
 		s.t.Errorf("containers in the record (-want +got):\n%s", diff)
 	}
