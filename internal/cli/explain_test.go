@@ -106,7 +106,10 @@ func TestAdmittedPodsStayAsTheyAre(t *testing.T) {
 // Whatever a pod looks like, explain explains it, in every format.
 func TestEveryPodCanBeExplained(t *testing.T) {
 	t.Parallel()
-	const pods = 100
+	pods := 100
+	if testing.Short() {
+		pods /= 10
+	}
 	rng := rand.New(rand.NewPCG(1, 2))
 	for i := range pods {
 		pod := podgen.Pod(rng, "shop")

@@ -150,7 +150,11 @@ func off(inject string) bool { return inject == "disabled" || inject == "disable
 // and its own, and by none in a closed namespace under Final.
 func TestSelectors(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(200) {
+	seeds := uint64(200)
+	if testing.Short() {
+		seeds /= 10
+	}
+	for seed := range seeds {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		p := randomPolicy(rng)
 		if errs := policy.Validate(p); len(errs) > 0 {
