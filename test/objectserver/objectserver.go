@@ -78,7 +78,7 @@ func Start(tb testing.TB, objects []unstructured.Unstructured) *rest.Config {
 		_ = json.NewEncoder(w).Encode(body) // whoever does not read it has what it wanted
 	}))
 	tb.Cleanup(server.Close)
-	return &rest.Config{Host: server.URL}
+	return &rest.Config{Host: server.URL, QPS: -1} // as the commands ask, without a limit of client-go's
 }
 
 func answer(r *http.Request, kinds []schema.GroupVersionKind, objects []unstructured.Unstructured) (status int, body any) {
