@@ -45,6 +45,7 @@ func newFixture(t *testing.T) *fixture {
 // at work. The API server counts the changes of a configuration: there must be
 // one for each reason.
 func TestSeveralInjectors(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	first, second, foreign := newAuthority(t, time.Now().Add(time.Hour)), newAuthority(t, time.Now().Add(time.Hour)), newAuthorityFor(t, time.Now().Add(time.Hour), "somebody")
 	f.createSecret()
