@@ -13,13 +13,14 @@ import (
 
 	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
-	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	admissionv1 "k8s.io/api/admission/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/shorthop/shorthop/internal/admission"
 	"github.com/shorthop/shorthop/internal/metrics"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
+	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -49,15 +50,7 @@ const (
 
 func compile(t testing.TB, document string) *policy.Compiled {
 	t.Helper()
-	parsed, err := policy.Parse([]byte(document))
-	if err != nil {
-		t.Fatal(err)
-	}
-	compiled, err := policy.Compile(parsed, "shorthop")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return compiled
+	return reviewtest.Compile(t, document, "shorthop")
 }
 
 // namespaceLabels is a Namespaces that knows labels.
@@ -201,22 +194,11 @@ func decodeReview(t testing.TB, body []byte) *admissionv1.AdmissionReview {
 // apply applies a JSON Patch with the library of the API server.
 func apply(t testing.TB, object, patch []byte) []byte {
 	t.Helper()
-	decoded, err := jsonpatch.DecodePatch(patch)
-	if err != nil {
-		t.Fatalf("patch cannot be decoded: %v\n%s", err, patch)
-	}
-	patched, err := decoded.Apply(object)
-	if err != nil {
-		t.Fatalf("patch does not apply: %v\npatch: %s\nobject: %s", err, patch, object)
-	}
-	return patched
+	return reviewtest.Patch(t, object, patch)
 }
 
 func decodePod(t testing.TB, object []byte) *corev1.Pod {
 	t.Helper()
-	var pod corev1.Pod
-	if err := json.Unmarshal(object, &pod); err != nil {
-		t.Fatal(err)
-	}
+	pod := jsontest.Decode[corev1.Pod](t, object)
 	return &pod
 }

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	kjson "sigs.k8s.io/json"
 
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/podgen"
 )
 
@@ -92,10 +93,7 @@ func checkPatch(t *testing.T, s *server, review *admissionv1.AdmissionReview) {
 
 func postTyped(t testing.TB, s *server, review *admissionv1.AdmissionReview) *admissionv1.AdmissionResponse {
 	t.Helper()
-	body, err := json.Marshal(review)
-	if err != nil {
-		t.Fatal(err)
-	}
+	body := jsontest.Marshal(t, review)
 	recorder := s.post(body)
 	if recorder.Code != http.StatusOK {
 		t.Fatalf("status %d: %s\n%s", recorder.Code, recorder.Body, body)
@@ -204,19 +202,13 @@ func fuzzSeeds(t testing.TB) [][]byte {
 	for seed := range uint64(8) {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		review.Request.Object.Raw = podgen.JSON(rng, podgen.Pod(rng, review.Request.Namespace))
-		body, err := json.Marshal(review)
-		if err != nil {
-			t.Fatal(err)
-		}
+		body := jsontest.Marshal(t, review)
 		seeds = append(seeds, body)
 	}
 	first := newServer(t, policyNodeLocal).post(captured)
 	review = decodeReview(t, captured)
 	review.Request.Object.Raw = apply(t, review.Request.Object.Raw, decodeReview(t, first.Body.Bytes()).Response.Patch)
-	body, err := json.Marshal(review)
-	if err != nil {
-		t.Fatal(err)
-	}
+	body := jsontest.Marshal(t, review)
 	return append(seeds, body)
 }
 

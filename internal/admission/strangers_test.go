@@ -12,16 +12,15 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/shorthop/shorthop/test/jsontest"
 )
 
 // TestIncompleteReviews has reviews that lack what those of every API server have.
 func TestIncompleteReviews(t *testing.T) {
 	t.Parallel()
 	without := func(object string) []byte {
-		var review map[string]any
-		if err := json.Unmarshal(capturedReview(t), &review); err != nil {
-			t.Fatal(err)
-		}
+		review := jsontest.Decode[map[string]any](t, capturedReview(t))
 		request := review["request"].(map[string]any)
 		switch object {
 		case "object", "resource", "operation":
@@ -29,11 +28,7 @@ func TestIncompleteReviews(t *testing.T) {
 		default:
 			request["object"] = json.RawMessage(object)
 		}
-		body, err := json.Marshal(review)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return body
+		return jsontest.Marshal(t, review)
 	}
 	for _, missing := range []string{"object", "null", "{}", `{"metadata":{}}`, `{"spec":{}}`, `{"spec":null}`, "resource", "operation"} {
 		for document, want := range map[string]any{
@@ -60,10 +55,7 @@ func TestNamespacesThatAreNone(t *testing.T) {
 		return nil, false
 	}))
 	for _, namespace := range []string{"", ".", "..", "../pods", "a.b", "a/b", "A", "-a", "a-", "a_b", "a b", "\x00", "\u00e9", strings.Repeat("n", 64)} {
-		quoted, err := json.Marshal(namespace)
-		if err != nil {
-			t.Fatal(err)
-		}
+		quoted := jsontest.Marshal(t, namespace)
 		recorder := s.post(edited(t, `"namespace":"default","operation"`, `"namespace":`+string(quoted)+`,"operation"`))
 		if got := recorder.Body.String(); recorder.Code != http.StatusBadRequest || got != "request.namespace is not a DNS label\n" {
 			t.Errorf("%q: %d %s", namespace, recorder.Code, got)

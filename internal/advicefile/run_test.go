@@ -2,7 +2,6 @@ package advicefile_test
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/shorthop/shorthop/internal/advicefile"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 type runRecorder struct{ runs []string }
@@ -63,9 +63,7 @@ func TestRunWatcherFollowsTheFile(t *testing.T) {
 		for _, step := range steps {
 			r.runs = nil
 			if step.text != before || step.text == "" {
-				if err := os.WriteFile(path, []byte(step.text), 0o600); err != nil {
-					t.Fatal(err)
-				}
+				testfile.Write(t, path, step.text)
 			}
 			before = step.text
 			time.Sleep(time.Minute)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/shorthop/shorthop/internal/advicefile"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // recorder remembers how the last reload ended.
@@ -61,9 +62,7 @@ func TestWatcherFollowsTheFiles(t *testing.T) {
 	directory := t.TempDir()
 	write := func(name string, data []byte) func() {
 		return func() {
-			if err := os.WriteFile(filepath.Join(directory, name), data, 0o600); err != nil {
-				t.Fatal(err)
-			}
+			testfile.Write(t, filepath.Join(directory, name), data)
 		}
 	}
 	remove := func(names ...string) func() {
@@ -126,9 +125,7 @@ func TestWatcherFollowsTheFiles(t *testing.T) {
 
 func TestABrokenFileIsToldOnOneLineAndOnce(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "advice.yaml")
-	if err := os.WriteFile(path, []byte("apiVersion: shorthop.dev/v1alpha1\nkind: DNSAdvice\nspec: {workloads: 7}\nx: \"\\e[31m\"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, path, "apiVersion: shorthop.dev/v1alpha1\nkind: DNSAdvice\nspec: {workloads: 7}\nx: \"\\e[31m\"\n")
 	synctest.Test(t, func(t *testing.T) {
 		var lines []string
 		log := funcr.New(func(_, args string) { lines = append(lines, args) }, funcr.Options{})

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
 )
 
 // canary is what must not get out.
@@ -158,18 +159,11 @@ spec:
 		if err != nil {
 			t.Fatal(err)
 		}
-		var decoded map[string]any
-		if err := json.Unmarshal(encoded, &decoded); err != nil {
-			t.Fatal(err)
-		}
+		decoded := jsontest.Decode[map[string]any](t, encoded)
 		return decoded
 	}
 	encode := func(v any) []byte {
-		body, err := json.Marshal(v)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return body
+		return jsontest.Marshal(t, v)
 	}
 
 	whole := encode(review(fullPod()))

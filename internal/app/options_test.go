@@ -2,7 +2,6 @@ package app
 
 import (
 	"bytes"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,9 +9,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-)
 
-var update = flag.Bool("update", false, "rewrite the golden files")
+	"github.com/shorthop/shorthop/test/testfile"
+)
 
 // parse returns the options that run would get.
 func parse(args ...string) (*options, error) {
@@ -165,9 +164,7 @@ func TestOptionsThatAreWrong(t *testing.T) {
 func TestOwnNamespace(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "namespace")
-	if err := os.WriteFile(file, []byte("from-file\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, file, "from-file\n")
 	for name, test := range map[string]struct{ env, file, want string }{
 		"the environment wins": {"from-env", file, "from-env"},
 		"else the file":        {"", file, "from-file"},
@@ -188,19 +185,7 @@ func TestHelp(t *testing.T) {
 	if code := Main([]string{"--help"}, &help, os.Stderr); code != exitDone {
 		t.Errorf("exit code %d", code)
 	}
-	golden := filepath.Join("testdata", "help.txt")
-	if *update {
-		if err := os.WriteFile(golden, help.Bytes(), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), help.String()); diff != "" {
-		t.Errorf("run the test with -update if this is meant (-want +got):\n%s", diff)
-	}
+	testfile.Expect(t, "testdata/help.txt", help.Bytes())
 }
 
 func TestVersionAndCompletion(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
 func TestWithoutCluster(t *testing.T) {
@@ -77,14 +77,7 @@ func TestWithoutCluster(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			document, err := policy.Parse([]byte("apiVersion: shorthop.dev/v1alpha1\nkind: InjectionPolicy\nspec:" + test.spec))
-			if err != nil {
-				t.Fatal(err)
-			}
-			compiled, err := policy.Compile(document, "")
-			if err != nil {
-				t.Fatal(err)
-			}
+			compiled := reviewtest.Compile(t, "apiVersion: shorthop.dev/v1alpha1\nkind: InjectionPolicy\nspec:"+test.spec, "")
 			var got []string
 			if err := withoutCluster(compiled); err != nil {
 				got = strings.Split(err.Error(), "\n")[1:] // the first is the heading

@@ -1,22 +1,11 @@
 package audit_test
 
 import (
-	"bytes"
-	"encoding/json"
-	"flag"
 	"fmt"
-	"net"
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"golang.org/x/tools/txtar"
-	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
@@ -25,6 +14,9 @@ import (
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/mutate"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
+	"github.com/shorthop/shorthop/test/reviewtest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // Case files: testdata/cases/<what happens, in words>.txtar. The text before
@@ -39,8 +31,6 @@ import (
 //	verdict.yaml       expected
 //
 // `go test ./internal/audit -run TestCases -update` rewrites what is expected.
-var update = flag.Bool("update", false, "rewrite what the case files expect")
-
 const caseDirectory = "testdata/cases"
 
 // conditions are the sections now.yaml and reviewed-at.yaml.
@@ -91,38 +81,16 @@ func (c *conditions) advice(t testing.TB) *policy.Advice {
 	}
 	document := &policy.DNSAdvice{Spec: *c.Advice}
 	document.APIVersion, document.Kind, document.Metadata.Name = policy.APIVersion, policy.KindAdvice, "default"
-	text, err := json.Marshal(document)
-	if err != nil {
-		t.Fatal(err)
-	}
-	parsed, err := policy.ParseAdvice(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	compiled, err := policy.CompileAdvice(parsed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return compiled
+	text := jsontest.Marshal(t, document)
+	return reviewtest.Advice(t, text)
 }
 
 func (c *conditions) gates(compiled *policy.Compiled) *policy.Gates {
 	if c.GatesUnknown {
 		return nil
 	}
-	gates := &policy.Gates{
-		ServiceHosts: map[policy.Endpoint]bool{}, Caches: map[policy.Cache]bool{},
-		Upstreams: map[policy.Upstream]policy.Reason{}, PublicNamespace: c.PublicNamespace,
-	}
-	for _, probe := range compiled.UpstreamProbes() {
-		gates.Upstreams[probe.Upstream] = c.Upstream
-	}
-	for _, probe := range compiled.HostProbes() {
-		gates.ServiceHosts[probe.Endpoint] = !slices.Contains(c.Closed, net.JoinHostPort(probe.Host, probe.Port))
-	}
-	for _, cache := range compiled.Caches() {
-		gates.Caches[cache] = !slices.Contains(c.Closed, cache.DaemonSet)
-	}
+	gates := reviewtest.Gates(compiled, c.Closed, c.Upstream)
+	gates.PublicNamespace = c.PublicNamespace
 	return gates
 }
 
@@ -144,20 +112,17 @@ func fallthroughText(compiled *policy.Compiled, f audit.Finding) string {
 
 func TestCases(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob(caseDirectory + "/*")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no case files: %v", err)
-	}
+	cases := testfile.ReadCases(t, caseDirectory)
 	var (
 		mu      sync.Mutex
 		ran     int
 		reached = map[string]bool{}
 	)
 	t.Run("file", func(t *testing.T) {
-		for _, file := range files {
-			t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+		for _, c := range cases {
+			t.Run(c.Name(), func(t *testing.T) {
 				t.Parallel()
-				v := runCase(t, file)
+				v := runCase(t, c)
 				mu.Lock()
 				defer mu.Unlock()
 				ran++
@@ -167,7 +132,7 @@ func TestCases(t *testing.T) {
 			})
 		}
 	})
-	if ran < len(files) {
+	if ran < len(cases) {
 		return // -run chose some
 	}
 	for _, class := range audit.Classes() {
@@ -189,31 +154,11 @@ func TestCases(t *testing.T) {
 	}
 }
 
-func runCase(t *testing.T, file string) audit.Verdict {
+func runCase(t *testing.T, c *testfile.Case) audit.Verdict {
 	t.Helper()
-	archive, err := txtar.ParseFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(bytes.TrimSpace(archive.Comment)) == 0 {
-		t.Error("no comment says what the case is about")
-	}
-	known := []string{"policy.yaml", "now.yaml", "pod.yaml", "reviewed-by.yaml", "reviewed-at.yaml", "between.yaml", "verdict.yaml"}
-	section := func(name string) []byte {
-		for _, f := range archive.Files {
-			if f.Name == name {
-				return f.Data
-			}
-		}
-		return nil
-	}
-	for _, f := range archive.Files {
-		if !slices.Contains(known, f.Name) {
-			t.Errorf("unknown section %s", f.Name)
-		}
-	}
+	c.OnlyHas(t, "policy.yaml", "now.yaml", "pod.yaml", "reviewed-by.yaml", "reviewed-at.yaml", "between.yaml", "verdict.yaml")
 	toJSON := func(name string) []byte {
-		converted, err := yaml.YAMLToJSONStrict(section(name))
+		converted, err := yaml.YAMLToJSONStrict(c.Section(name))
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
@@ -221,19 +166,19 @@ func runCase(t *testing.T, file string) audit.Verdict {
 	}
 	var now, then conditions
 	for name, into := range map[string]*conditions{"now.yaml": &now, "reviewed-at.yaml": &then} {
-		if err := yaml.UnmarshalStrict(section(name), into); err != nil {
+		if err := yaml.UnmarshalStrict(c.Section(name), into); err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
 	}
 
 	pod := toJSON("pod.yaml")
-	if document := section("reviewed-by.yaml"); document != nil {
-		pod = review(t, compile(t, document), &then, pod)
+	if document := c.Section("reviewed-by.yaml"); document != nil {
+		pod = review(t, reviewtest.Compile(t, document, ""), &then, pod)
 	}
-	if section("between.yaml") != nil {
-		pod = apply(t, pod, toJSON("between.yaml"))
+	if c.Section("between.yaml") != nil {
+		pod = reviewtest.Patch(t, pod, toJSON("between.yaml"))
 	}
-	compiled := compile(t, section("policy.yaml"))
+	compiled := reviewtest.Compile(t, c.Section("policy.yaml"), "")
 	classifier := audit.NewClassifier(audit.Conditions{
 		Policy: compiled, Gates: now.gates(compiled), Discovered: now.Discovered, Installed: now.Installed, Advice: now.advice(t), Called: now.called(t),
 	})
@@ -248,40 +193,15 @@ func runCase(t *testing.T, file string) audit.Verdict {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if *update {
-		archive.Files = slices.DeleteFunc(archive.Files, func(f txtar.File) bool { return f.Name == "verdict.yaml" })
-		archive.Files = append(archive.Files, txtar.File{Name: "verdict.yaml", Data: text})
-		if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return got
-	}
-	if diff := cmp.Diff(string(section("verdict.yaml")), string(text)); diff != "" {
-		t.Errorf("verdict (-want +got):\n%s", diff)
-	}
+	c.Expect(t, "verdict.yaml", text)
 	return got
-}
-
-func compile(t testing.TB, document []byte) *policy.Compiled {
-	t.Helper()
-	parsed, err := policy.Parse(document)
-	if err != nil {
-		t.Fatal(err)
-	}
-	compiled, err := policy.Compile(parsed, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return compiled
 }
 
 // decode reads a pod as it comes in a list.
 func decode(t testing.TB, pod []byte) *audit.Pod {
 	t.Helper()
 	decoded := &audit.Pod{}
-	if err := json.Unmarshal(pod, decoded); err != nil {
-		t.Fatal(err)
-	}
+	jsontest.Unmarshal(t, pod, decoded)
 	decoded.Pod.Metadata = decoded.Metadata.PodMetadata
 	decoded.Size = len(pod)
 	return decoded
@@ -304,18 +224,5 @@ func review(t testing.TB, compiled *policy.Compiled, at *conditions, pod []byte)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return apply(t, pod, patch)
-}
-
-func apply(t testing.TB, pod, operations []byte) []byte {
-	t.Helper()
-	patch, err := jsonpatch.DecodePatch(operations)
-	if err != nil {
-		t.Fatal(err)
-	}
-	patched, err := patch.Apply(pod)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return patched
+	return reviewtest.Patch(t, pod, patch)
 }

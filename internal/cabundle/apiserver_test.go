@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
 	"slices"
 	"testing"
@@ -18,9 +17,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/shorthop/shorthop/internal/webhookconfig"
-	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster"
 	"github.com/shorthop/shorthop/test/cluster/clustertest"
+	"github.com/shorthop/shorthop/test/jsontest"
+	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
 // hang guards against tests that never end.
@@ -45,6 +45,7 @@ func newFixture(t *testing.T) *fixture {
 // at work. The API server counts the changes of a configuration: there must be
 // one for each reason.
 func TestSeveralInjectors(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	first, second, foreign := newAuthority(t, time.Now().Add(time.Hour)), newAuthority(t, time.Now().Add(time.Hour)), newAuthorityFor(t, time.Now().Add(time.Hour), "somebody")
 	f.createSecret()
@@ -127,14 +128,8 @@ func TestPatchIsOnlyForTheVersionThatWasRead(t *testing.T) {
 		Webhooks:   []admissionv1.MutatingWebhook{{ClientConfig: admissionv1.WebhookClientConfig{CABundle: ca.pem()}}, {}},
 	}
 	operations, _ := patchFor(config, []*x509.Certificate{ca.Certificate}, time.Now())
-	patch, err := json.Marshal(operations)
-	if err != nil {
-		t.Fatal(err)
-	}
-	bundle, err := json.Marshal(ca.pem())
-	if err != nil {
-		t.Fatal(err)
-	}
+	patch := jsontest.Marshal(t, operations)
+	bundle := jsontest.Marshal(t, ca.pem())
 	want := `[{"op":"add","path":"/webhooks/1/clientConfig/caBundle","value":` + string(bundle) +
 		`},{"op":"replace","path":"/metadata/resourceVersion","value":"17"}]`
 	if diff := cmp.Diff(want, string(patch)); diff != "" {
@@ -152,10 +147,7 @@ func (f *fixture) createSecret() {
 
 func (f *fixture) setCA(ca []byte) {
 	f.Helper()
-	patch, err := json.Marshal(map[string]any{"data": map[string][]byte{caKey: ca}})
-	if err != nil {
-		f.Fatal(err)
-	}
+	patch := jsontest.Marshal(f, map[string]any{"data": map[string][]byte{caKey: ca}})
 	if _, err := f.control.Client.CoreV1().Secrets("default").Patch(f.Context(), name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		f.Fatal(err)
 	}
@@ -164,10 +156,7 @@ func (f *fixture) setCA(ca []byte) {
 // createConfiguration creates one that we ship, which has two entries, with these bundles.
 func (f *fixture) createConfiguration(bundles ...[]byte) *admissionv1.MutatingWebhookConfiguration {
 	f.Helper()
-	parsed, err := policy.Parse([]byte("apiVersion: shorthop.dev/v1alpha1\nkind: InjectionPolicy\nspec: {dns: {}, namespaceOptOut: Final}"))
-	if err != nil {
-		f.Fatal(err)
-	}
+	parsed := reviewtest.Parse(f, "apiVersion: shorthop.dev/v1alpha1\nkind: InjectionPolicy\nspec: {dns: {}, namespaceOptOut: Final}")
 	config := webhookconfig.New(parsed, webhookconfig.Options{Name: name, OwnNamespace: "default", Service: name})
 	for i, bundle := range bundles {
 		config.Webhooks[i].ClientConfig.CABundle = bundle

@@ -118,6 +118,7 @@ func TestWriters(t *testing.T) {
 // TestAnotherWriter puts its own bundle back as soon as it is changed, for some seconds, with 300 CAs of its own: two
 // replicas write a few times and not hundreds of times, say why nothing is trusted, and have the last word.
 func TestAnotherWriter(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	configs := f.control.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
 	ca := newAuthority(t, time.Now().Add(time.Hour))

@@ -25,6 +25,7 @@ import (
 	"github.com/shorthop/shorthop/internal/certs"
 	"github.com/shorthop/shorthop/test/cluster"
 	"github.com/shorthop/shorthop/test/cluster/clustertest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // protected is an HTTPS server that asks clients for a certificate.
@@ -210,16 +211,10 @@ func TestClientCAIsBroken(t *testing.T) {
 	}
 	read := func(name string) []byte {
 		t.Helper()
-		content, err := os.ReadFile(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return content
+		return testfile.Read(t, filepath.Join(dir, name))
 	}
 	write := func(content []byte) {
-		if err := os.WriteFile(file, content, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		testfile.Write(t, file, content)
 	}
 	for name, test := range map[string]struct {
 		content []byte // nil: no file

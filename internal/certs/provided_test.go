@@ -20,6 +20,7 @@ import (
 	"github.com/shorthop/shorthop/internal/certs"
 	"github.com/shorthop/shorthop/test/cluster"
 	"github.com/shorthop/shorthop/test/cluster/clustertest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 const (
@@ -215,9 +216,7 @@ func TestProvidedIsBroken(t *testing.T) {
 
 	write := func(name, content string) {
 		t.Helper()
-		if err := os.WriteFile(filepath.Join(f.dir, name), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		testfile.Write(t, filepath.Join(f.dir, name), content)
 	}
 	f.whileBroken(func() { write("tls.crt", "garbage") })
 	f.sign(f.dir)

@@ -3,8 +3,6 @@ package cli_test
 import (
 	"strings"
 	"testing"
-
-	"golang.org/x/tools/txtar"
 )
 
 // The page has tests of its own: here is whether it gets to standard output, with the
@@ -17,16 +15,12 @@ func TestAdviseWritesAPage(t *testing.T) {
 	} {
 		t.Run(file, func(t *testing.T) {
 			t.Parallel()
-			archive, err := txtar.ParseFile("testdata/advise/" + file + caseExtension)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c := parseCase(t, archive)
-			expected := sections(c.expected)
+			c := parseCase(t, "testdata/advise/"+file+caseExtension)
 			c.args = append(c.args, "-o", "html")
-			got := sections(c.run(t))
-			if got["exit"] != expected["exit"] || got["stderr"] != expected["stderr"] {
-				t.Errorf("exit %q, stderr %q; want %q and %q as with a table", got["exit"], got["stderr"], expected["exit"], expected["stderr"])
+			got := c.run(t)
+			exit, stderr := string(c.Section("exit")), string(c.Section("stderr"))
+			if got["exit"] != exit || got["stderr"] != stderr {
+				t.Errorf("exit %q, stderr %q; want %q and %q as with a table", got["exit"], got["stderr"], exit, stderr)
 			}
 			page := got["stdout"]
 			if !strings.HasPrefix(page, "<!DOCTYPE html>") || !strings.HasSuffix(page, "</html>\n") {

@@ -21,7 +21,9 @@ import (
 	"github.com/shorthop/shorthop/internal/cli"
 	"github.com/shorthop/shorthop/pkg/advisor"
 	"github.com/shorthop/shorthop/pkg/resolver"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/loggen"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // simulated is the pods and the log of a simulated cluster.
@@ -33,10 +35,7 @@ func simulated(t *testing.T) (cluster *loggen.Cluster, pods, log []byte) {
 		t.Fatal(err)
 	}
 	list := map[string]any{"apiVersion": "v1", "kind": "List", "items": cluster.Pods()}
-	pods, err := json.Marshal(list)
-	if err != nil {
-		t.Fatal(err)
-	}
+	pods = jsontest.Marshal(t, list)
 	return cluster, pods, out.Bytes()
 }
 
@@ -120,10 +119,7 @@ func TestAdviseReadsLogsFromAnywhere(t *testing.T) {
 		if code != 1 {
 			t.Fatalf("%q: exit code %d: %s", args, code, stderr)
 		}
-		var got advisor.Report
-		if err := json.Unmarshal([]byte(stdout), &got); err != nil {
-			t.Fatal(err)
-		}
+		got := jsontest.Decode[advisor.Report](t, []byte(stdout))
 		for k := range got.Workloads {
 			if c := got.Workloads[k].Completeness; c != nil {
 				c.Logs = 0 // how many files there are
@@ -143,10 +139,7 @@ func TestAdvisedPoliciesPassLint(t *testing.T) {
 	t.Parallel()
 	_, pods, log := simulated(t)
 	policyFile := "examples/policy.yaml"
-	example, err := os.ReadFile(filepath.Join(repository, policyFile))
-	if err != nil {
-		t.Fatal(err)
-	}
+	example := testfile.Read(t, filepath.Join(repository, policyFile))
 	files := map[string][]byte{"pods.json": pods, "log": log, "policy.yaml": example}
 	// The example policy, with the images of the simulated cluster.
 	_, resolvers, _ := strings.Cut(string(simulatedPolicy()), "  resolvers:\n")
@@ -224,9 +217,7 @@ func TestAdviseAsksTheCluster(t *testing.T) {
 	t.Cleanup(server.Close)
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	text := fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{name: c, cluster: {server: %q}}]\ncontexts: [{name: c, context: {cluster: c}}]\n", server.URL)
-	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, kubeconfig, text)
 	files := map[string][]byte{"policy": simulatedPolicy()}
 	stdout, stderr, code := adviseWith(t, nil, files, "--kubeconfig", kubeconfig, "--since", "90m", "--policy", "policy", "-o", "json")
 	if code != 1 {
@@ -235,10 +226,7 @@ func TestAdviseAsksTheCluster(t *testing.T) {
 	if !strings.Contains(stderr, "the list of pods took so long to read that it is not of one moment") {
 		t.Errorf("the list that expired is not told of: %s", stderr)
 	}
-	var report advisor.Report
-	if err := json.Unmarshal([]byte(stdout), &report); err != nil {
-		t.Fatal(err)
-	}
+	report := jsontest.Decode[advisor.Report](t, []byte(stdout))
 	if report.Source.Pods != len(cluster.Workloads) || len(report.Workloads) != len(cluster.Workloads) {
 		t.Errorf("%d pods and %d workloads, want %d", report.Source.Pods, len(report.Workloads), len(cluster.Workloads))
 	}
@@ -308,9 +296,7 @@ func TestAdviseTellsOfLogsOfTheClusterThatAreNotWhole(t *testing.T) {
 	t.Cleanup(server.Close)
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	text := fmt.Sprintf("apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{name: c, cluster: {server: %q}}]\ncontexts: [{name: c, context: {cluster: c}}]\n", server.URL)
-	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, kubeconfig, text)
 	stdout, stderr, code := adviseWith(t, nil, nil, "--kubeconfig", kubeconfig, "--since", "90m", "-o", "json")
 	if code != 0 {
 		t.Fatalf("exit code %d: %s", code, stderr)
@@ -320,10 +306,7 @@ func TestAdviseTellsOfLogsOfTheClusterThatAreNotWhole(t *testing.T) {
 			t.Errorf("standard error does not have %q: %s", want, stderr)
 		}
 	}
-	var report advisor.Report
-	if err := json.Unmarshal([]byte(stdout), &report); err != nil {
-		t.Fatal(err)
-	}
+	report := jsontest.Decode[advisor.Report](t, []byte(stdout))
 	if report.Source.Logs != 1 || len(report.Source.Files) != 2 || report.Source.Queries == 0 {
 		t.Errorf("%d logs of %d, %d queries", report.Source.Logs, len(report.Source.Files), report.Source.Queries)
 	}

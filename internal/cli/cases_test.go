@@ -3,7 +3,6 @@ package cli_test
 import (
 	"bytes"
 	"errors"
-	"flag"
 	"io"
 	"io/fs"
 	"os"
@@ -16,10 +15,10 @@ import (
 	"testing/fstest"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 
 	"github.com/shorthop/shorthop/internal/cli"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // Case files: testdata/<command>/<what happens, in words>.txtar. The text
@@ -35,8 +34,6 @@ import (
 //	exit, stdout, stderr   expected, in this order, at the end
 //
 // `go test ./internal/cli -run TestCases -update` rewrites what is expected.
-var update = flag.Bool("update", false, "rewrite the expected sections of case files")
-
 const (
 	repository    = "../.."
 	caseExtension = ".txtar"
@@ -54,23 +51,10 @@ func TestCases(t *testing.T) {
 		name := strings.TrimSuffix(strings.TrimPrefix(file, "testdata/"), caseExtension)
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			archive, err := txtar.ParseFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			c := parseCase(t, archive)
+			c := parseCase(t, file)
 			got := c.run(t)
-			if *update {
-				archive.Files = slices.Concat(slices.DeleteFunc(archive.Files, func(f txtar.File) bool {
-					return slices.Contains(expectedSections, f.Name)
-				}), got)
-				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if diff := cmp.Diff(sections(c.expected), sections(got)); diff != "" {
-				t.Errorf("-want +got (-update rewrites):\n%s", diff)
+			for _, section := range expectedSections {
+				c.Expect(t, section, []byte(got[section]))
 			}
 		})
 	}
@@ -78,8 +62,9 @@ func TestCases(t *testing.T) {
 
 // testCase is a case file that is taken apart.
 type testCase struct {
-	args             []string
-	inputs, expected []txtar.File
+	*testfile.Case
+	args   []string
+	inputs []txtar.File
 }
 
 // often is a query log that is there so often: "120", or "120 every 3s".
@@ -129,35 +114,33 @@ func often(t *testing.T, log []byte, how string) []byte {
 	return []byte(strings.Join(lines, ""))
 }
 
-func parseCase(t *testing.T, archive *txtar.Archive) *testCase {
+func parseCase(t *testing.T, file string) *testCase {
 	t.Helper()
-	command := strings.TrimSpace(string(archive.Comment))
+	c := &testCase{Case: testfile.ReadCase(t, file)}
+	command := strings.TrimSpace(string(c.Comment))
 	line, found := strings.CutPrefix(command, strings.TrimSpace(prompt))
 	if !found || strings.Contains(line, "\n") {
 		t.Fatalf("want one line that begins with %q, got %q", prompt, command)
 	}
-	c := &testCase{}
 	for word := range strings.FieldsSeq(line) {
 		c.args = append(c.args, strings.Trim(word, `'`)) // '' is an empty argument
 	}
-	for _, section := range archive.Files {
+	for _, section := range c.Files {
 		if log, times, found := strings.Cut(section.Name, " x"); found {
 			section = txtar.File{Name: log, Data: often(t, section.Data, times)}
 		}
 		if slices.ContainsFunc(c.inputs, func(f txtar.File) bool { return f.Name == section.Name }) {
 			t.Errorf("section %s is there twice", section.Name)
 		}
-		if slices.Contains(expectedSections, section.Name) {
-			c.expected = append(c.expected, section)
-		} else {
+		if !slices.Contains(expectedSections, section.Name) && section.Name != "report" {
 			c.inputs = append(c.inputs, section)
 		}
 	}
 	return c
 }
 
-// run returns what it came to, as sections.
-func (c *testCase) run(t *testing.T) []txtar.File {
+// run returns what it came to, by the names of expectedSections.
+func (c *testCase) run(t *testing.T) map[string]string {
 	t.Helper()
 	var out, err bytes.Buffer
 	opened := make(map[string]bool)
@@ -178,14 +161,7 @@ func (c *testCase) run(t *testing.T) []txtar.File {
 			t.Errorf("section %s is stale: the command does not read it", input.Name)
 		}
 	}
-	files := []txtar.File{{Name: "exit", Data: []byte(strconv.Itoa(code) + "\n")}}
-	if out.Len() > 0 {
-		files = append(files, txtar.File{Name: "stdout", Data: out.Bytes()})
-	}
-	if err.Len() > 0 {
-		files = append(files, txtar.File{Name: "stderr", Data: err.Bytes()})
-	}
-	return files
+	return map[string]string{"exit": strconv.Itoa(code) + "\n", "stdout": out.String(), "stderr": err.String()}
 }
 
 func (c *testCase) input(name string) (data []byte, found bool) {
@@ -216,15 +192,6 @@ func (c *testCase) open(name string) (io.ReadCloser, error) {
 
 func (c *testCase) isFolder(name string) bool {
 	return slices.ContainsFunc(c.inputs, func(f txtar.File) bool { return strings.HasPrefix(f.Name, name+"/") })
-}
-
-// sections is for comparing.
-func sections(files []txtar.File) map[string]string {
-	m := make(map[string]string, len(files))
-	for _, file := range files {
-		m[file.Name] = string(file.Data)
-	}
-	return m
 }
 
 // caseFiles lists the case files. Anything else under testdata but inputs of fuzzers is a mistake.

@@ -2,10 +2,11 @@ package cli_test
 
 import (
 	"net"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // An API server that does not answer is no finding.
@@ -21,9 +22,7 @@ func TestDoctorWithoutAnAPIServer(t *testing.T) {
 	text := `{"apiVersion": "v1", "kind": "Config", "current-context": "c",
 		"clusters": [{"name": "c", "cluster": {"server": "http://` + address + `"}}],
 		"contexts": [{"name": "c", "context": {"cluster": "c"}}]}`
-	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, kubeconfig, text)
 	stdout, stderr, code := run(t, nil, "doctor", "--kubeconfig", kubeconfig)
 	if code != 2 || stdout != "" || !strings.Contains(stderr, "cannot ask the API server at http://"+address) {
 		t.Errorf("got exit code %d, %q and %q", code, stdout, stderr)

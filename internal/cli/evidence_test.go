@@ -2,14 +2,9 @@ package cli_test
 
 import (
 	"encoding/json"
-	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
-	"golang.org/x/tools/txtar"
 
 	"github.com/shorthop/shorthop/pkg/advisor"
 )
@@ -46,15 +41,9 @@ func TestEvidence(t *testing.T) {
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), caseExtension), func(t *testing.T) {
 			t.Parallel()
-			archive, err := txtar.ParseFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			expected := sections(archive.Files)["report"]
-			archive.Files = slices.DeleteFunc(archive.Files, func(f txtar.File) bool { return f.Name == "report" })
-			c := parseCase(t, archive)
+			c := parseCase(t, file)
 			c.args = append(c.args, "-o", "json")
-			got := sections(c.run(t))
+			got := c.run(t)
 			var report advisor.Report
 			if err := json.Unmarshal([]byte(got["stdout"]), &report); err != nil {
 				t.Fatalf("exit %s, stderr %s: %v", got["exit"], got["stderr"], err)
@@ -63,17 +52,7 @@ func TestEvidence(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			text := string(excerpted) + "\n"
-			if *update {
-				archive.Files = append(archive.Files, txtar.File{Name: "report", Data: []byte(text)})
-				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if diff := cmp.Diff(expected, text); diff != "" {
-				t.Errorf("-want +got (-update rewrites):\n%s", diff)
-			}
+			c.Expect(t, "report", append(excerpted, '\n'))
 		})
 	}
 }

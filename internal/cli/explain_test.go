@@ -4,17 +4,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
-	"golang.org/x/tools/txtar"
-
 	"github.com/shorthop/shorthop/internal/manifest"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/podgen"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // examplePods lists the pods that the demo and the documentation use.
@@ -34,17 +33,10 @@ func TestEveryExampleSaysWhatItShowsAndHasACase(t *testing.T) {
 	t.Parallel()
 	var commands strings.Builder
 	for _, file := range caseFiles(t) {
-		archive, err := txtar.ParseFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		commands.Write(archive.Comment)
+		commands.Write(testfile.ReadCase(t, file).Comment)
 	}
 	for _, file := range examplePods(t) {
-		text, err := os.ReadFile(filepath.Join(repository, file))
-		if err != nil {
-			t.Fatal(err)
-		}
+		text := testfile.Read(t, filepath.Join(repository, file))
 		if !strings.HasPrefix(string(text), "# ") {
 			t.Errorf("%s does not begin with a comment that says what it shows", file)
 		}
@@ -59,12 +51,8 @@ func TestEveryKindHasACase(t *testing.T) {
 	covered := make(map[string]bool)
 	kinds := regexp.MustCompile(`(?m)^kind: (\w+)$`)
 	for _, file := range caseFiles(t) {
-		archive, err := txtar.ParseFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := parseCase(t, archive)
-		if len(c.args) == 0 || c.args[0] != "explain" || sections(c.expected)["exit"] != "0\n" {
+		c := parseCase(t, file)
+		if len(c.args) == 0 || c.args[0] != "explain" || string(c.Section("exit")) != "0\n" {
 			continue
 		}
 		for _, input := range c.inputs {
@@ -103,9 +91,7 @@ func TestAdmittedPodsStayAsTheyAre(t *testing.T) {
 				Patch      []any
 				ResolvConf struct{ Before, After any }
 			}
-			if err := json.Unmarshal([]byte(again), &explanation); err != nil {
-				t.Fatal(err)
-			}
+			jsontest.Unmarshal(t, []byte(again), &explanation)
 			if len(explanation.Patch) > 0 {
 				t.Errorf("a second patch: %v", explanation.Patch)
 			}
@@ -120,7 +106,10 @@ func TestAdmittedPodsStayAsTheyAre(t *testing.T) {
 // Whatever a pod looks like, explain explains it, in every format.
 func TestEveryPodCanBeExplained(t *testing.T) {
 	t.Parallel()
-	const pods = 100
+	pods := 100
+	if testing.Short() {
+		pods /= 10
+	}
 	rng := rand.New(rand.NewPCG(1, 2))
 	for i := range pods {
 		pod := podgen.Pod(rng, "shop")
@@ -167,9 +156,7 @@ func TestNoRoomForTheRecord(t *testing.T) {
 		t.Fatalf("exit code %d: %s", code, stderr)
 	}
 	var explanation struct{ Record map[string]any }
-	if err := json.Unmarshal([]byte(stdout), &explanation); err != nil {
-		t.Fatal(err)
-	}
+	jsontest.Unmarshal(t, []byte(stdout), &explanation)
 	if explanation.Record["reason"] != "annotation_budget" || explanation.Record["value"] != nil {
 		t.Errorf("got %v", explanation.Record)
 	}

@@ -2,7 +2,6 @@ package cli_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/shorthop/shorthop/internal/cli"
+	"github.com/shorthop/shorthop/test/jsontest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // A folder of the file system: other files, links and pipes are in it too.
@@ -21,9 +22,7 @@ func TestExplainReadsFolders(t *testing.T) {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(folder, name)), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testfile.Write(t, filepath.Join(folder, name), text)
 	}
 	pod := func(name string) string {
 		return "apiVersion: v1\nkind: Pod\nmetadata: {name: " + name + "}\nspec: {containers: [{name: web}]}\n"
@@ -54,9 +53,7 @@ func TestExplainReadsFolders(t *testing.T) {
 			Items []struct{ Pod string }
 		}
 		if out.Len() > 0 {
-			if err := json.Unmarshal(out.Bytes(), &document); err != nil {
-				t.Fatal(err)
-			}
+			jsontest.Unmarshal(t, out.Bytes(), &document)
 		}
 		if document.Pod != "" {
 			pods = append(pods, document.Pod)

@@ -17,6 +17,8 @@ import (
 	"github.com/shorthop/shorthop/internal/cli"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/hostile"
+	"github.com/shorthop/shorthop/test/jsontest"
+	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
 // hostilePolicy makes commands say all that they can.
@@ -110,15 +112,9 @@ func TestOutputsOfHostileInput(t *testing.T) {
 		t.Run(text.Name, func(t *testing.T) {
 			t.Parallel()
 			s := text.Text
-			pod, err := json.Marshal(hostilePod(s))
-			if err != nil {
-				t.Fatal(err)
-			}
+			pod := jsontest.Marshal(t, hostilePod(s))
 			list := append(append([]byte(`{"kind": "List", "apiVersion": "v1", "items": [`), pod...), "]}"...)
-			other, err := json.Marshal(map[string]any{"apiVersion": s, "kind": s, "metadata": map[string]any{"name": s}})
-			if err != nil {
-				t.Fatal(err)
-			}
+			other := jsontest.Marshal(t, map[string]any{"apiVersion": s, "kind": s, "metadata": map[string]any{"name": s}})
 			webhook, err := json.Marshal(map[string]any{
 				"apiVersion": "admissionregistration.k8s.io/v1", "kind": "MutatingWebhookConfiguration", "metadata": map[string]any{"name": s},
 				"webhooks": []any{map[string]any{"name": s, "failurePolicy": s, "clientConfig": map[string]any{"url": s}, s: s}},
@@ -206,17 +202,14 @@ func TestYAMLOfHostilePodsIsThePod(t *testing.T) {
 		t.Run(text.Name, func(t *testing.T) {
 			t.Parallel()
 			pod := hostilePod(text.Text)
-			encoded, err := json.Marshal(pod)
-			if err != nil {
-				t.Fatal(err)
-			}
+			encoded := jsontest.Marshal(t, pod)
 			stdout, stderr, code := command(map[string][]byte{"pod.json": encoded, "off.yaml": []byte(hostilePolicy + "  mode: \"Off\"\n")},
 				"explain", "-f", "pod.json", "--policy", "off.yaml", "-o", "yaml")
 			if code != 0 {
 				t.Fatalf("exit code %d: %s", code, stderr)
 			}
 			var got, want any
-			err = yaml.Unmarshal(stdout, &got)
+			err := yaml.Unmarshal(stdout, &got)
 			if len(text.Text) > 1024 { // longer than a key of YAML can be
 				err = json.Unmarshal(stdout, &got)
 			}
@@ -249,10 +242,7 @@ func TestRulesAreMadeOfNamesThatObjectsHave(t *testing.T) {
 				"ownerReferences": []any{map[string]any{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "controller": true}},
 			}
 			good["status"] = map[string]any{"phase": "Running", "podIP": "10.244.0.2"}
-			pods, err := json.Marshal(map[string]any{"kind": "List", "items": []any{bad, good}})
-			if err != nil {
-				t.Fatal(err)
-			}
+			pods := jsontest.Marshal(t, map[string]any{"kind": "List", "items": []any{bad, good}})
 			// One round of both kinds of lookups, as many times as a rule needs.
 			lines := bytes.SplitAfter(hostileLog("www"), []byte("\n"))
 			log := slices.Concat(lines[:8]...)
@@ -266,10 +256,7 @@ func TestRulesAreMadeOfNamesThatObjectsHave(t *testing.T) {
 			if code != 1 {
 				t.Fatalf("exit code %d: %s", code, stderr)
 			}
-			document, err := policy.Parse(stdout)
-			if err != nil {
-				t.Fatal(err)
-			}
+			document := reviewtest.Parse(t, stdout)
 			if len(document.Spec.Rules) != 1 || len(document.Spec.Rules[0].Match.Owners) != 1 || document.Spec.Rules[0].Match.Owners[0] != (policy.Owner{Kind: "StatefulSet", Name: "db"}) {
 				t.Errorf("the rules are %+v", document.Spec.Rules)
 			}

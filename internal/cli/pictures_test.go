@@ -2,20 +2,17 @@ package cli
 
 import (
 	"bytes"
-	"encoding/json"
-	"flag"
 	"fmt"
 	"html"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"golang.org/x/tools/txtar"
-
 	"github.com/shorthop/shorthop/internal/audit"
 	"github.com/shorthop/shorthop/internal/doctor"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 const picturesFolder = "../../docs/pictures"
@@ -29,48 +26,20 @@ func TestPicturesShowWhatIsPrinted(t *testing.T) {
 		"doctor": "$ kubectl shorthop doctor\n" + doctorOutput(t),
 		"audit":  "$ kubectl shorthop audit -A\n" + auditOutput(),
 	} {
-		file := filepath.Join(picturesFolder, name+".svg")
-		got := terminal(output)
-		if flag.Lookup("update").Value.String() == "true" {
-			if err := os.MkdirAll(picturesFolder, 0o755); err != nil {
-				t.Fatal(err)
-			}
-			if err := os.WriteFile(file, got, 0o644); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		if want, err := os.ReadFile(file); err != nil || !bytes.Equal(want, got) {
-			t.Errorf("%s does not show what is printed (%v); -update draws it:\n%s", file, err, output)
-		}
+		testfile.Expect(t, filepath.Join(picturesFolder, name+".svg"), terminal(output))
 	}
 }
 
 func detectOutput(t *testing.T) string {
 	t.Helper()
-	archive, err := txtar.ParseFile("../discovery/testdata/flavours/cce-turbo.txtar")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, section := range archive.Files {
-		if section.Name == "detect.yaml" {
-			return string(section.Data)
-		}
-	}
-	t.Fatal("the flavour has no section detect.yaml")
-	return ""
+	return string(testfile.ReadCase(t, "../discovery/testdata/flavours/cce-turbo.txtar").Section("detect.yaml"))
 }
 
 func doctorOutput(t *testing.T) string {
 	t.Helper()
-	encoded, err := os.ReadFile("../doctor/testdata/report.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	encoded := testfile.Read(t, "../doctor/testdata/report.json")
 	report := new(doctor.Report)
-	if err := json.Unmarshal(encoded, report); err != nil {
-		t.Fatal(err)
-	}
+	jsontest.Unmarshal(t, encoded, report)
 	var b bytes.Buffer
 	writeReport(text{b: &b}, report)
 	return b.String()

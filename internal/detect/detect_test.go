@@ -1,29 +1,23 @@
 package detect_test
 
 import (
-	"bytes"
-	"encoding/json"
-	"flag"
-	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/tools/txtar"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/internal/detect"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/objectserver"
+	"github.com/shorthop/shorthop/test/testfile"
 )
-
-var update = flag.Bool("update", false, "rewrite the sections detect.yaml and detect.findings.yaml of the flavours")
 
 // Flavours of clusters: those of discovery (internal/discovery/testdata/flavours), and in testdata/others such that were built
 // from their objects alone. The sections:
@@ -38,48 +32,37 @@ var update = flag.Bool("update", false, "rewrite the sections detect.yaml and de
 // `go test ./internal/detect -update` rewrites what is expected.
 func TestFlavours(t *testing.T) {
 	t.Parallel()
-	for _, pattern := range []string{"../discovery/testdata/flavours/*.txtar", "testdata/others/*.txtar"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil || len(files) == 0 {
-			t.Fatalf("no files in %s (error %v)", pattern, err)
-		}
-		for _, file := range files {
-			t.Run(filepath.Base(file), func(t *testing.T) {
+	for _, folder := range []string{"../discovery/testdata/flavours", "testdata/others"} {
+		for _, c := range testfile.ReadCases(t, folder) {
+			t.Run(c.Name(), func(t *testing.T) {
 				t.Parallel()
-				archive, err := txtar.ParseFile(file)
-				if err != nil {
-					t.Fatal(err)
-				}
-				o := objectsOf(t, archive)
+				o := objectsOf(t, c)
 				result := detect.Judge(o)
 				values, err := result.YAML()
 				if err != nil {
 					t.Fatal(err)
 				}
 				checkValues(t, result, values)
-				findings, err := yaml.Marshal(map[string]any{"flavour": result.Flavour, "findings": result.Findings, "unknown": result.Unknown})
-				if err != nil {
-					t.Fatal(err)
-				}
-				checkCollected(t, archive, o, values)
-				expect(t, file, archive, "detect.yaml", values)
-				expect(t, file, archive, "detect.findings.yaml", findings)
+				findings := jsontest.YAML(t, map[string]any{"flavour": result.Flavour, "findings": result.Findings, "unknown": result.Unknown})
+				checkCollected(t, c, o, values)
+				c.Expect(t, "detect.yaml", values)
+				c.Expect(t, "detect.findings.yaml", findings)
 			})
 		}
 	}
 }
 
+// objects are those that a cluster of the case has.
+func objects(t *testing.T, c *testfile.Case) []unstructured.Unstructured {
+	t.Helper()
+	return slices.Concat(objectserver.Parse(t, c.Section("objects.yaml")), objectserver.Parse(t, c.Section("detect.objects.yaml")))
+}
+
 // checkCollected wants the same values of what Collect reads at an API server with these objects. What kubelets and hosts answer,
 // and what may not be read, is as the case has it.
-func checkCollected(t *testing.T, archive *txtar.Archive, o *detect.Objects, values []byte) {
+func checkCollected(t *testing.T, c *testfile.Case, o *detect.Objects, values []byte) {
 	t.Helper()
-	var objects []unstructured.Unstructured
-	for _, section := range archive.Files {
-		if section.Name == "objects.yaml" || section.Name == "detect.objects.yaml" {
-			objects = append(objects, objectserver.Parse(t, section.Data)...)
-		}
-	}
-	collected, err := detect.Collect(t.Context(), objectserver.Start(t, objects), o.ResolvConf, func(string) {})
+	collected, err := detect.Collect(t.Context(), objectserver.Start(t, objects(t, c)), o.ResolvConf, func(string) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,33 +76,6 @@ func checkCollected(t *testing.T, archive *txtar.Archive, o *detect.Objects, val
 	}
 }
 
-// expect compares a section, or rewrites it.
-func expect(t *testing.T, file string, archive *txtar.Archive, name string, got []byte) {
-	t.Helper()
-	for i := range archive.Files {
-		if section := &archive.Files[i]; section.Name == name {
-			if *update {
-				section.Data = got
-				got = nil
-			} else if diff := cmp.Diff(string(section.Data), string(got)); diff != "" {
-				t.Errorf("%s (-want +got):\n%s", name, diff)
-				return
-			} else {
-				return
-			}
-		}
-	}
-	if !*update {
-		t.Fatalf("there is no section %s", name)
-	}
-	if got != nil {
-		archive.Files = append(archive.Files, txtar.File{Name: name, Data: got})
-	}
-	if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // checkValues holds a file of values to what may never be otherwise: it is YAML of the values that the JSON has, every value
 // has a reason, and the server takes the policy.
 func checkValues(t *testing.T, result *detect.Result, text []byte) {
@@ -129,13 +85,8 @@ func checkValues(t *testing.T, result *detect.Result, text []byte) {
 		t.Fatalf("%v\n%s", err, text)
 	}
 	document := result.Document()
-	encoded, err := json.Marshal(document.Values)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(encoded, &fromJSON); err != nil {
-		t.Fatal(err)
-	}
+	encoded := jsontest.Marshal(t, document.Values)
+	jsontest.Unmarshal(t, encoded, &fromJSON)
 	if diff := cmp.Diff(fromJSON, fromYAML); diff != "" {
 		t.Errorf("-json +yaml:\n%s", diff)
 	}
@@ -167,70 +118,39 @@ func checkValues(t *testing.T, result *detect.Result, text []byte) {
 }
 
 // objectsOf reads a case.
-func objectsOf(t *testing.T, archive *txtar.Archive) *detect.Objects {
+func objectsOf(t *testing.T, c *testfile.Case) *detect.Objects {
 	t.Helper()
-	o := &detect.Objects{Server: "https://api.example.test:6443"}
-	for _, section := range archive.Files {
-		switch section.Name {
-		case "resolv.conf":
-			o.ResolvConf = string(section.Data)
-		case "objects.yaml", "detect.objects.yaml":
-			add(t, o, section.Data)
-		case "detect.facts.yaml":
-			var facts struct {
-				Kubelets []detect.Kubelet
-				Hosts    []detect.Host
-				Unread   []detect.Unread
-			}
-			if err := yaml.UnmarshalStrict(section.Data, &facts); err != nil {
-				t.Fatal(err)
-			}
-			o.Kubelets, o.Hosts, o.Unread = facts.Kubelets, facts.Hosts, facts.Unread
-		}
+	var facts struct {
+		Kubelets []detect.Kubelet
+		Hosts    []detect.Host
+		Unread   []detect.Unread
 	}
-	return o
-}
-
-func add(t *testing.T, o *detect.Objects, text []byte) {
-	t.Helper()
-	encoded, err := yaml.YAMLToJSONStrict(text)
-	if err != nil {
+	if err := yaml.UnmarshalStrict(c.Section("detect.facts.yaml"), &facts); err != nil {
 		t.Fatal(err)
 	}
-	if bytes.Equal(encoded, []byte("null")) {
-		return
+	o := &detect.Objects{
+		Server: "https://api.example.test:6443", ResolvConf: string(c.Section("resolv.conf")),
+		Kubelets: facts.Kubelets, Hosts: facts.Hosts, Unread: facts.Unread,
 	}
-	var list unstructured.UnstructuredList
-	if err := list.UnmarshalJSON(append(append([]byte(`{"apiVersion":"v1","kind":"List","items":`), encoded...), '}')); err != nil {
-		t.Fatal(err)
-	}
-	for i := range list.Items {
-		object := &list.Items[i]
+	for _, object := range objects(t, c) {
 		switch object.GetKind() {
 		case "Service":
-			o.Services = append(o.Services, *typed(t, object, &corev1.Service{}))
+			o.Services = append(o.Services, *objectserver.Typed(t, &object, &corev1.Service{}))
 		case "EndpointSlice":
-			o.Slices = append(o.Slices, *typed(t, object, &discoveryv1.EndpointSlice{}))
+			o.Slices = append(o.Slices, *objectserver.Typed(t, &object, &discoveryv1.EndpointSlice{}))
 		case "DaemonSet":
-			o.DaemonSets = append(o.DaemonSets, *typed(t, object, &appsv1.DaemonSet{}))
+			o.DaemonSets = append(o.DaemonSets, *objectserver.Typed(t, &object, &appsv1.DaemonSet{}))
 		case "ConfigMap":
-			o.ConfigMaps = append(o.ConfigMaps, *typed(t, object, &corev1.ConfigMap{}))
+			o.ConfigMaps = append(o.ConfigMaps, *objectserver.Typed(t, &object, &corev1.ConfigMap{}))
 		case "Node":
-			o.Nodes = append(o.Nodes, *typed(t, object, &corev1.Node{}))
+			o.Nodes = append(o.Nodes, *objectserver.Typed(t, &object, &corev1.Node{}))
 		case "Namespace":
 			o.Namespaces = append(o.Namespaces, object.GetName())
 		case "CiliumLocalRedirectPolicy":
-			o.Redirects = append(o.Redirects, *object)
+			o.Redirects = append(o.Redirects, object)
 		default:
 			t.Fatalf("nothing reads a %s", object.GetKind())
 		}
 	}
-}
-
-func typed[T any](t *testing.T, object *unstructured.Unstructured, into *T) *T {
-	t.Helper()
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object.Object, into, true); err != nil {
-		t.Fatal(err)
-	}
-	return into
+	return o
 }

@@ -1,22 +1,18 @@
 package discovery_test
 
 import (
-	"bytes"
-	"os"
-	"path/filepath"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-	"golang.org/x/tools/txtar"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
-	"sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/internal/discovery"
 	"github.com/shorthop/shorthop/internal/nodecache"
+	"github.com/shorthop/shorthop/test/jsontest"
+	"github.com/shorthop/shorthop/test/objectserver"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // Flavours of clusters: testdata/flavours/<flavour>.txtar. The text before the first section says what is special about it.
@@ -30,51 +26,12 @@ import (
 // what is expected.
 func TestFlavours(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("testdata/flavours/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no flavours (error %v)", err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
+	for _, c := range testfile.ReadCases(t, "testdata/flavours") {
+		t.Run(c.Name(), func(t *testing.T) {
 			t.Parallel()
-			archive, err := txtar.ParseFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(bytes.TrimSpace(archive.Comment)) == 0 {
-				t.Error("no comment says what is special about it")
-			}
-			var objects, want []byte
-			var facts discovery.Facts
-			expected := -1
-			for i, section := range archive.Files {
-				switch section.Name {
-				case "resolv.conf":
-					facts.ResolvConf = string(section.Data)
-				case "objects.yaml":
-					objects = section.Data
-				case "found.yaml":
-					want, expected = section.Data, i
-				}
-			}
-			got, err := yaml.Marshal(findIn(t, facts, objects))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if *update {
-				if expected < 0 {
-					archive.Files = append(archive.Files, txtar.File{Name: "found.yaml"})
-					expected = len(archive.Files) - 1
-				}
-				archive.Files[expected].Data = got
-				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if diff := cmp.Diff(string(want), string(got)); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
+			facts := discovery.Facts{ResolvConf: string(c.Section("resolv.conf"))}
+			got := jsontest.YAML(t, findIn(t, facts, objectserver.Parse(t, c.Section("objects.yaml"))))
+			c.Expect(t, "found.yaml", got)
 		})
 	}
 }
@@ -87,33 +44,25 @@ type found struct {
 	Nobodys []string `json:"nobodys,omitzero"`
 }
 
-func findIn(t *testing.T, facts discovery.Facts, text []byte) found {
+func findIn(t *testing.T, facts discovery.Facts, objects []unstructured.Unstructured) found {
 	t.Helper()
-	encoded, err := yaml.YAMLToJSONStrict(text)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var list unstructured.UnstructuredList
-	if err := list.UnmarshalJSON(append(append([]byte(`{"apiVersion":"v1","kind":"List","items":`), encoded...), '}')); err != nil {
-		t.Fatal(err)
-	}
 	services, endpoints := map[string][]discovery.Service{}, map[string]map[string]int{}
 	var redirects []nodecache.Redirect
 	result := found{Caches: []nodecache.Cache{}}
-	for i := range list.Items {
-		object := &list.Items[i]
+	for i := range objects {
+		object := &objects[i]
 		namespace := object.GetNamespace()
 		switch object.GetKind() {
 		case "Service":
-			services[namespace] = append(services[namespace], discovery.ServiceOf(typed(t, object, &corev1.Service{})))
+			services[namespace] = append(services[namespace], discovery.ServiceOf(objectserver.Typed(t, object, &corev1.Service{})))
 		case "EndpointSlice":
 			if endpoints[namespace] == nil {
 				endpoints[namespace] = map[string]int{}
 			}
-			slice := typed(t, object, &discoveryv1.EndpointSlice{})
+			slice := objectserver.Typed(t, object, &discoveryv1.EndpointSlice{})
 			endpoints[namespace][slice.Labels[discoveryv1.LabelServiceName]] += len(slice.Endpoints)
 		case "DaemonSet":
-			if cache, ok := nodecache.Of(typed(t, object, &appsv1.DaemonSet{})); ok {
+			if cache, ok := nodecache.Of(objectserver.Typed(t, object, &appsv1.DaemonSet{})); ok {
 				result.Caches = append(result.Caches, cache)
 			}
 		case "CiliumLocalRedirectPolicy":
@@ -134,14 +83,6 @@ func findIn(t *testing.T, facts discovery.Facts, text []byte) found {
 		result.Nobodys = append(result.Nobodys, result.Caches[i].Nobodys(result.Caches[i].LocalIPs, redirects)...)
 	}
 	return result
-}
-
-func typed[T any](t *testing.T, object *unstructured.Unstructured, into *T) *T {
-	t.Helper()
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object.Object, into, true); err != nil {
-		t.Fatal(err)
-	}
-	return into
 }
 
 // A unique local address of the same cluster is the cluster DNS or a cache, by what else is known.

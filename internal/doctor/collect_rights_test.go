@@ -14,6 +14,7 @@ import (
 
 	"github.com/shorthop/shorthop/internal/health"
 	"github.com/shorthop/shorthop/internal/webhookconfig"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/objectserver"
 )
 
@@ -178,10 +179,7 @@ func TestFindInForceReadsTheFilter(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text, err := json.Marshal((&unstructured.Unstructured{Object: object}).Object)
-		if err != nil {
-			t.Fatal(err)
-		}
+		text := jsontest.Marshal(t, (&unstructured.Unstructured{Object: object}).Object)
 		return "- " + string(text) + "\n"
 	}
 	excluding := strings.Replace(smallPolicy, "{dns: {}}", "{dns: {}, excludedNamespaces: [shop]}", 1)

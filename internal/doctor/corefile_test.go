@@ -1,24 +1,17 @@
 package doctor
 
 import (
-	"bytes"
-	"flag"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-	"golang.org/x/tools/txtar"
-	"sigs.k8s.io/yaml"
-
 	"github.com/shorthop/shorthop/internal/corefile"
+	"github.com/shorthop/shorthop/test/jsontest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // marker is what no word of a Corefile has, and the parser is kept from meaning by.
 const marker = "\x00"
-
-var update = flag.Bool("update", false, "rewrite what the case files expect")
 
 // readBlock is a server block with what every plugin that is used in the file
 // is given in it.
@@ -65,50 +58,21 @@ func readCase(corefiles []corefile.File) readCorefile {
 // `go test ./internal/doctor -run Corefile -update` rewrites what is expected.
 func TestReadCorefiles(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("testdata/corefile/*.txtar")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no case files (error %v)", err)
-	}
-	for _, file := range files {
-		t.Run(filepath.Base(file), func(t *testing.T) {
+	for _, c := range testfile.ReadCases(t, "testdata/corefile") {
+		t.Run(c.Name(), func(t *testing.T) {
 			t.Parallel()
-			archive, err := txtar.ParseFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(bytes.TrimSpace(archive.Comment)) == 0 {
-				t.Error("no comment says what the case is about")
-			}
 			var corefiles []corefile.File
-			want := -1
-			for i, section := range archive.Files {
-				switch {
+			for _, section := range c.Files {
+				switch snippet := strings.HasSuffix(section.Name, ".override"); {
 				case section.Name == "read.yaml":
-					want = i
-				case section.Name == "Corefile" || strings.HasSuffix(section.Name, ".server") || strings.HasSuffix(section.Name, ".override"):
-					corefiles = append(corefiles, corefile.File{From: section.Name, Snippet: strings.HasSuffix(section.Name, ".override"), Text: string(section.Data)})
+				case snippet || section.Name == "Corefile" || strings.HasSuffix(section.Name, ".server"):
+					corefiles = append(corefiles, corefile.File{From: section.Name, Snippet: snippet, Text: string(section.Data)})
 				default:
 					t.Errorf("unknown section %s", section.Name)
 				}
 			}
-			got, err := yaml.Marshal(readCase(corefiles))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if want < 0 {
-				archive.Files = append(archive.Files, txtar.File{Name: "read.yaml"})
-				want = len(archive.Files) - 1
-			}
-			if *update {
-				archive.Files[want].Data = got
-				if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if diff := cmp.Diff(string(archive.Files[want].Data), string(got)); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
+			got := jsontest.YAML(t, readCase(corefiles))
+			c.Expect(t, "read.yaml", got)
 		})
 	}
 }
@@ -141,9 +105,7 @@ func TestCorefilesReadNothingOfThisMachine(t *testing.T) {
 	const variable = "SHORTHOP_TEST_OF_COREFILES"
 	t.Setenv(variable, "secret")
 	file := filepath.Join(t.TempDir(), "other.server")
-	if err := os.WriteFile(file, []byte("secret.test {\n  forward . 192.0.2.1\n}\nforward secret.test 192.0.2.1\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, file, "secret.test {\n  forward . 192.0.2.1\n}\nforward secret.test 192.0.2.1\n")
 	for _, text := range []string{
 		"import FILE\n",
 		"import FILE",
@@ -172,10 +134,7 @@ func TestCorefilesReadNothingOfThisMachine(t *testing.T) {
 	} {
 		text = strings.NewReplacer("FILE", file, "DIRECTORY", filepath.Dir(file), "VARIABLE", variable).Replace(text)
 		for _, one := range []corefile.File{{Text: text}, {Snippet: true, Text: text}} {
-			shown, err := yaml.Marshal(readCase([]corefile.File{one}))
-			if err != nil {
-				t.Fatal(err)
-			}
+			shown := jsontest.YAML(t, readCase([]corefile.File{one}))
 			if strings.Contains(string(shown), "secret") {
 				t.Errorf("%q:\n%s", text, shown)
 			}

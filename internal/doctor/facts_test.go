@@ -27,6 +27,7 @@ import (
 	"github.com/shorthop/shorthop/internal/nodeprobe"
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
 const (
@@ -55,11 +56,7 @@ spec:
 
 func parsed(t *testing.T, document string) *policy.InjectionPolicy {
 	t.Helper()
-	p, err := policy.Parse([]byte(document))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
+	return reviewtest.Parse(t, document)
 }
 
 // issuer signs certificates whose life is given around testNow.

@@ -3,16 +3,11 @@ package doctor
 import (
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-	"golang.org/x/tools/txtar"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
 
@@ -20,7 +15,9 @@ import (
 	"github.com/shorthop/shorthop/internal/health"
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/objectserver"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // Flavours of clusters: those of discovery (internal/discovery/testdata/flavours) and of detect (internal/detect/testdata/others),
@@ -28,71 +25,31 @@ import (
 // the paths, and every check that does not pass. `go test ./internal/doctor -run Flavours -update` rewrites it.
 func TestFlavours(t *testing.T) {
 	t.Parallel()
-	for _, pattern := range []string{"../discovery/testdata/flavours/*.txtar", "../detect/testdata/others/*.txtar"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil || len(files) == 0 {
-			t.Fatalf("no files in %s (error %v)", pattern, err)
-		}
-		for _, file := range files {
-			t.Run(filepath.Base(file), func(t *testing.T) {
+	for _, folder := range []string{"../discovery/testdata/flavours", "../detect/testdata/others"} {
+		for _, c := range testfile.ReadCases(t, folder) {
+			t.Run(c.Name(), func(t *testing.T) {
 				t.Parallel()
-				archive, err := txtar.ParseFile(file)
-				if err != nil {
-					t.Fatal(err)
-				}
-				report := Judge(flavourFacts(t, archive))
+				report := Judge(flavourFacts(t, c))
 				fails := 0
-				if filepath.Base(file) == "endpoints-that-are-not-ready.txtar" { // the cluster DNS is broken, whatever the values
+				if c.Name() == "endpoints-that-are-not-ready" { // the cluster DNS is broken, whatever the values
 					fails = 1
 				}
-				if strings.Contains(file, "/flavours/") && report.Count(Fail) != fails { // others may contradict themselves
+				if strings.Contains(folder, "/flavours") && report.Count(Fail) != fails { // others may contradict themselves
 					t.Errorf("the values that detect prints do not pass:\n%s", toldOf(report))
 				}
-				got := toldOf(report)
-				expected := -1
-				for i := range archive.Files {
-					if archive.Files[i].Name == "doctor.txt" {
-						expected = i
-					}
-				}
-				if *update {
-					if expected < 0 {
-						archive.Files, expected = append(archive.Files, txtar.File{Name: "doctor.txt"}), len(archive.Files)
-					}
-					archive.Files[expected].Data = []byte(got)
-					if err := os.WriteFile(file, txtar.Format(archive), 0o644); err != nil {
-						t.Fatal(err)
-					}
-					return
-				}
-				if expected < 0 {
-					t.Fatal("there is no section doctor.txt")
-				}
-				if diff := cmp.Diff(string(archive.Files[expected].Data), got); diff != "" {
-					t.Errorf("-want +got:\n%s", diff)
-				}
+				c.Expect(t, "doctor.txt", []byte(toldOf(report)))
 			})
 		}
 	}
 }
 
 // flavourFacts are those of an installation in which every check passes, and what is collected of the objects of a flavour.
-func flavourFacts(t *testing.T, archive *txtar.Archive) *Facts {
+func flavourFacts(t *testing.T, c *testfile.Case) *Facts {
 	t.Helper()
-	var objects []unstructured.Unstructured
+	objects := slices.Concat(objectserver.Parse(t, c.Section("objects.yaml")), objectserver.Parse(t, c.Section("detect.objects.yaml")))
 	var values struct{ Policy policy.Spec }
-	resolvConf := ""
-	for _, section := range archive.Files {
-		switch section.Name {
-		case "objects.yaml", "detect.objects.yaml":
-			objects = append(objects, objectserver.Parse(t, section.Data)...)
-		case "resolv.conf":
-			resolvConf = string(section.Data)
-		case "detect.yaml":
-			if err := yaml.Unmarshal(section.Data, &values); err != nil {
-				t.Fatal(err)
-			}
-		}
+	if err := yaml.Unmarshal(c.Section("detect.yaml"), &values); err != nil {
+		t.Fatal(err)
 	}
 	nodes := int64(0)
 	for i := range objects {
@@ -118,11 +75,11 @@ func flavourFacts(t *testing.T, archive *txtar.Archive) *Facts {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &collector{config: config, client: client, Options: Options{Progress: func(string) {}}, facts: f}
-	c.nodeLocal(t.Context())
-	c.countNodes(t.Context())
-	c.clusterDNS(t.Context())
-	facts := discovery.Facts{ResolvConf: resolvConf, Services: slices.Concat(f.dnsServices.value, f.idleServices), Caches: f.caches()}
+	read := &collector{config: config, client: client, Options: Options{Progress: func(string) {}}, facts: f}
+	read.nodeLocal(t.Context())
+	read.countNodes(t.Context())
+	read.clusterDNS(t.Context())
+	facts := discovery.Facts{ResolvConf: string(c.Section("resolv.conf")), Services: slices.Concat(f.dnsServices.value, f.idleServices), Caches: f.caches()}
 	for i := range f.replicas.value {
 		f.replicas.value[i].debug.value.Discovered = new(discovery.Discover(facts))
 	}
@@ -134,10 +91,7 @@ func (f *Facts) hasPolicy(t *testing.T, ca *issuer, spec policy.Spec) {
 	t.Helper()
 	document := &policy.InjectionPolicy{Spec: spec}
 	document.APIVersion, document.Kind, document.Metadata.Name = policy.APIVersion, policy.Kind, "detected"
-	text, err := yaml.Marshal(document)
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := jsontest.YAML(t, document)
 	document = parsed(t, string(text))
 	compiled, err := policy.Compile(document, testNamespace)
 	if err != nil {
@@ -188,11 +142,7 @@ const reportFile = "testdata/report.json"
 // a cache. `go test ./internal/doctor -run ReportOfAnInstallation -update` rewrites the file.
 func TestReportOfAnInstallation(t *testing.T) {
 	t.Parallel()
-	archive, err := txtar.ParseFile("../discovery/testdata/flavours/cce-turbo.txtar")
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := flavourFacts(t, archive)
+	f := flavourFacts(t, testfile.ReadCase(t, "../discovery/testdata/flavours/cce-turbo.txtar"))
 	f.nodes.value = 7
 	for _, set := range f.daemonSets {
 		set.value.Status.DesiredNumberScheduled, set.value.Status.NumberAvailable = 5, 5
@@ -205,18 +155,5 @@ func TestReportOfAnInstallation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got = append(got, '\n')
-	if *update {
-		if err := os.WriteFile(reportFile, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(reportFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("-want +got (-update rewrites):\n%s", diff)
-	}
+	testfile.Expect(t, reportFile, append(got, '\n'))
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster"
 	"github.com/shorthop/shorthop/test/cluster/clustertest"
+	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
 // hang guards against tests that never end.
@@ -22,15 +23,7 @@ const hang = time.Minute
 
 func compile(t *testing.T, spec string) *policy.Compiled {
 	t.Helper()
-	document, err := policy.Parse([]byte("apiVersion: shorthop.dev/v1alpha1\nkind: InjectionPolicy\nmetadata: {name: a}\nspec: {dns: {}" + spec + "}\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	compiled, err := policy.Compile(document, "shorthop")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return compiled
+	return reviewtest.Compile(t, "apiVersion: shorthop.dev/v1alpha1\nkind: InjectionPolicy\nmetadata: {name: a}\nspec: {dns: {}"+spec+"}\n", "shorthop")
 }
 
 // TestWatcher follows both sides at a real API server.

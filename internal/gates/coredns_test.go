@@ -18,6 +18,7 @@ import (
 	"github.com/shorthop/shorthop/internal/corefile"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster/clustertest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // coreDNS runs the real one with a Corefile until the end of the test; PORT in it
@@ -35,9 +36,7 @@ func coreDNS(t *testing.T, corefile string) (port string) {
 	_, port, _ = net.SplitHostPort(listener.LocalAddr().String())
 	listener.Close()
 	file := filepath.Join(t.TempDir(), "Corefile")
-	if err := os.WriteFile(file, []byte(strings.ReplaceAll(corefile, "PORT", port)), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, file, strings.ReplaceAll(corefile, "PORT", port))
 	var output bytes.Buffer
 	command := exec.CommandContext(t.Context(), binary, "-conf", file)
 	command.Stdout, command.Stderr = &output, &output

@@ -18,6 +18,7 @@ import (
 
 // What the API server said last of a DaemonSet counts while it is away, and what it says afterwards counts again.
 func TestTheLastStatusOfADaemonSetOutlivesTheAPIServer(t *testing.T) {
+	t.Parallel()
 	control := clustertest.Start(t, cluster.Options{})
 	const target = "kube-system/node-local-dns"
 	status := func(desired, available int32) {

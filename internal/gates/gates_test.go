@@ -25,6 +25,7 @@ import (
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster"
 	"github.com/shorthop/shorthop/test/cluster/clustertest"
+	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
 // recorder is what a Set tells: metrics and log lines.
@@ -306,13 +307,5 @@ func TestWhatIsGoneIsProbedAndWatchedNoMore(t *testing.T) {
 
 func compile(t testing.TB, spec string) *policy.Compiled {
 	t.Helper()
-	document, err := policy.Parse([]byte("{apiVersion: shorthop.dev/v1alpha1, kind: InjectionPolicy, metadata: {name: test}, spec: " + spec + "}"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	compiled, err := policy.Compile(document, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return compiled
+	return reviewtest.Compile(t, "{apiVersion: shorthop.dev/v1alpha1, kind: InjectionPolicy, metadata: {name: test}, spec: "+spec+"}", "")
 }

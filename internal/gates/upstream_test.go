@@ -15,6 +15,7 @@ import (
 	"github.com/shorthop/shorthop/internal/gates"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster/clustertest"
+	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
 // answering is a way in which a DNS server answers.
@@ -218,15 +219,7 @@ spec:
 
 func compileFallthrough(t *testing.T, document string) *policy.Compiled {
 	t.Helper()
-	parsed, err := policy.Parse([]byte(document))
-	if err != nil {
-		t.Fatal(err)
-	}
-	compiled, err := policy.Compile(parsed, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return compiled
+	return reviewtest.Compile(t, document, "")
 }
 
 // start runs a Set until the end of the test.

@@ -15,6 +15,8 @@ import (
 	"github.com/shorthop/shorthop/internal/gates"
 	"github.com/shorthop/shorthop/internal/health"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
+	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
 func get(t *testing.T, o health.Options, path string) *httptest.ResponseRecorder {
@@ -103,10 +105,7 @@ spec:
 		Gates              []any
 		Document           *policy.InjectionPolicy
 	}
-	var got answer
-	if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil {
-		t.Fatal(err)
-	}
+	got := jsontest.Decode[answer](t, recorder.Body.Bytes())
 	want := answer{
 		Name: "site", Hash: compiled.Hash(),
 		ExcludedNamespaces: []string{"kube-system", "shorthop-system", "zoo"},
@@ -126,14 +125,7 @@ spec:
 
 func TestDebugPolicyShowsGatesAndDiscovery(t *testing.T) {
 	t.Parallel()
-	document, err := policy.Parse([]byte("{apiVersion: shorthop.dev/v1alpha1, kind: InjectionPolicy, metadata: {name: test}, spec: {}}"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	compiled, err := policy.Compile(document, "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	compiled := reviewtest.Compile(t, "{apiVersion: shorthop.dev/v1alpha1, kind: InjectionPolicy, metadata: {name: test}, spec: {}}", "")
 	recorder := get(t, health.Options{
 		Policy: func() *policy.Compiled { return compiled },
 		Gates: func() []gates.Status {
@@ -151,9 +143,7 @@ func TestDebugPolicyShowsGatesAndDiscovery(t *testing.T) {
 		},
 	}, "/debug/policy")
 	var got struct{ Gates, Discovered json.RawMessage }
-	if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil {
-		t.Fatal(err)
-	}
+	jsontest.Unmarshal(t, recorder.Body.Bytes(), &got)
 	for part, texts := range map[string][2]string{
 		"gates": {string(got.Gates), `[
 			{"gate": "service_host", "target": "api.example.com:443", "open": true, "since": "1970-01-01T00:00:00Z"},

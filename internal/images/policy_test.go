@@ -9,6 +9,7 @@ import (
 	"github.com/shorthop/shorthop/internal/images"
 	"github.com/shorthop/shorthop/internal/rootfs"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
 func TestPolicy(t *testing.T) {
@@ -56,10 +57,7 @@ spec:
 	if diff := cmp.Diff(want, string(text)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	parsed, err := policy.Parse(text)
-	if err != nil {
-		t.Fatalf("the policy does not take it: %v\n%s", err, text)
-	}
+	parsed := reviewtest.Parse(t, text)
 	entries := parsed.Spec.Resolvers
 	if len(entries) != 4 || !slices.Equal(entries[1].Beside, []policy.ResolverBeside{policy.BesideGoCgo, policy.BesideNetDNS}) ||
 		entries[1].ResOptions == nil || *entries[1].ResOptions != "ndots:2" || entries[2].LocalDomain == nil || *entries[2].LocalDomain != "" {

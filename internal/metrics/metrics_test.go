@@ -2,8 +2,6 @@ package metrics_test
 
 import (
 	"bytes"
-	"flag"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -19,9 +17,8 @@ import (
 	"github.com/shorthop/shorthop/internal/buildinfo"
 	"github.com/shorthop/shorthop/internal/metrics"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/testfile"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden file")
 
 func newMetrics() (*metrics.Metrics, *prometheus.Registry) {
 	registry := prometheus.NewRegistry()
@@ -63,21 +60,8 @@ func changed(t *testing.T, g prometheus.Gatherer, action func()) []string {
 // TestAtZero has every metric with every label set before anything happened.
 func TestAtZero(t *testing.T) {
 	t.Parallel()
-	const golden = "testdata/zero.txt"
 	_, registry := newMetrics()
-	got := strings.Replace(scrape(t, registry), buildinfo.Version, "VERSION", 1)
-	if *update {
-		if err := os.WriteFile(golden, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("scrape (-want +got):\n%s", diff)
-	}
+	testfile.Expect(t, "testdata/zero.txt", strings.Replace(scrape(t, registry), buildinfo.Version, "VERSION", 1))
 }
 
 // TestLint follows the naming rules of Prometheus.

@@ -6,13 +6,14 @@ import (
 	"encoding/pem"
 	"net"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
+
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // A DNS server on port 53 needs an address of its own: 127.0.0.x is this machine's everywhere on Linux.
@@ -56,9 +57,7 @@ func TestWhatAPIServersProve(t *testing.T) {
 	_, port, _ := net.SplitHostPort(address)
 	file := filepath.Join(t.TempDir(), "ca.crt")
 	write := func(cert *x509.Certificate) {
-		if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		testfile.Write(t, file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw}))
 	}
 	write(server.Certificate())
 	ask := func(target, file string) string {
@@ -76,9 +75,7 @@ func TestWhatAPIServersProve(t *testing.T) {
 	if got := ask("127.0.0.1:1", file); !strings.Contains(got, "refused") {
 		t.Errorf("nobody there: %q", got)
 	}
-	if err := os.WriteFile(file, []byte("nothing"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, file, "nothing")
 	if got := ask(address, file); !strings.Contains(got, "has no certificate") {
 		t.Errorf("a broken CA: %q", got)
 	}

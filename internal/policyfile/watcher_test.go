@@ -19,6 +19,7 @@ import (
 
 	"github.com/shorthop/shorthop/internal/policyfile"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // document returns a valid policy with the name.
@@ -152,9 +153,7 @@ func watch(t *testing.T, path string, accept func(*policy.Compiled) error, test 
 func newFile(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "policy.yaml")
-	if err := os.WriteFile(path, []byte(document("first")), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, path, document("first"))
 	return path
 }
 
@@ -422,9 +421,7 @@ func TestLoad(t *testing.T) {
 	if !compiled.Excludes("shorthop-system") {
 		t.Error("our own namespace is not excluded")
 	}
-	if err := os.WriteFile(path, []byte(broken), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, path, broken)
 	_, err = policyfile.Load(path, "")
 	if err == nil {
 		t.Fatal("a broken file is loaded")
@@ -442,9 +439,7 @@ func TestLoad(t *testing.T) {
 func TestLoadReadsNoMoreThanAPolicyCanHave(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "policy.yaml")
-	if err := os.WriteFile(path, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, path, "")
 	if err := os.Truncate(path, 1<<40); err != nil { // takes no room
 		t.Fatal(err)
 	}

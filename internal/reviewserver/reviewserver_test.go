@@ -30,6 +30,7 @@ import (
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster/clustertest"
+	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
 // newCertificate returns what to serve with, and what verifies it.
@@ -44,14 +45,7 @@ func newCertificate(t *testing.T) (get func(*tls.ClientHelloInfo) (*tls.Certific
 // reviewHandler is the real one, without a cluster.
 func reviewHandler(t *testing.T) http.Handler {
 	t.Helper()
-	document, err := policy.Parse([]byte("apiVersion: shorthop.dev/v1alpha1\nkind: InjectionPolicy\nmetadata: {name: test}\nspec: {serviceHost: {host: api.example.com}}\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	compiled, err := policy.Compile(document, "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	compiled := reviewtest.Compile(t, "apiVersion: shorthop.dev/v1alpha1\nkind: InjectionPolicy\nmetadata: {name: test}\nspec: {serviceHost: {host: api.example.com}}\n", "")
 	return admission.New(admission.Options{
 		Policy:     func() *policy.Compiled { return compiled },
 		Namespaces: namespaces.None{},

@@ -1,7 +1,6 @@
 package webhookconfig_test
 
 import (
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -14,13 +13,12 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // parse returns a defaulted policy with the given lines of spec.
 func parse(t testing.TB, spec string) *policy.InjectionPolicy {
@@ -70,23 +68,8 @@ func TestGolden(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			file := filepath.Join("testdata", name+".yaml")
-			got, err := yaml.Marshal(webhookconfig.New(parse(t, test.spec), test.options))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if *update {
-				if err := os.WriteFile(file, got, 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), string(got)); diff != "" {
-				t.Errorf("configuration (-want +got):\n%s", diff)
-			}
+			got := jsontest.YAML(t, webhookconfig.New(parse(t, test.spec), test.options))
+			testfile.Expect(t, filepath.Join("testdata", name+".yaml"), got)
 		})
 	}
 	files, err := os.ReadDir("testdata")
@@ -167,7 +150,11 @@ func off(inject string) bool { return inject == "disabled" || inject == "disable
 // and its own, and by none in a closed namespace under Final.
 func TestSelectors(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(200) {
+	seeds := uint64(200)
+	if testing.Short() {
+		seeds /= 10
+	}
+	for seed := range seeds {
 		rng := rand.New(rand.NewPCG(seed, 0))
 		p := randomPolicy(rng)
 		if errs := policy.Validate(p); len(errs) > 0 {

@@ -2,7 +2,6 @@ package advisor_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,7 +13,9 @@ import (
 	"github.com/shorthop/shorthop/pkg/advisor"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/pkg/resolver"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/loggen"
+	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
 // TestWhatChangesUnderAdvice has advice from pods of one image and command, and gives it to pods that differ from them. Whatever
@@ -139,25 +140,14 @@ func adviceAfterDays(t *testing.T, cluster *loggen.Cluster, days int) (*policy.D
 // compiledFrom compiles a policy from its spec.
 func compiledFrom(t *testing.T, spec string) *policy.Compiled {
 	t.Helper()
-	document, err := policy.Parse(fmt.Appendf(nil, "{apiVersion: %s, kind: %s, metadata: {name: default}, spec: {%s}}", policy.APIVersion, policy.Kind, spec))
-	if err != nil {
-		t.Fatal(err)
-	}
-	compiled, err := policy.Compile(document, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return compiled
+	return reviewtest.Compile(t, fmt.Appendf(nil, "{apiVersion: %s, kind: %s, metadata: {name: default}, spec: {%s}}", policy.APIVersion, policy.Kind, spec), "")
 }
 
 // decided is what a new pod gets, while the gate of fall-through is open.
 func decided(t *testing.T, compiled *policy.Compiled, advice *policy.Advice, pod *advisor.Pod) policy.Decision {
 	t.Helper()
 	pod.Spec.DNSConfig = nil // what an earlier review gave it
-	text, err := json.Marshal(pod)
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := jsontest.Marshal(t, pod)
 	var p policy.Pod
 	if err := jsonv2.Unmarshal(text, &p); err != nil {
 		t.Fatal(err)

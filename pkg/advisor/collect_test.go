@@ -17,6 +17,7 @@ import (
 	"github.com/shorthop/shorthop/pkg/advisor/querylog"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/pkg/resolver"
+	"github.com/shorthop/shorthop/test/jsontest"
 )
 
 func webPod() *advisor.Pod {
@@ -134,9 +135,7 @@ func TestPodsForWindowsGetNoAdvice(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			pod := webPod()
-			if err := json.Unmarshal([]byte(spec), &pod.Spec); err != nil {
-				t.Fatal(err)
-			}
+			jsontest.Unmarshal(t, []byte(spec), &pod.Spec)
 			clients := advisor.NewClients(nil, nil)
 			clients.Add(pod)
 			collector := advisor.NewCollector(new(querylog.Parser), clients, resolver.Node{ClusterDomain: "cluster.local"})

@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	worlds = flag.Int("worlds", 30, "random worlds whose logs are damaged")
+	worlds = flag.Int("worlds", 30, "random worlds whose logs are damaged; a tenth under -short")
 	leave  = flag.Uint64("first-world", 0, "how many of a seed's worlds are left out, to see a later one alone")
 	only   = flag.String("damage", "", "the kinds of damage that are done, as a part of their names; all if empty")
 )
@@ -41,9 +41,13 @@ func TestDamagedLogsNeverBreakAName(t *testing.T) {
 	var mu sync.Mutex
 	var runs, given, withheld, cases int
 	kinds := make(map[string][2]int)
+	drawn := *worlds
+	if testing.Short() {
+		drawn = (drawn + 9) / 10
+	}
 	limit := make(chan struct{}, runtime.GOMAXPROCS(0))
 	var all sync.WaitGroup
-	for i := range *worlds {
+	for i := range drawn {
 		limit <- struct{}{}
 		all.Go(func() {
 			defer func() { <-limit }()
@@ -79,7 +83,7 @@ func TestDamagedLogsNeverBreakAName(t *testing.T) {
 	}
 	all.Wait()
 	t.Logf("%d worlds, %d logs, %d recommendations: %d to be applied, %d withheld for low confidence, %d that save nothing or must not be",
-		*worlds, cases, runs, given, withheld, runs-given-withheld)
+		drawn, cases, runs, given, withheld, runs-given-withheld)
 	for _, what := range slices.Sorted(func(yield func(string) bool) {
 		for what := range kinds {
 			if !yield(what) {

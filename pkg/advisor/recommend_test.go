@@ -1,7 +1,6 @@
 package advisor_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"github.com/shorthop/shorthop/pkg/advisor/querylog"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/pkg/resolver"
+	"github.com/shorthop/shorthop/test/jsontest"
 )
 
 // inject makes a pod one that Shorthop has pointed at the node's cache, and at
@@ -50,9 +50,7 @@ func recommend(t *testing.T, r resolver.Resolver, change func(*advisor.Pod), set
 	pod := webPod()
 	started := time.Date(2026, 1, 2, 3, 30, 0, 0, time.UTC)
 	status := `[{"restartCount": 1, "state": {"running": {"startedAt": "` + started.Format(time.RFC3339) + `"}}}]`
-	if err := json.Unmarshal([]byte(status), &pod.Status.ContainerStatuses); err != nil {
-		t.Fatal(err)
-	}
+	jsontest.Unmarshal(t, []byte(status), &pod.Status.ContainerStatuses)
 	change(pod)
 	clients.Add(pod)
 	collector := advisor.NewCollector(new(querylog.Parser), clients, resolver.Node{

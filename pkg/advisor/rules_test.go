@@ -12,6 +12,7 @@ import (
 
 	"github.com/shorthop/shorthop/pkg/advisor"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
 func workload(namespace, name string, ndots int) advisor.Workload {
@@ -97,10 +98,7 @@ func TestRulesReachTheWorkloadsThatTheyAreFor(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			parsed, err := policy.Parse(document)
-			if err != nil {
-				t.Fatal(err)
-			}
+			parsed := reviewtest.Parse(t, document)
 			if slices.ContainsFunc(parsed.Spec.Rules, func(r policy.Rule) bool { return r.Name == "advised-ndots-1" }) {
 				t.Error("a rule has a name that is taken")
 			}

@@ -1,7 +1,6 @@
 package mutate_test
 
 import (
-	"encoding/json"
 	"maps"
 	"reflect"
 	"testing"
@@ -10,23 +9,16 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 
 	"github.com/shorthop/shorthop/pkg/mutate"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
+	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
 func compile(t testing.TB, document []byte, ownNamespace string) *policy.Compiled {
 	t.Helper()
-	parsed, err := policy.Parse(document)
-	if err != nil {
-		t.Fatalf("parse policy: %v", err)
-	}
-	compiled, err := policy.Compile(parsed, ownNamespace)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return compiled
+	return reviewtest.Compile(t, document, ownNamespace)
 }
 
 // patchOf is the patch as the API server gets it; an empty array where nothing
@@ -36,25 +28,13 @@ func patchOf(t testing.TB, r mutate.Result) []byte {
 	if len(r.Operations) == 0 {
 		return []byte("[]")
 	}
-	patch, err := json.Marshal(r.Operations)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return patch
+	return jsontest.Marshal(t, r.Operations)
 }
 
 // apply applies a JSON Patch with the library of the API server.
 func apply(t testing.TB, document, patch []byte) []byte {
 	t.Helper()
-	decoded, err := jsonpatch.DecodePatch(patch)
-	if err != nil {
-		t.Fatalf("patch cannot be decoded: %v\n%s", err, patch)
-	}
-	patched, err := decoded.Apply(document)
-	if err != nil {
-		t.Fatalf("patch does not apply: %v\npatch: %s\npod: %.4000s", err, patch, document)
-	}
-	return patched
+	return reviewtest.Patch(t, document, patch)
 }
 
 func decode(t testing.TB, document []byte) *policy.Pod {

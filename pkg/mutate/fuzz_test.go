@@ -6,6 +6,7 @@ import (
 
 	"github.com/shorthop/shorthop/pkg/mutate"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
 )
 
 // The bits of FuzzReview's flags; the rest chooses the policy.
@@ -112,9 +113,6 @@ func podDocument(t *testing.T, text []byte, forge bool) ([]byte, bool) {
 	}
 	annotations := asObject(metadata["annotations"])
 	annotations[policy.AnnotationInjected] = record
-	document, err = json.Marshal(o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	document = jsontest.Marshal(t, o)
 	return document, true
 }

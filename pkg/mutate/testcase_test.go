@@ -16,6 +16,7 @@ import (
 
 	"github.com/shorthop/shorthop/pkg/mutate"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
 )
 
 // Case files: testdata/cases/<what happens, in words>.txtar. The text before
@@ -370,10 +371,7 @@ func decisionText(t testing.TB, compiled *policy.Compiled, r *mutate.Result) str
 	if a := &r.Decision.Advice; r.Request.Advice != nil {
 		text.Advice = fmt.Sprintf("%s, %s, ndots %d, fallthrough %d", a.Action, a.Reason, a.Ndots, a.Fallthrough)
 	}
-	out, err := yaml.Marshal(text)
-	if err != nil {
-		t.Fatal(err)
-	}
+	out := jsontest.YAML(t, text)
 	return string(out)
 }
 

@@ -3,7 +3,6 @@ package policy_test
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -11,9 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // Every file in testdata/advice has one kind of fault, which is its name. The
@@ -23,22 +21,14 @@ func TestParseAdviceReportsFaults(t *testing.T) {
 	for _, file := range documents(t, "testdata/advice", ".yaml") {
 		t.Run(caseName(file), func(t *testing.T) {
 			t.Parallel()
-			data, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			want, document := leadingComment(data)
-			_, err = policy.ParseAdvice(document)
+			data := testfile.Read(t, file)
+			_, document := leadingComment(data)
+			_, err := policy.ParseAdvice(document)
 			if err == nil {
 				t.Fatal("the document is valid")
 			}
 			got := "# " + strings.ReplaceAll(err.Error(), "\n", "\n# ") + "\n"
-			if *update {
-				writeFile(t, file, append([]byte(got), document...))
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("error (-want +got):\n%s", diff)
-			}
+			testfile.Expect(t, file, got+string(document))
 			if _, same := policy.ParseAdviceToDecide(document); same == nil || same.Error() != err.Error() {
 				t.Errorf("to decide by it: %v", same)
 			}

@@ -2,20 +2,18 @@ package policy_test
 
 import (
 	"bytes"
-	"flag"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/tools/txtar"
-	"sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
+	"github.com/shorthop/shorthop/test/reviewtest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
-
-var update = flag.Bool("update", false, "rewrite what the files in testdata expect")
 
 // documents lists the files of a directory, which must all have the extension.
 func documents(t testing.TB, directory, extension string) []string {
@@ -39,13 +37,6 @@ func caseName(file string) string {
 	return strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))
 }
 
-func writeFile(t *testing.T, file string, data []byte) {
-	t.Helper()
-	if err := os.WriteFile(file, data, 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // Every file in testdata/invalid has one fault, which is its name. The comment
 // that it begins with is the whole error, one "# " for each line of it.
 func TestParseReportsFaults(t *testing.T) {
@@ -53,22 +44,14 @@ func TestParseReportsFaults(t *testing.T) {
 	for _, file := range documents(t, "testdata/invalid", ".yaml") {
 		t.Run(caseName(file), func(t *testing.T) {
 			t.Parallel()
-			data, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			_, err = policy.Parse(data)
+			data := testfile.Read(t, file)
+			_, err := policy.Parse(data)
 			if err == nil {
 				t.Fatal("the document is valid")
 			}
 			got := "# " + strings.ReplaceAll(err.Error(), "\n", "\n# ") + "\n"
-			want, document := leadingComment(data)
-			if *update {
-				writeFile(t, file, append([]byte(got), document...))
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("error (-want +got):\n%s", diff)
-			}
+			_, document := leadingComment(data)
+			testfile.Expect(t, file, got+string(document))
 		})
 	}
 }
@@ -89,32 +72,11 @@ func TestDefaults(t *testing.T) {
 	for _, file := range documents(t, "testdata/defaults", ".txtar") {
 		t.Run(caseName(file), func(t *testing.T) {
 			t.Parallel()
-			archive, err := txtar.ParseFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(archive.Files) == 0 || archive.Files[0].Name != "document.yaml" || len(archive.Files) > 2 ||
-				len(archive.Files) == 2 && archive.Files[1].Name != "defaulted.yaml" {
-				t.Fatal("want the sections document.yaml and defaulted.yaml")
-			}
-			parsed, err := policy.Parse(archive.Files[0].Data)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, err := yaml.Marshal(parsed)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if *update {
-				archive.Files = append(archive.Files[:1], txtar.File{Name: "defaulted.yaml", Data: got})
-				writeFile(t, file, txtar.Format(archive))
-			}
-			if len(archive.Files) < 2 {
-				t.Fatal("no section defaulted.yaml")
-			}
-			if diff := cmp.Diff(string(archive.Files[1].Data), string(got)); diff != "" {
-				t.Errorf("defaulted document (-want +got):\n%s", diff)
-			}
+			c := testfile.ReadCase(t, file)
+			c.OnlyHas(t, "document.yaml", "defaulted.yaml")
+			parsed := reviewtest.Parse(t, c.Section("document.yaml"))
+			got := jsontest.YAML(t, parsed)
+			c.Expect(t, "defaulted.yaml", got)
 
 			// Defaulting is done once: what it made is what it makes of it.
 			again, err := policy.Parse(got)
@@ -131,10 +93,7 @@ func TestDefaults(t *testing.T) {
 // The example that the documentation shows is valid.
 func TestExampleIsValid(t *testing.T) {
 	t.Parallel()
-	data, err := os.ReadFile("../../examples/policy.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := testfile.Read(t, "../../examples/policy.yaml")
 	if _, err := policy.Parse(data); err != nil {
 		t.Error(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
 func TestARuleIsLaidOverThePolicy(t *testing.T) {
@@ -53,10 +54,7 @@ func TestARuleIsLaidOverThePolicy(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			document, err := policy.Parse([]byte(header + test.spec))
-			if err != nil {
-				t.Fatal(err)
-			}
+			document := reviewtest.Parse(t, header+test.spec)
 			var got []string
 			for e := range document.Spec.Effective() {
 				got = append(got, describe(e))

@@ -3,15 +3,13 @@ package policy_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"strconv"
 	"testing"
 
-	"golang.org/x/tools/txtar"
-	"sigs.k8s.io/yaml"
-
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
+	"github.com/shorthop/shorthop/test/reviewtest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // FuzzParse: no document makes Parse panic; what it accepts can be compiled and
@@ -19,24 +17,12 @@ import (
 // again.
 func FuzzParse(f *testing.F) {
 	for _, file := range documents(f, "testdata/invalid", ".yaml") {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			f.Fatal(err)
-		}
+		data := testfile.Read(f, file)
 		_, document := leadingComment(data)
 		f.Add(document)
 	}
-	archives := documents(f, "testdata/defaults", ".txtar")
-	cases, err := filepath.Glob("../mutate/testdata/cases/*.txtar")
-	if err != nil {
-		f.Fatal(err)
-	}
-	for _, file := range append(archives, cases...) {
-		archive, err := txtar.ParseFile(file)
-		if err != nil {
-			f.Fatal(err)
-		}
-		for _, section := range archive.Files {
+	for _, c := range append(testfile.ReadCases(f, "testdata/defaults"), testfile.ReadCases(f, "../mutate/testdata/cases")...) {
+		for _, section := range c.Files {
 			switch section.Name {
 			case "document.yaml", "defaulted.yaml", "policy.yaml", "earlier-policy.yaml":
 				f.Add(section.Data)
@@ -58,18 +44,8 @@ func FuzzParse(f *testing.F) {
 		compiled.Decide(ordinaryRequest())
 		policy.Lint(document)
 
-		written, err := yaml.Marshal(parsed)
-		if err != nil {
-			t.Fatal(err)
-		}
-		again, err := policy.Parse(written)
-		if err != nil {
-			t.Fatalf("written out it is not accepted: %v\n%s", err, written)
-		}
-		recompiled, err := policy.Compile(again, "shorthop")
-		if err != nil {
-			t.Fatal(err)
-		}
+		written := jsontest.YAML(t, parsed)
+		recompiled := reviewtest.Compile(t, written, "shorthop")
 		if compiled.Hash() != recompiled.Hash() {
 			t.Errorf("written out it has another hash:\n%s", written)
 		}
@@ -84,7 +60,11 @@ func TestNumbersAreWhatIsWritten(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, seed))
 	const signs = "0123456789_+-.exXobEBOinfaNIF"
 	accepted := 0
-	for range 4000 {
+	draws := 4000
+	if testing.Short() {
+		draws /= 10
+	}
+	for range draws {
 		text := make([]byte, 1+random.IntN(5))
 		for i := range text {
 			text[i] = signs[random.IntN(len(signs))]

@@ -2,12 +2,10 @@ package policy_test
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-	"golang.org/x/tools/txtar"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // A policy's hash is on every pod that was injected under it: one that changes
@@ -22,26 +20,10 @@ func TestHashesStay(t *testing.T) {
 		t.Helper()
 		fmt.Fprintf(&got, "%s %s\n", compile(t, string(document)).Hash(), name)
 	}
-	for _, file := range documents(t, "testdata/defaults", ".txtar") {
-		archive, err := txtar.ParseFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		add(caseName(file), archive.Files[0].Data)
+	for _, c := range testfile.ReadCases(t, "testdata/defaults") {
+		add(c.Name(), c.Section("document.yaml"))
 	}
-	example, err := os.ReadFile("../../examples/policy.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
+	example := testfile.Read(t, "../../examples/policy.yaml")
 	add("examples/policy.yaml", example)
-	if *update {
-		writeFile(t, golden, []byte(got.String()))
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got.String()); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
-	}
+	testfile.Expect(t, golden, got.String())
 }

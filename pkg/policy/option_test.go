@@ -2,7 +2,6 @@ package policy
 
 import (
 	"fmt"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -11,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/shorthop/shorthop/test/policytypes"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // The comments of Option are what the page about the policy and the chart's
@@ -60,10 +60,7 @@ func TestTheModelsOfResolversAreTriedWithEveryOption(t *testing.T) {
 		"no-check-names": "is about names in answers",
 	}
 	const generator = "../../test/resolver/cases_test.go"
-	source, err := os.ReadFile(generator)
-	if err != nil {
-		t.Fatal(err)
-	}
+	source := testfile.Read(t, generator)
 	for _, name := range OptionNames() {
 		tried := regexp.MustCompile(`"` + name + `[":]`).Match(source)
 		if tried == (untried[name] != "") {

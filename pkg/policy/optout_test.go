@@ -6,19 +6,12 @@ import (
 	"testing"
 
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
 func compile(t testing.TB, document string) *policy.Compiled {
 	t.Helper()
-	parsed, err := policy.Parse([]byte(document))
-	if err != nil {
-		t.Fatal(err)
-	}
-	compiled, err := policy.Compile(parsed, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return compiled
+	return reviewtest.Compile(t, document, "")
 }
 
 const header = "apiVersion: shorthop.dev/v1alpha1\nkind: InjectionPolicy\nspec:\n"

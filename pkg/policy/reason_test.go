@@ -1,7 +1,6 @@
 package policy_test
 
 import (
-	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // A reason without a row in the list has no sentence, no series from the start,
@@ -35,10 +35,7 @@ func TestEveryReasonIsInTheList(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range files {
-		source, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+		source := testfile.Read(t, file)
 		if made := regexp.MustCompile(`\bReason\("\w+"\)`).Find(source); made != nil && !strings.HasSuffix(file, "_test.go") {
 			t.Errorf("%s makes %s: give it a constant in reason.go", file, made)
 		}
@@ -49,10 +46,7 @@ func TestEveryReasonIsInTheList(t *testing.T) {
 // alone, and in which order.
 func TestTheTableOfSkipsHasWhatTheCodeReturns(t *testing.T) {
 	t.Parallel()
-	source, err := os.ReadFile("skip.go")
-	if err != nil {
-		t.Fatal(err)
-	}
+	source := testfile.Read(t, "skip.go")
 	rows := map[string]bool{}
 	for _, row := range regexp.MustCompile(`(?m)^//\t.* skip +([a-z_]+)(?: \(.*\))?$`).FindAllStringSubmatch(string(source), -1) {
 		rows[row[1]] = true
@@ -75,10 +69,7 @@ func TestTheTableOfSkipsHasWhatTheCodeReturns(t *testing.T) {
 // reasonConstants returns the reasons by their names in Go.
 func reasonConstants(t *testing.T) map[string]string {
 	t.Helper()
-	source, err := os.ReadFile("reason.go")
-	if err != nil {
-		t.Fatal(err)
-	}
+	source := testfile.Read(t, "reason.go")
 	constants := map[string]string{}
 	for _, constant := range regexp.MustCompile(`(?m)^\t(Reason\w+) +Reason += "(\w+)"`).FindAllStringSubmatch(string(source), -1) {
 		constants[constant[1]] = constant[2]

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
 // rulesDocument has rules for one namespace each, as they come from a
@@ -45,10 +46,7 @@ func BenchmarkSize(b *testing.B) {
 	}{{"rules", rulesDocument}, {"resolvers", resolversDocument}} {
 		for _, n := range []int{1000, 2000, 4000} {
 			document := kind.document(n)
-			parsed, err := policy.Parse(document)
-			if err != nil {
-				b.Fatal(err)
-			}
+			parsed := reviewtest.Parse(b, document)
 			for _, step := range []struct {
 				name string
 				run  func()

@@ -7,6 +7,7 @@ import (
 	"unicode/utf16"
 
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
 const documentHead = "apiVersion: shorthop.dev/v1alpha1\nkind: InjectionPolicy\n"
@@ -37,10 +38,7 @@ func TestParseTakesOneDocumentHoweverItIsWritten(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			parsed, err := policy.Parse([]byte(data))
-			if err != nil {
-				t.Fatal(err)
-			}
+			parsed := reviewtest.Parse(t, data)
 			if *parsed.Spec.DNS.Ndots != 2 {
 				t.Errorf("ndots %d, want 2", *parsed.Spec.DNS.Ndots)
 			}

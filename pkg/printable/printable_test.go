@@ -7,6 +7,7 @@ import (
 
 	"github.com/shorthop/shorthop/pkg/printable"
 	"github.com/shorthop/shorthop/test/hostile"
+	"github.com/shorthop/shorthop/test/jsontest"
 )
 
 func TestOrdinaryStringsStayAsTheyAre(t *testing.T) {
@@ -70,10 +71,7 @@ func check(t *testing.T, s string) {
 	if got := printable.Name(s); got != s && got[0] != '"' {
 		t.Errorf("Name(%.100q) is neither itself nor in quotes: %.100q", s, got)
 	}
-	encoded, err := json.Marshal(s)
-	if err != nil {
-		t.Fatal(err)
-	}
+	encoded := jsontest.Marshal(t, s)
 	ascii := printable.JSON(encoded)
 	if raw := hostile.Raw(ascii, ""); raw != "" {
 		t.Errorf("JSON(%.100q) has %s", s, raw)

@@ -5,13 +5,13 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/shorthop/shorthop/pkg/resolverhint"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // realClient is a file of testdata/clients: what a real client asked a real CoreDNS for.
@@ -30,10 +30,7 @@ func realClients(t *testing.T) []realClient {
 	}
 	var clients []realClient
 	for _, file := range files {
-		data, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+		data := testfile.Read(t, file)
 		c := realClient{name: strings.TrimSuffix(filepath.Base(file), ".txt")}
 		c.captured = strings.HasSuffix(c.name, "-proxied")
 		for lines := bufio.NewScanner(bytes.NewReader(data)); lines.Scan(); {

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/shorthop/shorthop/pkg/shape"
+	"github.com/shorthop/shorthop/test/jsontest"
 )
 
 type sample struct {
@@ -52,14 +53,8 @@ func TestEverythingIsToldAndTheRestIsDecoded(t *testing.T) {
 	}, got); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	rest, err := json.Marshal(value)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var decoded sample
-	if err := json.Unmarshal(rest, &decoded); err != nil {
-		t.Fatal(err)
-	}
+	rest := jsontest.Marshal(t, value)
+	decoded := jsontest.Decode[sample](t, rest)
 	want := sample{Labels: map[string]string{"b": "c"}, Items: []sample{{Name: "first"}, {}, {Name: "third"}, {}}}
 	if diff := cmp.Diff(want, decoded); diff != "" {
 		t.Errorf("decoded (-want +got):\n%s", diff)

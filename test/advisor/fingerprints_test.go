@@ -15,6 +15,7 @@ import (
 
 	"github.com/shorthop/shorthop/pkg/advisor/querylog"
 	"github.com/shorthop/shorthop/pkg/resolverhint"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 var (
@@ -160,9 +161,7 @@ func keep(t *testing.T, c *fingerprint, queries []resolverhint.Query) {
 		}
 		fmt.Fprintf(&b, "%s %d %d %d %d\n", kind, q.Name, q.Port, q.ID, q.Transport)
 	}
-	if err := os.WriteFile(filepath.Join("..", "..", "pkg", "resolverhint", "testdata", "clients", c.name+".txt"), []byte(b.String()), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, filepath.Join("..", "..", "pkg", "resolverhint", "testdata", "clients", c.name+".txt"), b.String())
 }
 
 // fingerprints are all clients, built.
@@ -284,9 +283,7 @@ func fingerprints(t *testing.T) []fingerprint {
 		config := fmt.Sprintf("server:\n  interface: %[1]s\n  outgoing-interface: %[1]s\n  access-control: 127.0.0.0/8 allow\n  do-not-query-localhost: no\n"+
 			"  use-syslog: no\n  chroot: \"\"\n  username: \"\"\n  pidfile: \"\"\n  module-config: iterator\n  local-zone: test. transparent\n"+
 			"forward-zone:\n  name: .\n  forward-addr: 127.0.0.1\nremote-control:\n  control-enable: no\n", c.Address)
-		if err := os.WriteFile(filepath.Join(dir, "unbound-"+c.Address+".conf"), []byte(config), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		testfile.Write(t, filepath.Join(dir, "unbound-"+c.Address+".conf"), config)
 	}
 	return list
 }

@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"testing"
 
@@ -13,6 +12,7 @@ import (
 	"github.com/shorthop/shorthop/pkg/advisor/querylog"
 	"github.com/shorthop/shorthop/pkg/resolver"
 	"github.com/shorthop/shorthop/test/loggen"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 var (
@@ -87,10 +87,7 @@ func TestLongLogs(t *testing.T) {
 // resident is the process's memory in KiB, now or at the peak.
 func resident(t *testing.T, field string) (size int64) {
 	t.Helper()
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		t.Fatal(err)
-	}
+	status := testfile.Read(t, "/proc/self/status")
 	_, rest, _ := strings.Cut(string(status), field+":")
 	if _, err := fmt.Sscan(rest, &size); err != nil {
 		t.Fatal(err)

@@ -1,18 +1,16 @@
 package main
 
 import (
-	"flag"
 	"math"
-	"os"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"sigs.k8s.io/yaml"
-)
 
-var update = flag.Bool("update", false, "rewrite docs/results/bench.md and docs/growth.md from the results of the last run")
+	"github.com/shorthop/shorthop/test/testfile"
+)
 
 func TestParseBenchmarks(t *testing.T) {
 	t.Parallel()
@@ -126,19 +124,7 @@ func TestPagesAreMadeFromTheResults(t *testing.T) {
 		t.Fatal(err)
 	}
 	for file, want := range map[string]string{"docs/results/bench.md": r.page(), "docs/growth.md": growthPage(r, q)} {
-		if *update {
-			if err := os.WriteFile(root+file, []byte(want), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			continue
-		}
-		got, err := os.ReadFile(root + file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(want, string(got)); diff != "" {
-			t.Errorf("%s is not what the results say; go test ./test/bench -update writes it (-want +got):\n%s", file, diff)
-		}
+		testfile.Expect(t, root+file, want)
 	}
 }
 

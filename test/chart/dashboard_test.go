@@ -3,7 +3,6 @@
 package chart_test
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,6 +11,8 @@ import (
 	"testing"
 
 	sigsyaml "sigs.k8s.io/yaml"
+
+	"github.com/shorthop/shorthop/test/jsontest"
 )
 
 // Every expression of the dashboard has a value where everything is scraped, and none in another cluster, or in another
@@ -101,9 +102,7 @@ func expressions(t *testing.T) (expressions, choices []string) {
 			Targets []struct{ Expr string }
 		}
 	}
-	if err := json.Unmarshal(read(t, chartDir+"/files/dashboard.json"), &dashboard); err != nil {
-		t.Fatal(err)
-	}
+	jsontest.Unmarshal(t, read(t, chartDir+"/files/dashboard.json"), &dashboard)
 	var variables []string
 	for _, v := range dashboard.Templating.List {
 		variables = append(variables, v.Name)

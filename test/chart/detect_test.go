@@ -3,12 +3,13 @@
 package chart_test
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"golang.org/x/tools/txtar"
+
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // What detect prints for each flavour, the chart takes: its schema and its templates.
@@ -29,9 +30,7 @@ func TestValuesOfDetectAreTaken(t *testing.T) {
 			}
 			tried++
 			values := filepath.Join(t.TempDir(), strings.TrimSuffix(filepath.Base(file), ".txtar")+".yaml")
-			if err := os.WriteFile(values, section.Data, 0o600); err != nil {
-				t.Fatal(err)
-			}
+			testfile.Write(t, values, section.Data)
 			render(t, "--values="+values)
 		}
 	}

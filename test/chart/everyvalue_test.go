@@ -11,6 +11,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	sigsyaml "sigs.k8s.io/yaml"
+
+	"github.com/shorthop/shorthop/test/jsontest"
 )
 
 // Every value of every example has an effect: without it, the chart is rendered differently, or not at all. What the policy
@@ -39,10 +41,7 @@ func TestEveryValueIsRendered(t *testing.T) {
 				effective[leaf] = true
 				return
 			}
-			encoded, err := sigsyaml.Marshal(without(all, at))
-			if err != nil {
-				t.Fatal(err)
-			}
+			encoded := jsontest.YAML(t, without(all, at))
 			less := filepath.Join(t.TempDir(), "values.yaml")
 			write(t, less, encoded)
 			if rendered, err := template(t, less); err != nil || rendered != with {

@@ -1,7 +1,6 @@
 package chart_test
 
 import (
-	"encoding/json"
 	"maps"
 	"path/filepath"
 	"slices"
@@ -11,6 +10,7 @@ import (
 	sigsyaml "sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
 )
 
 // Every value that the schema knows is set by one of the examples in testdata/values, which TestEveryValueIsRendered and
@@ -71,10 +71,7 @@ type valuesSchema struct{ document, definitions object }
 
 func readSchema(t *testing.T) valuesSchema {
 	t.Helper()
-	var document object
-	if err := json.Unmarshal(read(t, chartDir+"/values.schema.json"), &document); err != nil {
-		t.Fatal(err)
-	}
+	document := jsontest.Decode[object](t, read(t, chartDir+"/values.schema.json"))
 	return valuesSchema{document, document["$defs"].(object)}
 }
 

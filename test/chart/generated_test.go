@@ -6,9 +6,7 @@ package chart_test
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -18,9 +16,9 @@ import (
 	sigsyaml "sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
-
-var update = flag.Bool("update", false, "rewrite the table of values in the chart's README and the policy part of its schema")
 
 const (
 	root     = "../.."
@@ -76,13 +74,7 @@ func TestREADMEHasEveryValue(t *testing.T) {
 		t.Fatal(err)
 	}
 	writeValues(t, &page, "", document.Content[0])
-	if *update {
-		write(t, file, []byte(page.String()))
-		return
-	}
-	if diff := cmp.Diff(stored, page.String()); diff != "" {
-		t.Errorf("charts/shorthop/README.md is stale; run go test ./test/chart -update (-stored +generated):\n%s", diff)
-	}
+	testfile.Expect(t, file, page.String())
 }
 
 // writeValues writes a row for every value that has a comment. A value without one belongs to what it is part of.
@@ -126,10 +118,7 @@ func compact(t *testing.T, node *yaml.Node) string {
 	if err := node.Decode(&value); err != nil {
 		t.Fatal(err)
 	}
-	encoded, err := json.Marshal(value)
-	if err != nil {
-		t.Fatal(err)
-	}
+	encoded := jsontest.Marshal(t, value)
 	return string(encoded)
 }
 
@@ -169,16 +158,10 @@ func subtree(t *testing.T, key string) []byte {
 
 func read(t *testing.T, file string) []byte {
 	t.Helper()
-	content, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return content
+	return testfile.Read(t, file)
 }
 
 func write(t *testing.T, file string, content []byte) {
 	t.Helper()
-	if err := os.WriteFile(file, content, 0o644); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, file, content)
 }

@@ -22,6 +22,7 @@ import (
 
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 func TestLint(t *testing.T) {
@@ -180,9 +181,7 @@ func writeBundle(t *testing.T) string {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "ca.crt")
-	if err := os.WriteFile(file, bundle, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, file, bundle)
 	return file
 }
 
@@ -224,9 +223,7 @@ func installedPolicy(t *testing.T) string {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "policy.yaml")
-	if err := os.WriteFile(file, []byte(config.Data["policy.yaml"]), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, file, config.Data["policy.yaml"])
 	return file
 }
 

@@ -4,7 +4,6 @@ package chart_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -24,6 +23,8 @@ import (
 	sigsyaml "sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/jsontest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // What TestMain sets up for all tests, which run one after the other: they count what is in the cluster.
@@ -219,20 +220,13 @@ func render(t *testing.T, args ...string) map[string]*unstructured.Unstructured 
 func values(t *testing.T, content string) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "values.yaml")
-	if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, file, content)
 	return "--values=" + file
 }
 
 // convert turns one form of an object into another.
 func convert(t *testing.T, from, into any) {
 	t.Helper()
-	encoded, err := json.Marshal(from)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := json.Unmarshal(encoded, into); err != nil {
-		t.Fatal(err)
-	}
+	encoded := jsontest.Marshal(t, from)
+	jsontest.Unmarshal(t, encoded, into)
 }

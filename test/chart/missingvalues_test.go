@@ -19,6 +19,8 @@ import (
 
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
+	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
 // firstEdition is the packaged chart that came before values were added: `helm package` of charts/shorthop at 6d5e9a3.
@@ -59,10 +61,7 @@ func TestValuesThatAreMissing(t *testing.T) {
 		if err := unstructured.SetNestedField(without, nil, strings.Split(path, ".")...); err != nil {
 			t.Fatal(err)
 		}
-		encoded, err := sigsyaml.Marshal(without)
-		if err != nil {
-			t.Fatal(err)
-		}
+		encoded := jsontest.YAML(t, without)
 		flag := values(t, string(encoded))
 		if path == "certificates" || path == "certificates.mode" {
 			// The default looks at the cluster.
@@ -106,11 +105,7 @@ func renderedPolicy(t *testing.T, objects map[string]*unstructured.Unstructured)
 	t.Helper()
 	var config corev1.ConfigMap
 	convert(t, objects["ConfigMap "+namespace+"/"+release].Object, &config)
-	parsed, err := policy.Parse([]byte(config.Data["policy.yaml"]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return parsed
+	return reviewtest.Parse(t, config.Data["policy.yaml"])
 }
 
 // Who takes an annotation out does not get it back.
@@ -153,10 +148,7 @@ func TestUpgradeFromTheFirstEdition(t *testing.T) {
 				if slices.ContainsFunc(config.Webhooks, func(w admissionv1.MutatingWebhook) bool { return *w.TimeoutSeconds != 2 }) {
 					t.Error("an entry has another timeout")
 				}
-				parsed, err := policy.Parse(read(t, installedPolicy(t)))
-				if err != nil {
-					t.Fatal(err)
-				}
+				parsed := reviewtest.Parse(t, read(t, installedPolicy(t)))
 				if parsed.Spec.Mode != policy.ModeDryRun || parsed.Spec.ServiceHost.Host != "api.example.com" {
 					t.Errorf("the policy has mode %s and service host %+v", parsed.Spec.Mode, parsed.Spec.ServiceHost)
 				}

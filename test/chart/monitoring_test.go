@@ -4,7 +4,6 @@ package chart_test
 
 import (
 	"context"
-	"encoding/json"
 	"maps"
 	"os"
 	"path/filepath"
@@ -13,10 +12,9 @@ import (
 	"strings"
 	"testing"
 
-	sigsyaml "sigs.k8s.io/yaml"
-
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/jsontest"
 )
 
 const monitoringOn = `
@@ -53,10 +51,7 @@ func TestAlerts(t *testing.T) {
 			}
 			// promtool finds the rules beside the test.
 			dir := t.TempDir()
-			encoded, err := sigsyaml.Marshal(rules)
-			if err != nil {
-				t.Fatal(err)
-			}
+			encoded := jsontest.YAML(t, rules)
 			write(t, filepath.Join(dir, "rules.yaml"), encoded)
 			if out, err := output(t, os.Getenv("PROMTOOL"), "check", "rules", "--lint=all", "--lint-fatal", filepath.Join(dir, "rules.yaml")); err != nil {
 				t.Errorf("promtool check rules: %v\n%s", err, out)
@@ -162,9 +157,7 @@ func TestDashboardIsJSON(t *testing.T) {
 		Title  string
 		Panels []struct{ ID int }
 	}
-	if err := json.Unmarshal([]byte(config.Data["shorthop.json"]), &dashboard); err != nil {
-		t.Fatal(err)
-	}
+	jsontest.Unmarshal(t, []byte(config.Data["shorthop.json"]), &dashboard)
 	seen := map[int]bool{}
 	for _, panel := range dashboard.Panels {
 		if seen[panel.ID] {

@@ -15,6 +15,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	sigsyaml "sigs.k8s.io/yaml"
+
+	"github.com/shorthop/shorthop/test/jsontest"
 )
 
 // oddNames are names that YAML takes for something else where they have no quotes, and long ones.
@@ -95,10 +97,7 @@ func sameShapes(t *testing.T, want, got []*unstructured.Unstructured) {
 	t.Helper()
 	shapes := func(objects []*unstructured.Unstructured) (all []string) {
 		for _, o := range objects {
-			encoded, err := sigsyaml.Marshal(shape(o.Object))
-			if err != nil {
-				t.Fatal(err)
-			}
+			encoded := jsontest.YAML(t, shape(o.Object))
 			all = append(all, o.GetKind()+"\n"+string(encoded))
 		}
 		slices.Sort(all) // names decide on the order

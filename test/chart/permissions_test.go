@@ -29,8 +29,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
-	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
 // The server runs with the token of its service account. It is forbidden nothing, and asks for everything that it is
@@ -160,14 +160,7 @@ func TestPermissionsForGatesFollowThePolicy(t *testing.T) {
 			objects := render(t, flag)
 			var policies corev1.ConfigMap
 			convert(t, objects["ConfigMap "+namespace+"/"+release].Object, &policies)
-			parsed, err := policy.Parse([]byte(policies.Data["policy.yaml"]))
-			if err != nil {
-				t.Fatal(err)
-			}
-			compiled, err := policy.Compile(parsed, namespace)
-			if err != nil {
-				t.Fatal(err)
-			}
+			compiled := reviewtest.Compile(t, policies.Data["policy.yaml"], namespace)
 			want, got := map[string]bool{}, map[string]bool{}
 			for _, c := range compiled.Caches() {
 				namespace, name, _ := c.Find()

@@ -4,11 +4,12 @@ package chart_test
 
 import (
 	"context"
-	"encoding/json"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/shorthop/shorthop/test/jsontest"
 )
 
 // recordedPolicy is the one under which the server of the first edition reviewed the pods in testdata/first-edition-pods.json.
@@ -26,10 +27,7 @@ policy:
 func TestRecordsOfTheFirstEditionAreUnderstood(t *testing.T) {
 	newest.helm(t, "install", release, firstEdition, "--set=certificates.mode=self-managed", values(t, recordedPolicy))
 	t.Cleanup(func() { newest.uninstall(t) })
-	var pods corev1.PodList
-	if err := json.Unmarshal(read(t, "testdata/first-edition-pods.json"), &pods); err != nil {
-		t.Fatal(err)
-	}
+	pods := jsontest.Decode[corev1.PodList](t, read(t, "testdata/first-edition-pods.json"))
 	running := newest.Client.CoreV1().Pods("default") // where they were reviewed: it is in their search list
 	for i := range pods.Items {
 		if _, err := running.Create(t.Context(), &pods.Items[i], metav1.CreateOptions{}); err != nil {
@@ -51,9 +49,7 @@ func TestRecordsOfTheFirstEditionAreUnderstood(t *testing.T) {
 		Pods    int
 		Classes map[string]int
 	}
-	if err := json.Unmarshal([]byte(report), &got); err != nil {
-		t.Fatal(err)
-	}
+	jsontest.Unmarshal(t, []byte(report), &got)
 	if got.Pods != len(pods.Items) || got.Classes["ok"] != len(pods.Items) {
 		t.Errorf("audit finds %d pods, %d of them ok, want %d:\n%s", got.Pods, got.Classes["ok"], len(pods.Items), report)
 	}

@@ -3,7 +3,6 @@
 package chart_test
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -17,6 +16,7 @@ import (
 	sigsyaml "sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 const (
@@ -48,9 +48,7 @@ func TestWebhookConfigurationIsTheOneOfTheCode(t *testing.T) {
 		t.Fatal(err)
 	}
 	caFile := filepath.Join(t.TempDir(), "ca.crt")
-	if err := os.WriteFile(caFile, bundle, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, caFile, bundle)
 	cases := map[string]string{}
 	for _, file := range presets(t) {
 		cases["preset "+filepath.Base(file)] = "--values=" + file
@@ -72,9 +70,7 @@ func TestWebhookConfigurationIsTheOneOfTheCode(t *testing.T) {
 				}
 			}
 			policyFile := filepath.Join(t.TempDir(), "policy.yaml")
-			if err := os.WriteFile(policyFile, []byte(policies.Data["policy.yaml"]), 0o600); err != nil {
-				t.Fatal(err)
-			}
+			testfile.Write(t, policyFile, policies.Data["policy.yaml"])
 			text, err := output(t, pluginBinary, "webhook-config", "--policy", policyFile, "--own-namespace", namespace,
 				"--service", config.Name, "--ca-bundle", caFile)
 			if err != nil {

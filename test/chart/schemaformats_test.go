@@ -1,7 +1,6 @@
 package chart_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"regexp"
 	"slices"
@@ -9,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
 )
 
 // What text a field takes, as a regular expression for Helm, which has Go's syntax. An empty text stands for a field that is
@@ -207,10 +207,7 @@ func TestFormatsAreThoseOfThePolicy(t *testing.T) {
 	for _, format := range textFormats {
 		pattern := regexp.MustCompile(format.pattern)
 		try := func(text string, want bool) {
-			encoded, err := json.Marshal(text)
-			if err != nil {
-				t.Fatal(err)
-			}
+			encoded := jsontest.Marshal(t, text)
 			if got := pattern.MatchString(text); got != want {
 				t.Errorf("%s: %q matches the pattern: %t, want %t", format.at, text, got, want)
 			}
@@ -227,10 +224,7 @@ func TestFormatsAreThoseOfThePolicy(t *testing.T) {
 		// Whatever another field takes: never more is refused than the server would refuse.
 		for _, other := range textFormats {
 			for _, text := range slices.Concat(other.good, other.bad) {
-				encoded, err := json.Marshal(text)
-				if err != nil {
-					t.Fatal(err)
-				}
+				encoded := jsontest.Marshal(t, text)
 				if !pattern.MatchString(text) && accepts(fmt.Sprintf(format.policy, encoded)) && text != "" {
 					t.Errorf("%s: the schema refuses %q, which pkg/policy takes", format.at, text)
 				}

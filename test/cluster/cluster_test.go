@@ -17,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // The tests of this file run one after the other: they look for leftovers of the whole process.
@@ -67,10 +68,7 @@ func TestClusterServesPodsAndLeavesNothingBehind(t *testing.T) {
 		t.Errorf("stopping a second time: %v", err)
 	}
 
-	events, err := os.ReadFile(auditLog)
-	if err != nil {
-		t.Fatal(err)
-	}
+	events := testfile.Read(t, auditLog)
 	if !strings.Contains(string(events), `"requestObject"`) {
 		t.Errorf("the audit log has no request body:\n%.500s", events)
 	}

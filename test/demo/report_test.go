@@ -2,9 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
-	"flag"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -14,9 +11,9 @@ import (
 
 	"github.com/shorthop/shorthop/pkg/mutate"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
-
-var update = flag.Bool("update", false, "rewrite testdata")
 
 func TestReport(t *testing.T) {
 	r := exampleReport()
@@ -26,19 +23,7 @@ func TestReport(t *testing.T) {
 			if err := r.write(&got, format); err != nil {
 				t.Fatal(err)
 			}
-			golden := filepath.Join("testdata", "report."+format)
-			if *update {
-				if err := os.WriteFile(golden, got.Bytes(), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(got.Bytes(), want) {
-				t.Errorf("differs from %s (go test ./test/demo -update rewrites it):\n%s", golden, got.String())
-			}
+			testfile.Expect(t, filepath.Join("testdata", "report."+format), got.Bytes())
 		})
 	}
 }
@@ -67,10 +52,7 @@ func TestJSONIsComplete(t *testing.T) {
 	if err := r.write(&encoded, "json"); err != nil {
 		t.Fatal(err)
 	}
-	var decoded report
-	if err := json.Unmarshal(encoded.Bytes(), &decoded); err != nil {
-		t.Fatal(err)
-	}
+	decoded := jsontest.Decode[report](t, encoded.Bytes())
 	var again bytes.Buffer
 	if err := decoded.write(&again, "json"); err != nil {
 		t.Fatal(err)

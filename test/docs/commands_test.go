@@ -2,7 +2,6 @@ package docs
 
 import (
 	"bytes"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -10,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/shorthop/shorthop/internal/cli"
+	"github.com/shorthop/shorthop/test/jsontest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 const repository = "../.."
@@ -30,10 +31,7 @@ func pages(t *testing.T) []string {
 
 func read(t *testing.T, file string) string {
 	t.Helper()
-	content, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
+	content := testfile.Read(t, file)
 	return string(content)
 }
 
@@ -131,10 +129,7 @@ type schemaNode struct {
 // isValue reports whether the chart's schema knows of a value.
 func isValue(t *testing.T, path []string) bool {
 	t.Helper()
-	var root schemaNode
-	if err := json.Unmarshal([]byte(read(t, repository+"/charts/shorthop/values.schema.json")), &root); err != nil {
-		t.Fatal(err)
-	}
+	root := jsontest.Decode[schemaNode](t, []byte(read(t, repository+"/charts/shorthop/values.schema.json")))
 	node := &root
 	for _, name := range path {
 		if ref, found := strings.CutPrefix(node.Ref, "#/$defs/"); found {

@@ -4,16 +4,17 @@ import (
 	"encoding/json"
 	"fmt"
 	"go/ast"
-	"os"
 	"reflect"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/policytypes"
+	"github.com/shorthop/shorthop/test/reviewtest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 const policyPage = "../../docs/policy.md"
@@ -50,10 +51,7 @@ func TestPolicyPageIsUpToDate(t *testing.T) {
 	page := &policyPageWriter{t: t, types: types, described: map[string]string{}, defaults: defaults(t)}
 	page.introduction()
 	page.section("spec", "Spec")
-	example, err := os.ReadFile("../../examples/policy.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
+	example := testfile.Read(t, "../../examples/policy.yaml")
 	fmt.Fprintf(page, "\n## Example\n\n[examples/policy.yaml](../examples/policy.yaml):\n\n```yaml\n%s```\n", example)
 	for name := range types.Structs {
 		// The document itself is in the introduction.
@@ -61,19 +59,7 @@ func TestPolicyPageIsUpToDate(t *testing.T) {
 			t.Errorf("%s is in no section of the page", name)
 		}
 	}
-	if *update {
-		if err := os.WriteFile(policyPage, []byte(page.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	stored, err := os.ReadFile(policyPage)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(stored), page.String()); diff != "" {
-		t.Errorf("docs/policy.md is stale; run go test ./test/docs -update (-stored +generated):\n%s", diff)
-	}
+	testfile.Expect(t, policyPage, page.String())
 }
 
 // defaults has the value of every field that has a default, as JSON, by path.
@@ -83,18 +69,9 @@ func defaults(t *testing.T) map[string]string {
 	if err := yaml.Unmarshal([]byte(defaultsOf), &written); err != nil {
 		t.Fatal(err)
 	}
-	parsed, err := policy.Parse([]byte(defaultsOf))
-	if err != nil {
-		t.Fatal(err)
-	}
-	encoded, err := json.Marshal(parsed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var defaulted map[string]any
-	if err := json.Unmarshal(encoded, &defaulted); err != nil {
-		t.Fatal(err)
-	}
+	parsed := reviewtest.Parse(t, defaultsOf)
+	encoded := jsontest.Marshal(t, parsed)
+	defaulted := jsontest.Decode[map[string]any](t, encoded)
 	found := map[string]string{}
 	var collect func(path string, value, written any)
 	collect = func(path string, value, written any) {
@@ -108,10 +85,7 @@ func defaults(t *testing.T) map[string]string {
 		if written != nil {
 			return
 		}
-		text, err := json.Marshal(value)
-		if err != nil {
-			t.Fatal(err)
-		}
+		text := jsontest.Marshal(t, value)
 		found[path] = string(text)
 	}
 	collect("", defaulted, written)

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/internal/cli"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // TestTheREADMEsPolicyDoesWhatItShows gives the pod before to explain, with the policy that the README shows, and compares what
@@ -44,9 +45,7 @@ func TestTheREADMEsPolicyDoesWhatItShows(t *testing.T) {
 	files := map[string]string{"policy.yaml": fenced("yaml"), "pod.yaml": "apiVersion: v1\nkind: Pod\n" + before.String()}
 	files["pod.yaml"] = strings.Replace(files["pod.yaml"], "\nmetadata:\n", "\nmetadata:\n  name: web\n", 1)
 	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		testfile.Write(t, filepath.Join(dir, name), content)
 	}
 	var out, stderr bytes.Buffer
 	arguments := []string{"explain", "-f", filepath.Join(dir, "pod.yaml"), "--policy", filepath.Join(dir, "policy.yaml"), "-n", "shop", "-o", "yaml"}

@@ -3,15 +3,12 @@
 package docs
 
 import (
-	"flag"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 	"github.com/spf13/pflag"
@@ -22,9 +19,8 @@ import (
 	"github.com/shorthop/shorthop/internal/doctor"
 	"github.com/shorthop/shorthop/internal/metrics"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/testfile"
 )
-
-var update = flag.Bool("update", false, "rewrite docs/reference.md and docs/policy.md")
 
 const referencePage = "../../docs/reference.md"
 
@@ -42,19 +38,7 @@ func TestReferencePageIsUpToDate(t *testing.T) {
 	writeMetrics(t, &page)
 	writeFlags(&page)
 	writeChecks(&page)
-	if *update {
-		if err := os.WriteFile(referencePage, []byte(page.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	stored, err := os.ReadFile(referencePage)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(stored), page.String()); diff != "" {
-		t.Errorf("docs/reference.md is stale; run go test ./test/docs -update (-stored +generated):\n%s", diff)
-	}
+	testfile.Expect(t, referencePage, page.String())
 }
 
 // keys says what each label and annotation is for; the names come from the
@@ -146,10 +130,7 @@ func TestPoliciesInTheDocumentationAreValid(t *testing.T) {
 	t.Parallel()
 	found := 0
 	for _, file := range []string{"../../README.md", "../../CONTRIBUTING.md"} {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+		text := testfile.Read(t, file)
 		for i, block := range strings.Split(string(text), "```yaml\n")[1:] {
 			block, _, _ = strings.Cut(block, "```")
 			if !strings.Contains(block, "kind: "+policy.Kind) {
@@ -170,10 +151,7 @@ func TestPoliciesInTheDocumentationAreValid(t *testing.T) {
 // page.
 func TestREADMENamesEveryOptOutLabelAndTuningAnnotation(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := testfile.Read(t, "../../README.md")
 	for _, key := range []string{
 		policy.LabelInject, policy.LabelServiceHost, policy.LabelDNS, policy.LabelWorkload, policy.LabelPinned,
 		policy.AnnotationNdots, policy.AnnotationDNSMode, policy.AnnotationDNSOptions, policy.AnnotationInjected,
@@ -190,14 +168,8 @@ func TestREADMENamesEveryOptOutLabelAndTuningAnnotation(t *testing.T) {
 // Every module that the product requires directly has its reason on one line.
 func TestEveryDirectDependencyHasAReason(t *testing.T) {
 	t.Parallel()
-	module, err := os.ReadFile("../../go.mod")
-	if err != nil {
-		t.Fatal(err)
-	}
-	reasons, err := os.ReadFile("../../CONTRIBUTING.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	module := testfile.Read(t, "../../go.mod")
+	reasons := testfile.Read(t, "../../CONTRIBUTING.md")
 	direct, _, _ := strings.Cut(string(module), "\n)")
 	for line := range strings.Lines(direct) {
 		path, _, required := strings.Cut(strings.TrimSpace(line), " v")

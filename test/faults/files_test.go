@@ -27,6 +27,7 @@ import (
 
 	"github.com/shorthop/shorthop/test/cluster/clustertest"
 	"github.com/shorthop/shorthop/test/rotation"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // TestPodsAreCreatedWhileTheCertificateIsNotValidNow is also what a clock that jumps does to certificates: those who look at
@@ -99,9 +100,7 @@ func writePair(t *testing.T, dir string, notBefore, notAfter time.Time) []byte {
 	for name, content := range map[string][]byte{
 		"tls.crt": bundle, "tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}),
 	} {
-		if err := os.WriteFile(filepath.Join(dir, name), content, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		testfile.Write(t, filepath.Join(dir, name), content)
 	}
 	return bundle
 }
@@ -165,11 +164,7 @@ func (s *server) served() *x509.Certificate {
 
 func readFile(t *testing.T, path string) []byte {
 	t.Helper()
-	content, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return content
+	return testfile.Read(t, path)
 }
 
 func foreignKey(t *testing.T) []byte {

@@ -1,7 +1,6 @@
 package faults_test
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +21,7 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
 	"github.com/shorthop/shorthop/test/cluster/clustertest"
+	"github.com/shorthop/shorthop/test/jsontest"
 )
 
 // requests is a way to the API server that remembers the paths of what is asked for.
@@ -103,10 +103,7 @@ func TestANamespaceThatIsNoneLeadsNowhere(t *testing.T) {
 		"a b", "a?watch=true", "a#b", "a;b", `a\b`, `..\..\openapi`, "//", "/", "a/", "a/../../pods", "UPPER", "a.b", "-a", "a-", "_", "*", "",
 		strings.Repeat("n", 64), strings.Repeat("n", 4096), "ｎ", "é", "n\u200b", "\u202eabc", "\xff", "default/", "default/pods", "default ", " default",
 	} {
-		encoded, err := json.Marshal(namespace)
-		if err != nil {
-			t.Fatal(err)
-		}
+		encoded := jsontest.Marshal(t, namespace)
 		for _, body := range []string{
 			strings.Replace(reviewOf("1", "NAMESPACE"), `"NAMESPACE"`, string(encoded), 1),
 			// The last of two names counts.

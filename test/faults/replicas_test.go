@@ -2,7 +2,6 @@ package faults_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -20,6 +19,7 @@ import (
 	"github.com/shorthop/shorthop/pkg/mutate"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster/clustertest"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/podgen"
 	"github.com/shorthop/shorthop/test/rotation"
 )
@@ -245,9 +245,7 @@ func (s *server) reviewed(client *http.Client, pod []byte) []byte {
 func decodePod(t *testing.T, text []byte) *policy.Pod {
 	t.Helper()
 	pod := new(policy.Pod)
-	if err := json.Unmarshal(text, pod); err != nil {
-		t.Fatal(err)
-	}
+	jsontest.Unmarshal(t, text, pod)
 	return pod
 }
 

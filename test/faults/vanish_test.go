@@ -17,9 +17,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/shorthop/shorthop/internal/webhookconfig"
-	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster"
 	"github.com/shorthop/shorthop/test/cluster/clustertest"
+	"github.com/shorthop/shorthop/test/reviewtest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 var (
@@ -69,10 +70,7 @@ func TestANodeVanishes(t *testing.T) {
 	if _, err := slices.Create(t.Context(), endpoints(replicas[0]), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	parsed, err := policy.Parse([]byte(simple))
-	if err != nil {
-		t.Fatal(err)
-	}
+	parsed := reviewtest.Parse(t, simple)
 	config := webhookconfig.New(parsed, webhookconfig.Options{OwnNamespace: "shorthop", Service: "shorthop", CABundle: ca.Bundle()})
 	for i := range config.Webhooks {
 		config.Webhooks[i].ClientConfig.Service.Namespace = "default"
@@ -195,9 +193,7 @@ func startFar(t *testing.T, ca *cluster.CA, n int) *farReplica {
 	}
 	dir := t.TempDir()
 	policyFile := filepath.Join(dir, "policy.yaml")
-	if err := os.WriteFile(policyFile, []byte(simple), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, policyFile, simple)
 	if err := ca.WriteServingCert(dir, "shorthop.default.svc"); err != nil {
 		t.Fatal(err)
 	}

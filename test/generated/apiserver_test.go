@@ -17,12 +17,12 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/test/cluster"
 	"github.com/shorthop/shorthop/test/cluster/clustertest"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/podgen"
 )
 
@@ -163,10 +163,7 @@ func newClient(t *testing.T) rest.Interface {
 	t.Helper()
 	config := rest.CopyConfig(shared.Config)
 	config.WarningHandler = rest.NoWarnings{} // pods have fields that no version knows, and deprecated ones
-	client, err := kubernetes.NewForConfig(config)
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := clustertest.Client(t, config)
 	return client.CoreV1().RESTClient()
 }
 
@@ -334,10 +331,7 @@ func TestEphemeralContainersAtAPIServer(t *testing.T) {
 		for i := range podsPerNamespace {
 			drawn := podgen.Full(source(n*podsPerNamespace+i), p.namespace)
 			drawn.Name, drawn.GenerateName = fmt.Sprintf("pod-%d-%d", n, i), ""
-			manifest, err := json.Marshal(drawn)
-			if err != nil {
-				t.Fatal(err)
-			}
+			manifest := jsontest.Marshal(t, drawn)
 			post := func(namespace string) ([]byte, error) {
 				return client.Post().Namespace(namespace).Resource("pods").Body(inNamespace(manifest, namespace)).Do(t.Context()).Raw()
 			}

@@ -8,7 +8,6 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -25,6 +24,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 
 	"github.com/shorthop/shorthop/internal/images"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // file is a file of a layer: content, or a link, or with neither a directory.
@@ -185,19 +185,13 @@ func newReader(t *testing.T, cache string, keychain authn.Keychain, platforms ..
 
 func contentOf(t *testing.T, path string) []byte {
 	t.Helper()
-	content, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return content
+	return testfile.Read(t, path)
 }
 
 // writeSource writes a program's source, and returns its folder.
 func writeSource(t *testing.T, name, source string) string {
 	t.Helper()
 	folder := t.TempDir()
-	if err := os.WriteFile(filepath.Join(folder, name), []byte(source), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, filepath.Join(folder, name), source)
 	return folder
 }

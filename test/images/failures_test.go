@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,6 +23,7 @@ import (
 
 	"github.com/shorthop/shorthop/internal/images"
 	"github.com/shorthop/shorthop/internal/rootfs"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // oneUser are credentials for every registry.
@@ -325,9 +325,7 @@ func TestACacheIsNotBelieved(t *testing.T) {
 		"of another":      strings.Replace(string(good), "sha256:", "sha256:0", 1),
 		"of another kind": strings.Replace(string(good), `"resolver":""`, `"resolver":"bind"`, 1),
 	} {
-		if err := os.WriteFile(entries[0], []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		testfile.Write(t, entries[0], content)
 		before := asked()
 		if got := one(); got.Error != "" || asked() == before {
 			t.Errorf("an entry that is %s was believed, or hides the image: %+v", what, got)

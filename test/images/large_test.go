@@ -24,6 +24,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/shorthop/shorthop/internal/images"
+	"github.com/shorthop/shorthop/test/jsontest"
 )
 
 var largeImages = flag.Int("large", 8, "how many images of 50 MB are read")
@@ -176,9 +177,7 @@ func TestLargeImages(t *testing.T) {
 		if resident == 0 {
 			t.Fatal("no memory of the process was seen")
 		}
-		if err := json.Unmarshal(stdout.Bytes(), &document); err != nil {
-			t.Fatal(err)
-		}
+		jsontest.Unmarshal(t, stdout.Bytes(), &document)
 		t.Log(strings.TrimSpace(stderr.String()))
 		return document, resident
 	}

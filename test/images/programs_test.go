@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // What looks up a name, in Go and in C.
@@ -77,9 +79,7 @@ func build(t *testing.T, env []string, output string, command ...string) []byte 
 func buildGo(t *testing.T, source string, how ...string) []byte {
 	t.Helper()
 	folder := writeSource(t, "main.go", source)
-	if err := os.WriteFile(filepath.Join(folder, "go.mod"), []byte("module example.com/lookup\n\ngo 1.26\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, filepath.Join(folder, "go.mod"), "module example.com/lookup\n\ngo 1.26\n")
 	env := []string{"GOFLAGS=", "GOWORK=off"}
 	output := filepath.Join(folder, "program")
 	command := []string{"go", "build", "-o", output}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/shorthop/shorthop/internal/cli"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // TestAdviceIsWrittenToConfigMaps keeps advice in ConfigMaps of a real API server:
@@ -116,7 +117,5 @@ func TestAdviceIsWrittenToConfigMaps(t *testing.T) {
 
 func writeTo(t *testing.T, file, text string) {
 	t.Helper()
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, file, text)
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,6 +21,7 @@ import (
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster"
 	"github.com/shorthop/shorthop/test/cluster/clustertest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // TestOnlyTheAPIServerMayCall has an API server that shows webhooks a certificate, another one for each address, and a
@@ -198,9 +198,7 @@ func startWithWebhookUsers(t *testing.T, dir string, users *clientcmdapi.Config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(admission, content, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, admission, content)
 	control := clustertest.Start(t, cluster.Options{APIServerArgs: map[string][]string{"admission-control-config-file": {admission}}})
 	return control
 }

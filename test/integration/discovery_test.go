@@ -3,7 +3,6 @@ package integration_test
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,6 +24,7 @@ import (
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster"
 	"github.com/shorthop/shorthop/test/cluster/clustertest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // TestTheClusterDNSIsDiscovered has a control plane of its own: what it creates in kube-system would be discovered by all
@@ -185,9 +185,7 @@ func TestWhatThePolicyNamesNeedsNoDiscovery(t *testing.T) {
 	namespace := s.namespace("named", nil)
 	document := fmt.Sprintf(policyWithSpec, `{cluster: {domain: cluster.local, dnsServers: [10.0.0.10]}, dns: {mode: NodeLocal, nodeLocal: {daemonSet: ""}}}`)
 	file := filepath.Join(t.TempDir(), "policy.yaml")
-	if err := os.WriteFile(file, []byte(document), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, file, document)
 	webhook := s.startWebhook(file, "--kubeconfig", s.asWebhook())
 	s.registerAndWait(configuration(s.name, parse(t, document), webhook.endpoint), namespace, func(pod *corev1.Pod) bool {
 		return slices.Equal(injectionOf(pod).Nameservers, []string{"169.254.20.10", "10.0.0.10"})

@@ -82,6 +82,23 @@ func must[T any](t *testing.T) func(T, error) {
 	}
 }
 
+// objects are those of a kind.
+type objects[T any] interface {
+	Create(context.Context, T, metav1.CreateOptions) (T, error)
+	Delete(context.Context, string, metav1.DeleteOptions) error
+}
+
+// createFor creates an object until the end of the test.
+func createFor[T metav1.Object](t *testing.T, of objects[T], object T) {
+	t.Helper()
+	must[T](t)(of.Create(t.Context(), object, metav1.CreateOptions{}))
+	t.Cleanup(func() {
+		if err := of.Delete(context.WithoutCancel(t.Context()), object.GetName(), metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 const (
 	clusterCorefile = `.:53 {
     errors

@@ -36,13 +36,7 @@ func doctorPodFaults() map[string]fault {
 				}
 				// The cache and the Service kubernetes, and not the host of the policy.
 				p := denyEgress(admit("169.254.20.10/32", corev1.ProtocolUDP, 53), admit("10.0.0.0/24", corev1.ProtocolTCP, 443))
-				policies := i.Client.NetworkingV1().NetworkPolicies("batch")
-				must[*networkingv1.NetworkPolicy](t)(policies.Create(t.Context(), p, metav1.CreateOptions{}))
-				t.Cleanup(func() {
-					if err := policies.Delete(context.WithoutCancel(t.Context()), p.Name, metav1.DeleteOptions{}); err != nil {
-						t.Error(err)
-					}
-				})
+				createFor(t, i.Client.NetworkingV1().NetworkPolicies("batch"), p)
 			},
 			check: "egress-policies", status: doctor.Warn, found: "namespace batch: NetworkPolicy default-deny would cut 1 pod off from the API host localhost:",
 		},
@@ -76,18 +70,12 @@ func doctorPodFaults() map[string]fault {
 			seed: func(t *testing.T, i *installation) {
 				// The words are the API server's, the event is written as a ReplicaSet's controller would.
 				message := i.refusal(t)
-				events := i.Client.CoreV1().Events("web-shop")
 				now := metav1.Now()
-				must[*corev1.Event](t)(events.Create(t.Context(), &corev1.Event{
+				createFor(t, i.Client.CoreV1().Events("web-shop"), &corev1.Event{
 					ObjectMeta:     metav1.ObjectMeta{Name: "refused"},
 					InvolvedObject: corev1.ObjectReference{APIVersion: "apps/v1", Kind: "ReplicaSet", Namespace: "web-shop", Name: "web-1"},
 					Reason:         "FailedCreate", Message: "Error creating: " + message, Type: corev1.EventTypeWarning, Count: 3,
 					FirstTimestamp: now, LastTimestamp: now,
-				}, metav1.CreateOptions{}))
-				t.Cleanup(func() {
-					if err := events.Delete(context.WithoutCancel(t.Context()), "refused", metav1.DeleteOptions{}); err != nil {
-						t.Error(err)
-					}
 				})
 			},
 			check: "failed-creates", status: doctor.Fail, found: "namespace web-shop: ReplicaSet web-1 could not create a pod",

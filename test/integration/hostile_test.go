@@ -2,7 +2,6 @@ package integration_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
@@ -21,6 +20,8 @@ import (
 
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/hostile"
+	"github.com/shorthop/shorthop/test/jsontest"
+	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
 // tenant is the namespace of the pods of somebody who means harm.
@@ -103,10 +104,7 @@ func TestWhatTenantsWriteReachesNoShellAndNoTerminal(t *testing.T) {
 		if n := bytes.Count(page, []byte("<script")); n != 1 || bytes.Contains(page, []byte("<img")) {
 			t.Errorf("the page has %d scripts, or an image", n)
 		}
-		rules, err := policy.Parse(a.operator(t, 1, "", "advise", "--pods", list, logs, "-o", "policy"))
-		if err != nil {
-			t.Fatal(err)
-		}
+		rules := reviewtest.Parse(t, a.operator(t, 1, "", "advise", "--pods", list, logs, "-o", "policy"))
 		named := make(map[string]bool)
 		for _, rule := range rules.Spec.Rules {
 			for _, owner := range rule.Match.Owners {
@@ -387,9 +385,5 @@ func hostileQueries(pods *corev1.PodList) []byte {
 
 func asJSON(t *testing.T, value any) []byte {
 	t.Helper()
-	encoded, err := json.Marshal(value)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return encoded
+	return jsontest.Marshal(t, value)
 }

@@ -8,7 +8,6 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -25,6 +24,7 @@ import (
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster"
 	"github.com/shorthop/shorthop/test/cluster/clustertest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // seed is a kind of pods that audit should find.
@@ -267,8 +267,6 @@ func (a *auditedCluster) openFrontDoor(hold func(*http.Request)) *frontDoor {
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	text := fmt.Sprintf(`{apiVersion: v1, kind: Config, current-context: c, contexts: [{name: c, context: {cluster: c, user: u}}],
 clusters: [{name: c, cluster: {server: %q}}], users: [{name: u, user: {}}]}`, server.URL)
-	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, kubeconfig, text)
 	return &frontDoor{kubeconfig, hold}
 }

@@ -1,7 +1,6 @@
 package integration_test
 
 import (
-	"encoding/json"
 	"io"
 	"log"
 	"net/http/httptest"
@@ -21,6 +20,7 @@ import (
 	"github.com/shorthop/shorthop/internal/images"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/hostile"
+	"github.com/shorthop/shorthop/test/jsontest"
 )
 
 // TestResolversOfThePodsOfACluster lists images as pods of a real API server name them, odd ones included, and reads
@@ -103,10 +103,7 @@ func TestResolversOfThePodsOfACluster(t *testing.T) {
 	if code != 1 {
 		t.Fatalf("exit code %d: %s", code, errs)
 	}
-	var document images.Document
-	if err := json.Unmarshal(out, &document); err != nil {
-		t.Fatal(err)
-	}
+	document := jsontest.Decode[images.Document](t, out)
 	if document.Pods != 3+odd || document.Windows != 1 || !document.Consistent || len(document.Images) != 3+odd {
 		t.Errorf("%+v and %d images, want %d pods, one for Windows, and %d images", *document.List, len(document.Images), 3+odd, 3+odd)
 	}

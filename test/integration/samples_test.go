@@ -22,6 +22,8 @@ import (
 
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 const examplePods = "../../examples/pods"
@@ -177,10 +179,7 @@ func TestTheProgramAtARealAPIServer(t *testing.T) {
 	}
 	s.adopt("default", nil) // last: once the API server knows of this, it knows of the others
 	webhook := s.startWebhook(examplePolicy)
-	document, err := os.ReadFile(examplePolicy)
-	if err != nil {
-		t.Fatal(err)
-	}
+	document := testfile.Read(t, examplePolicy)
 	// Of several configurations the API server calls the one with the lowest name first.
 	config := configuration(s.name+"-a", parse(t, string(document)), webhook.endpoint)
 	s.registerAndWait(config, "default", isPatched)
@@ -207,10 +206,7 @@ func (s *scope) adopt(name string, labels map[string]string) {
 		}
 		return
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": s.labels(labels)}})
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	patch := jsontest.Marshal(s.t, map[string]any{"metadata": map[string]any{"labels": s.labels(labels)}})
 	if _, err := shared.Client.CoreV1().Namespaces().Patch(s.t.Context(), name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		s.t.Fatal(err)
 	}
@@ -329,9 +325,7 @@ func (s *scope) checkExplainJSON(file string, stored *corev1.Pod) {
 		Record           struct{ Value any }
 		Patch            []any
 	}
-	if err := json.Unmarshal(s.explain(file, stored.Namespace, "json"), &explained); err != nil {
-		s.t.Fatal(err)
-	}
+	jsontest.Unmarshal(s.t, s.explain(file, stored.Namespace, "json"), &explained)
 	type account struct {
 		Rule, ServiceHost, DNS string
 		Record                 any
@@ -362,9 +356,7 @@ func (s *scope) checkExplainJSON(file string, stored *corev1.Pod) {
 		Patch:       event.patch(s.t, entry),
 	}
 	if text, ok := stored.Annotations[policy.AnnotationInjected]; ok {
-		if err := json.Unmarshal([]byte(text), &want.Record); err != nil {
-			s.t.Fatal(err)
-		}
+		jsontest.Unmarshal(s.t, []byte(text), &want.Record)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		s.t.Errorf("explain -o json says something else than the webhook did (-webhook +explain):\n%s", diff)
@@ -382,9 +374,7 @@ func (e *auditEvent) patch(t *testing.T, webhook string) []any {
 			Webhook string
 			Patch   []any
 		}
-		if err := json.Unmarshal([]byte(value), &answered); err != nil {
-			t.Fatal(err)
-		}
+		jsontest.Unmarshal(t, []byte(value), &answered)
 		if answered.Webhook == webhook {
 			return answered.Patch
 		}
@@ -546,9 +536,7 @@ func (s *scope) checkLateSidecar() {
 		s.t.Errorf("(-want +got):\n%s", diff)
 	}
 	var record struct{ Added struct{ Containers []string } }
-	if err := json.Unmarshal([]byte(created.Annotations[policy.AnnotationInjected]), &record); err != nil {
-		s.t.Fatal(err)
-	}
+	jsontest.Unmarshal(s.t, []byte(created.Annotations[policy.AnnotationInjected]), &record)
 	if diff := cmp.Diff([]string{"mesh-init", "mesh-proxy", "main"}, record.Added.Containers); diff != "" {
 		s.t.Errorf("containers in the record (-want +got):\n%s", diff)
 	}

@@ -17,6 +17,8 @@ import (
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/cluster/clustertest"
+	"github.com/shorthop/shorthop/test/reviewtest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // endpoint is where the API server can reach a webhook.
@@ -64,11 +66,7 @@ func compile(t *testing.T, document string) *policy.Compiled {
 
 func parse(t *testing.T, document string) *policy.InjectionPolicy {
 	t.Helper()
-	parsed, err := policy.Parse([]byte(document))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return parsed
+	return reviewtest.Parse(t, document)
 }
 
 // ownNamespace is where we would run.
@@ -119,9 +117,7 @@ spec:
 func replaceFile(t *testing.T, path, content string) {
 	t.Helper()
 	next := path + ".next"
-	if err := os.WriteFile(next, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, next, content)
 	if err := os.Rename(next, path); err != nil {
 		t.Fatal(err)
 	}

@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
@@ -52,6 +53,15 @@ func Parse(tb testing.TB, text []byte) []unstructured.Unstructured {
 	return list.Items
 }
 
+// Typed reads an object into its type, which has all of its fields.
+func Typed[T any](tb testing.TB, object *unstructured.Unstructured, into *T) *T {
+	tb.Helper()
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object.Object, into, true); err != nil {
+		tb.Fatal(err)
+	}
+	return into
+}
+
 // Start serves the objects until the test ends.
 func Start(tb testing.TB, objects []unstructured.Unstructured) *rest.Config {
 	tb.Helper()
@@ -68,7 +78,7 @@ func Start(tb testing.TB, objects []unstructured.Unstructured) *rest.Config {
 		_ = json.NewEncoder(w).Encode(body) // whoever does not read it has what it wanted
 	}))
 	tb.Cleanup(server.Close)
-	return &rest.Config{Host: server.URL}
+	return &rest.Config{Host: server.URL, QPS: -1} // as the commands ask, without a limit of client-go's
 }
 
 func answer(r *http.Request, kinds []schema.GroupVersionKind, objects []unstructured.Unstructured) (status int, body any) {

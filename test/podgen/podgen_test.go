@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/util/validation"
 
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/podgen"
 )
 
@@ -18,10 +19,7 @@ func source(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 0)) }
 
 func marshal(t *testing.T, v any) string {
 	t.Helper()
-	text, err := json.Marshal(v)
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := jsontest.Marshal(t, v)
 	return string(text)
 }
 
@@ -77,10 +75,7 @@ func TestJSONMeansThePod(t *testing.T) {
 	for range 200 {
 		pod := podgen.Pod(rng, "shop")
 		text := podgen.JSON(rng, pod)
-		var decoded corev1.Pod
-		if err := json.Unmarshal(text, &decoded); err != nil {
-			t.Fatalf("%v\n%s", err, text)
-		}
+		decoded := jsontest.Decode[corev1.Pod](t, text)
 		if pod.Spec.SecurityContext == nil && decoded.Spec.SecurityContext != nil {
 			pod.Spec.SecurityContext = &corev1.PodSecurityContext{} // what the API server makes of none
 		}

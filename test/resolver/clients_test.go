@@ -15,6 +15,7 @@ import (
 
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/pkg/resolver"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // What the outside says to a name that it does not have.
@@ -201,9 +202,7 @@ func TestRealClientsKeepTheirAnswers(t *testing.T) {
 	page := clientsPage(rows)
 	t.Log("\n" + page)
 	if options.writeResults {
-		if err := os.WriteFile("../../docs/results/clients.md", []byte(page), 0o644); err != nil {
-			t.Fatal(err)
-		}
+		testfile.Write(t, "../../docs/results/clients.md", page)
 	}
 }
 

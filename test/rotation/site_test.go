@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"io"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,6 +21,7 @@ import (
 	"github.com/shorthop/shorthop/test/cluster"
 	"github.com/shorthop/shorthop/test/cluster/clustertest"
 	"github.com/shorthop/shorthop/test/rotation"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 const (
@@ -56,9 +56,7 @@ func newSite(t *testing.T, name string) *site {
 		t.Parallel()
 	}
 	s := &site{T: t, name: name, policy: filepath.Join(t.TempDir(), "policy.yaml"), open: name + "-open", closed: name + "-closed"}
-	if err := os.WriteFile(s.policy, []byte(document), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testfile.Write(t, s.policy, document)
 	for namespace, labels := range map[string]map[string]string{
 		name:     nil,
 		s.open:   {siteLabel: name},

@@ -2,10 +2,11 @@ package savings
 
 import (
 	"bytes"
-	"os"
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // missed are the mixes in which knowing the resolvers does not reach its target,
@@ -51,14 +52,8 @@ func TestThePageKeepsItsPromises(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"savings.md", "savings.json"} {
-		want, err := os.ReadFile(filepath.Join(fresh, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		got, err := os.ReadFile(filepath.Join("..", "..", "docs", "results", name))
-		if err != nil {
-			t.Fatal(err)
-		}
+		want := testfile.Read(t, filepath.Join(fresh, name))
+		got := testfile.Read(t, filepath.Join("..", "..", "docs", "results", name))
 		if !bytes.Equal(got, want) {
 			t.Errorf("docs/results/%s is not what is counted now: run make bench-savings", name)
 		}

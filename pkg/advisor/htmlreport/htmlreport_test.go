@@ -6,9 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
-	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -22,17 +20,13 @@ import (
 	"github.com/shorthop/shorthop/pkg/advisor"
 	"github.com/shorthop/shorthop/pkg/advisor/htmlreport"
 	"github.com/shorthop/shorthop/test/hostile"
+	"github.com/shorthop/shorthop/test/testfile"
 )
-
-var update = flag.Bool("update", false, "rewrite testdata/report.html")
 
 // example is a report as advise -o json prints it.
 func example(t *testing.T) *advisor.Report {
 	t.Helper()
-	data, err := os.ReadFile("testdata/report.json")
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := testfile.Read(t, "testdata/report.json")
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
 	var r advisor.Report
@@ -66,20 +60,7 @@ func TestPage(t *testing.T) {
 	if again := write(t, r, compared(r)); again != got {
 		t.Error("the same report gives another page")
 	}
-	const golden = "testdata/report.html"
-	if *update {
-		if err := os.WriteFile(golden, []byte(got), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		return
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("-want +got (-update rewrites):\n%s", diff)
-	}
+	testfile.Expect(t, "testdata/report.html", got)
 }
 
 func TestPagesOfOddReports(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/tools/txtar"
 
 	"github.com/shorthop/shorthop/pkg/advisor/querylog"
+	"github.com/shorthop/shorthop/test/jsontest"
 )
 
 // lines takes a log apart.
@@ -191,10 +192,7 @@ func FuzzHubble(f *testing.F) {
 		if wrapped {
 			record = map[string]any{"flow": record, "node_name": "n1", "time": "2026-11-20T10:00:00.5Z"}
 		}
-		data, err := json.Marshal(record)
-		if err != nil {
-			t.Fatal(err)
-		}
+		data := jsontest.Marshal(t, record)
 		found, _ := lines(t, bytes.NewReader(data))
 		if len(found) != 1 {
 			t.Fatalf("%s: %d queries", data, len(found))

@@ -8,6 +8,9 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
 	"github.com/shorthop/shorthop/test/cluster"
 )
 
@@ -53,6 +56,16 @@ func CA(t testing.TB) *cluster.CA {
 		t.Fatal(err)
 	}
 	return ca
+}
+
+// Client is a client of the API server that a configuration is for.
+func Client(t testing.TB, config *rest.Config) *kubernetes.Clientset {
+	t.Helper()
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
 }
 
 // ServingCert makes a certificate for a host, and the bundle that verifies it.
