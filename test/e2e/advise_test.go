@@ -178,11 +178,19 @@ func (a *advised) lookUp(t *testing.T, atOnce int, pause time.Duration) {
 	a.answers, a.addresses = append(a.answers, answers), append(a.addresses, addresses)
 	// CoreDNS answers before it logs, and kubelet has the log a moment later.
 	lines := -1
-	a.soon(t, "the log of the cache has an end", func() bool {
+	a.soon(t, "the log of the cache has all of it", func() bool {
 		before := lines
-		lines = strings.Count(a.log(t), "\n")
+		lines = linesOf(a.log(t), addresses)
 		return lines == before
 	})
+}
+
+// linesOf counts the queries that a log has from addresses, by workload.
+func linesOf(log string, addresses map[string]string) (n int) {
+	for _, address := range addresses {
+		n += strings.Count(log, " "+address+":")
+	}
+	return n
 }
 
 // log is the log of the cache's pod, in a way of its own.

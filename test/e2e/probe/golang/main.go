@@ -1,4 +1,5 @@
 // The probe that looks up names as Go programs do: with Go's own resolver where it is built without cgo. Its commands and output are those of ../c/probe.c.
+// One is its own: "steady NAME..." looks all of them up once a second until it is killed.
 package main
 
 import (
@@ -31,6 +32,13 @@ func main() {
 			if err = encoder.Encode(lookup("ip"+strings.TrimPrefix(command, "lookup"), name)); err != nil {
 				break
 			}
+		}
+	case "steady":
+		for {
+			for _, name := range os.Args[2:] {
+				lookup("ip", name)
+			}
+			time.Sleep(time.Second)
 		}
 	default:
 		signals := make(chan os.Signal, 1)
