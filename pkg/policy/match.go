@@ -269,18 +269,16 @@ type selector struct {
 type label struct{ key, value string }
 
 func newSelector(of labels.Selector) *selector {
+	oneOf := []selection.Operator{selection.Equals, selection.DoubleEquals, selection.In}
 	compiled := new(selector)
 	requirements, _ := of.Requirements()
 	for _, r := range requirements {
 		values := r.ValuesUnsorted()
-		switch r.Operator() {
-		case selection.Equals, selection.DoubleEquals, selection.In:
-			if len(values) == 1 {
-				compiled.equal = append(compiled.equal, label{r.Key(), values[0]})
-				continue
-			}
+		if len(values) == 1 && slices.Contains(oneOf, r.Operator()) {
+			compiled.equal = append(compiled.equal, label{r.Key(), values[0]})
+		} else {
+			compiled.rest = append(compiled.rest, r)
 		}
-		compiled.rest = append(compiled.rest, r)
 	}
 	return compiled
 }
