@@ -12,7 +12,8 @@ import (
 //
 //	record       the outermost object or array, and every object or array in an array
 //	the string   itself, or JSON or another envelope in it; of an array of strings, and of
-//	             a string with several lines, each
+//	             a string with several lines, each; an array of the string's bytes, as the
+//	             journal has a message with a character that does not print, is the string
 //	a time       by its key, by the table in jsontime.go; in an array, any; {"field": name,
 //	             "value": value} counts as the key name of what encloses it
 //
@@ -60,6 +61,12 @@ func (u *Unwrapper) json(b []byte, time int64, depth int) {
 				i = len(b)
 				break
 			}
+			if text, end := octets(b[i:]); text != nil {
+				i += end
+				u.text(key, text, true, false, base, depth)
+				key = nil
+				break
+			}
 			u.push(c == '[', i, key, base)
 			key = nil
 			i++
@@ -97,7 +104,7 @@ func (u *Unwrapper) json(b []byte, time int64, depth int) {
 				i++
 				continue
 			}
-			u.text(key, text, escaped, base, depth)
+			u.text(key, text, escaped, escaped, base, depth)
 			key = nil
 		default:
 			start := i
@@ -115,6 +122,55 @@ func (u *Unwrapper) json(b []byte, time int64, depth int) {
 		u.pop()
 	}
 	u.timed(first, time)
+}
+
+// octets reads an array of numbers that are the bytes of a text, and writes the text
+// over it. There is none where the array is another one, or too short for a query.
+func octets(b []byte) (text []byte, end int) {
+	if b[0] != '[' {
+		return nil, 0
+	}
+	n := 0
+	for at := 1; end == 0; n++ {
+		_, next := octet(b, at)
+		switch {
+		case next == 0:
+			return nil, 0
+		case b[next] == ']':
+			end = next + 1
+		}
+		at = next + 1
+	}
+	if n < shortest {
+		return nil, 0
+	}
+	for i, at := 0, 1; i < n; i++ {
+		value, next := octet(b, at)
+		b[i], at = value, next+1
+	}
+	return b[:n], end
+}
+
+// octet reads a number that is a byte, and finds the comma or the bracket behind it.
+// next is 0 where it is something else.
+func octet(b []byte, at int) (value byte, next int) {
+	for at < len(b) && isBlank(b[at]) {
+		at++
+	}
+	sum, first := 0, at
+	for ; at < len(b) && '0' <= b[at] && b[at] <= '9' && sum <= 255; at++ {
+		sum = 10*sum + int(b[at]-'0')
+	}
+	if at == first || sum > 255 {
+		return 0, 0
+	}
+	for at < len(b) && isBlank(b[at]) {
+		at++
+	}
+	if at == len(b) || b[at] != ',' && b[at] != ']' {
+		return 0, 0
+	}
+	return byte(sum), at
 }
 
 // stringEnd finds the quote that ends a string.
@@ -207,12 +263,13 @@ func (u *Unwrapper) timed(first int, unix int64) {
 // shortest is the shortest text that may hold a query.
 const shortest = 20
 
-// text is a string, the value of key or an element of an array.
-func (u *Unwrapper) text(key, text []byte, escaped bool, base, depth int) {
+// text is a string, the value of key or an element of an array. quoted is false where
+// it has no quotes, and escaped true where it has backslashes before them.
+func (u *Unwrapper) text(key, text []byte, quoted, escaped bool, base, depth int) {
 	if len(u.levels) == base { // the line is a string
 		u.levels = append(u.levels, level{array: true, first: len(u.found), scope: len(u.scopes)})
 		u.scopes = append(u.scopes, scope{level: base, taken: notTaken})
-		u.text(nil, text, escaped, base, depth)
+		u.text(nil, text, quoted, escaped, base, depth)
 		u.pop()
 		return
 	}
@@ -229,7 +286,6 @@ func (u *Unwrapper) text(key, text []byte, escaped bool, base, depth int) {
 	s := &u.scopes[l.scope]
 	s.fields.text(u, at, key, text, escaped)
 	s.part.tag(key, text)
-	quoted := escaped
 	if isLine(key) {
 		if escaped {
 			text, escaped = unescape(text), false
