@@ -189,7 +189,26 @@ func parseCommon(line []byte, r *Record) Verdict {
 	if r.Result == OK && len(answer) > 1 && answer[0] == '-' && answer[1] == ' ' {
 		r.Result = Failed
 	}
+	if r.Unix == 0 {
+		r.Unix = timeBehind(answer)
+	}
 	return Query
+}
+
+// timeBehind is the best time among the cells behind a query, where tabs part them: so
+// do the command lines of CloudWatch (--output text) and Azure (-o tsv), in the order
+// of their columns' names, in which a time comes behind the message.
+func timeBehind(answer []byte) int64 {
+	var best level
+	for tab := bytes.IndexByte(answer, '\t'); tab >= 0; tab = bytes.IndexByte(answer, '\t') {
+		answer = answer[tab+1:]
+		cell := answer
+		if end := bytes.IndexByte(cell, '\t'); end >= 0 {
+			cell = cell[:end]
+		}
+		best.timeIs(cellTime(cell))
+	}
+	return best.unix
 }
 
 // nameEnd finds the space behind a name. One in the name has a backslash before it.
