@@ -226,6 +226,10 @@ func TestBodiesThatAreTooMuch(t *testing.T) {
 				senders.Go(func() {
 					answer, err := s.post(t.Context(), client, test.body)
 					refusal := new(statusError)
+					// A slow machine does not get through all four in time. The API server sends such a review again.
+					for tries := 0; tries < 10 && errors.As(err, &refusal) && refusal.status == http.StatusServiceUnavailable; tries++ {
+						answer, err = s.post(t.Context(), client, test.body)
+					}
 					if test.status != 0 {
 						if !errors.As(err, &refusal) || refusal.status != test.status {
 							t.Errorf("got %v, want status %d", err, test.status)
