@@ -264,7 +264,7 @@ func (u *Unwrapper) timed(first int, unix int64) {
 const shortest = 20
 
 // text is a string, the value of key or an element of an array. quoted is false where
-// it has no quotes, and escaped true where it has backslashes before them.
+// it can have no quotes, and escaped true where it is as JSON has it, with backslashes.
 func (u *Unwrapper) text(key, text []byte, quoted, escaped bool, base, depth int) {
 	if len(u.levels) == base { // the line is a string
 		u.levels = append(u.levels, level{array: true, first: len(u.found), scope: len(u.scopes)})
