@@ -12,7 +12,7 @@ import (
 )
 
 // cacheVersion is part of the folder: what another version found is not read.
-const cacheVersion = "v2"
+const cacheVersion = "v3"
 
 // maxCached bounds an entry.
 const maxCached = 1 << 20

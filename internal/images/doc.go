@@ -4,5 +4,5 @@
 // found in a cache. What a file system says is internal/rootfs's.
 //
 // Whatever comes from a registry is bounded before it costs: manifests,
-// configurations, layers, and how long nothing may come.
+// configurations, layers, redirects, and how slowly they may come.
 package images

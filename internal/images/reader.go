@@ -2,6 +2,7 @@ package images
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -23,16 +24,17 @@ import (
 type Options struct {
 	// Keychain has the credentials. Required; authn.DefaultKeychain is the user's.
 	Keychain authn.Keychain
-	// CacheFolder keeps what was found; "" for nothing.
+	// CacheFolder is where results are kept between runs. Defaults to nowhere.
 	CacheFolder string
-	// Platforms are the only ones to read, of linux. Defaults to all of linux that
-	// an image has.
+	// Platforms are those to read, all of them Linux. Defaults to every Linux
+	// platform that an image has.
 	Platforms []v1.Platform
-	// UserAgent is what registries are told.
+	// UserAgent is the User-Agent header that registries get.
 	UserAgent string
 }
 
-// workers is how many images are read at once. Unpacking takes a processor each.
+// workers is how many images are read at once. Each keeps a core busy while it
+// unpacks.
 const workers = 4
 
 // Reader reads images.
@@ -49,14 +51,14 @@ type Reader struct {
 	failure error             // of the cache
 }
 
-// NewReader makes the folder of the cache.
+// NewReader returns a Reader, and makes the folder of the cache if it is not there.
 func NewReader(o Options) (*Reader, error) {
 	r := &Reader{options: o, transport: newTransport(), memory: map[string]*entry{}, silent: map[string]string{}}
 	var err error
 	if r.cache, err = openCache(o.CacheFolder); err != nil {
 		return nil, err
 	}
-	r.puller, err = remote.NewPuller(remote.WithTransport(r.transport), remote.WithAuthFromKeychain(o.Keychain),
+	r.puller, err = remote.NewPuller(remote.WithTransport(r.transport), remote.WithAuthFromKeychain(keychain{o.Keychain}),
 		remote.WithUserAgent(o.UserAgent), remote.WithJobs(workers))
 	return r, err
 }
@@ -71,9 +73,9 @@ func (r *Reader) CacheFailure() error {
 	return r.failure
 }
 
-// ReadAll reads images, some at once, and returns the results in their order.
-// done is called after each, one at a time. An error is the context's: what was
-// read by then is in the cache.
+// ReadAll reads images, several at once, and returns the results in the order of
+// list. done is called after each image with the number read so far, never twice at
+// the same time. An error is that of ctx; what was read before is in the cache.
 func (r *Reader) ReadAll(ctx context.Context, list []Image, done func(read int)) ([]Result, error) {
 	results := make([]Result, len(list))
 	var mu sync.Mutex
@@ -100,7 +102,8 @@ func (r *Reader) ReadAll(ctx context.Context, list []Image, done func(read int))
 	return results, err
 }
 
-// Read reads an image. What its tag means now is asked every time.
+// Read reads an image. The registry is asked every time which digest a tag stands
+// for now; what was found for a digest comes from the cache.
 func (r *Reader) Read(ctx context.Context, image Image) Result {
 	result := Result{Image: image}
 	ref, err := parse(image.Reference)
@@ -135,34 +138,38 @@ func parse(reference string) (name.Reference, error) {
 	if err != nil {
 		return nil, problem("this is not a reference to an image")
 	}
+	if digest, ok := ref.(name.Digest); ok && !readable(digest.DigestStr()) {
+		return nil, problem(fmt.Sprintf("its digest %s is not by sha256 or sha512", printable.Name(digest.DigestStr())))
+	}
 	return ref, nil
 }
 
-// resolve finds out what a tag means.
+// resolve finds out which digest a tag stands for.
 func (r *Reader) resolve(ctx context.Context, ref name.Reference) (name.Digest, error) {
 	if digest, ok := ref.(name.Digest); ok {
 		return digest, nil
 	}
+	ctx = r.transport.inTime(ctx) // both requests have the time of one
 	d, err := r.puller.Head(ctx, ref)
 	if err == nil {
 		return ref.Context().Digest(d.Digest.String()), nil
 	}
-	if ctx.Err() != nil {
-		return name.Digest{}, err
+	if _, late := errors.AsType[slow](err); late || ctx.Err() != nil {
+		return name.Digest{}, fromLibrary{err}
 	}
 	got, err := r.puller.Get(ctx, ref) // some registries do not answer HEAD, and none says why it refuses it
 	if err != nil {
-		return name.Digest{}, err
+		return name.Digest{}, fromLibrary{err}
 	}
-	if got.MediaType.IsSchema1() { // signed, it is not what its digest is of
+	if got.MediaType.IsSchema1() { // its digest is not that of its bytes, which include a signature
 		return name.Digest{}, errSchema1
 	}
 	return ref.Context().Digest(got.Digest.String()), nil
 }
 
-// readWhatRuns reads what a tag means now, and what containers of it run that
-// were started when it meant something else: pods get the one or the other, by
-// what is on their node.
+// readWhatRuns reads the image that the tag stands for now, and those that running
+// containers were started from while it stood for another. A new pod may get either,
+// depending on what is on its node, so the stricter of the findings counts.
 func (r *Reader) readWhatRuns(ctx context.Context, digest name.Digest, running []string) (Found, error) {
 	now, err := r.readDigest(ctx, digest)
 	if err != nil {
@@ -181,7 +188,7 @@ func (r *Reader) readWhatRuns(ctx context.Context, digest name.Digest, running [
 			return Found{}, problem(fmt.Sprintf("its tag has moved, and pods of it still run more than %d others", maxRunning))
 		}
 		ref, err := name.NewDigest(digest.Context().Name() + "@" + other)
-		if err != nil {
+		if err != nil || !readable(other) {
 			return Found{}, problem(fmt.Sprintf("pods of it run %s, which is no digest that can be read", printable.Name(other)))
 		}
 		before, err := r.readDigest(ctx, ref)
@@ -195,11 +202,6 @@ func (r *Reader) readWhatRuns(ctx context.Context, digest name.Digest, running [
 	return found, nil
 }
 
-// wants reports whether a platform is to be read.
-func (r *Reader) wants(platform v1.Platform) bool {
-	return len(r.options.Platforms) == 0 || slices.ContainsFunc(r.options.Platforms, platform.Satisfies)
-}
-
 // platformKey is the part of the cache's keys that says what was asked for.
 func (r *Reader) platformKey() string {
 	var key strings.Builder
@@ -209,6 +211,8 @@ func (r *Reader) platformKey() string {
 	return key.String()
 }
 
+// known returns what was kept under a key, in memory or in the cache; nil where
+// there is nothing.
 func (r *Reader) known(key string) *entry {
 	r.mu.Lock()
 	e := r.memory[key]
@@ -219,6 +223,7 @@ func (r *Reader) known(key string) *entry {
 	return e
 }
 
+// keep keeps an entry, in memory and in the cache. CacheFailure has the first error.
 func (r *Reader) keep(key string, e *entry) {
 	err := r.cache.put(key, e)
 	r.mu.Lock()
@@ -229,8 +234,8 @@ func (r *Reader) keep(key string, e *entry) {
 	}
 }
 
-// DefaultCacheFolder is where the user's caches are, "" where there is no such
-// place.
+// DefaultCacheFolder is our folder among the user's caches, "" where the user has
+// none.
 func DefaultCacheFolder() string {
 	folder, err := os.UserCacheDir()
 	if err != nil {
@@ -243,10 +248,10 @@ func DefaultCacheFolder() string {
 func ParsePlatforms(texts []string) (platforms []v1.Platform, err error) {
 	for _, text := range texts {
 		platform, err := v1.ParsePlatform(text)
-		if err != nil || platform.OS != "linux" || platform.Architecture == "" {
+		if err != nil || platform.OS != linux || platform.Architecture == "" {
 			return nil, fmt.Errorf("%q: must be linux/ARCHITECTURE, for example linux/amd64 or linux/arm/v7", text)
 		}
-		platforms = append(platforms, *platform)
+		platforms = append(platforms, spelled(*platform))
 	}
 	return platforms, nil
 }

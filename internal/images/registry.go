@@ -1,7 +1,6 @@
 package images
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -47,8 +46,17 @@ func (r *Reader) readDigest(ctx context.Context, ref name.Digest) (*entry, error
 	return e, nil
 }
 
+// get gets a manifest or an index.
+func (r *Reader) get(ctx context.Context, ref name.Digest) (*remote.Descriptor, error) {
+	d, err := r.puller.Get(r.transport.inTime(ctx), ref)
+	if err != nil {
+		return nil, fromLibrary{err}
+	}
+	return d, nil
+}
+
 func (r *Reader) readManifest(ctx context.Context, ref name.Digest) (*entry, error) {
-	d, err := r.puller.Get(ctx, ref)
+	d, err := r.get(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
@@ -73,9 +81,9 @@ func (r *Reader) readManifest(ctx context.Context, ref name.Digest) (*entry, err
 // readIndex reads the images of an index for Linux, until one is as strict as
 // can be.
 func (r *Reader) readIndex(ctx context.Context, ref name.Digest, d *remote.Descriptor) (*entry, error) {
-	index, err := v1.ParseIndexManifest(bytes.NewReader(d.Manifest))
+	index, err := parsed(d.Manifest, v1.ParseIndexManifest)
 	if err != nil {
-		return nil, problem(fmt.Sprintf("its index cannot be read: %v", err))
+		return nil, fmt.Errorf("its index: %w", err)
 	}
 	if len(index.Manifests) > maxPlatforms {
 		return nil, problem(fmt.Sprintf("its index has more than %d entries", maxPlatforms))
@@ -85,14 +93,17 @@ func (r *Reader) readIndex(ctx context.Context, ref name.Digest, d *remote.Descr
 	read := 0
 	for _, child := range index.Manifests {
 		e.Children = append(e.Children, child.Digest.String())
-		platform := v1.Platform{OS: "linux"}
+		if child.Digest == (v1.Hash{}) {
+			return nil, problem("its index has an entry without a digest")
+		}
+		platform := v1.Platform{OS: linux}
 		if child.Platform != nil {
-			platform = *child.Platform
+			platform = spelled(*child.Platform)
 		}
 		switch {
 		case platform.OS == "unknown" || child.ArtifactType != "" && !child.MediaType.IsImage(): // signatures and the like
 			continue
-		case platform.OS != "linux" || child.Platform != nil && !r.wants(platform):
+		case platform.OS != linux || !r.wants(platform):
 			others = append(others, platform.String())
 			continue
 		case !child.MediaType.IsImage():
@@ -127,7 +138,7 @@ func (r *Reader) readChild(ctx context.Context, ref name.Digest) (*entry, error)
 	if known := r.known(key); known != nil {
 		return known, nil
 	}
-	d, err := r.puller.Get(ctx, ref)
+	d, err := r.get(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
@@ -140,9 +151,9 @@ func (r *Reader) readChild(ctx context.Context, ref name.Digest) (*entry, error)
 
 // readImage reads an image for one platform.
 func (r *Reader) readImage(ctx context.Context, ref name.Digest, text []byte) (e *entry, platform v1.Platform, err error) {
-	manifest, err := v1.ParseManifest(bytes.NewReader(text))
+	manifest, err := parsed(text, v1.ParseManifest)
 	if err != nil {
-		return nil, platform, problem(fmt.Sprintf("its manifest cannot be read: %v", err))
+		return nil, platform, fmt.Errorf("its manifest: %w", err)
 	}
 	if !manifest.Config.MediaType.IsConfig() {
 		return nil, platform, problem(fmt.Sprintf("what is there is no image of a container but has a configuration of type %s", printable.Name(string(manifest.Config.MediaType))))
@@ -154,8 +165,8 @@ func (r *Reader) readImage(ctx context.Context, ref name.Digest, text []byte) (e
 	if err != nil {
 		return nil, platform, fmt.Errorf("its configuration: %w", err)
 	}
-	platform = v1.Platform{OS: config.OS, Architecture: config.Architecture, Variant: config.Variant}
-	if config.OS != "" && config.OS != "linux" {
+	platform = spelled(v1.Platform{OS: config.OS, Architecture: config.Architecture, Variant: config.Variant})
+	if platform.OS != linux {
 		return nil, platform, otherPlatform(platform.String())
 	}
 	files := rootfs.NewImage()
@@ -198,11 +209,7 @@ func (r *Reader) readConfig(ctx context.Context, ref name.Digest, d *v1.Descript
 	if err != nil {
 		return nil, err
 	}
-	config, err := v1.ParseConfigFile(bytes.NewReader(data))
-	if err != nil {
-		return nil, problem(fmt.Sprintf("it cannot be read: %v", err))
-	}
-	return config, nil
+	return parsed(data, v1.ParseConfigFile)
 }
 
 func (r *Reader) readLayer(ctx context.Context, ref name.Digest, files *rootfs.Image, d *v1.Descriptor) error {
@@ -223,13 +230,19 @@ func (r *Reader) readLayer(ctx context.Context, ref name.Digest, files *rootfs.I
 // blob reads a blob by its digest, which its end is compared with: addresses
 // elsewhere that a manifest gives for it are not asked.
 func (r *Reader) blob(ctx context.Context, ref name.Digest, d *v1.Descriptor) (io.ReadCloser, error) {
-	blob, err := r.puller.Layer(ctx, ref.Context().Digest(d.Digest.String()))
+	if d.Digest == (v1.Hash{}) {
+		return nil, problem("the manifest has no digest of it")
+	}
+	if d.Size < 0 {
+		return nil, problem(fmt.Sprintf("the manifest says that it has %d bytes", d.Size))
+	}
+	blob, err := r.puller.Layer(r.transport.inTime(ctx), ref.Context().Digest(d.Digest.String()))
 	if err != nil {
-		return nil, err
+		return nil, fromLibrary{err}
 	}
 	body, err := blob.Compressed() // as it is
 	if err != nil {
-		return nil, err
+		return nil, fromLibrary{err}
 	}
 	return verified{body}, nil
 }

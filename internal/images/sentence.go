@@ -3,17 +3,20 @@ package images
 import (
 	"context"
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
+	"github.com/shorthop/shorthop/internal/rootfs"
 	"github.com/shorthop/shorthop/pkg/printable"
 )
 
@@ -24,16 +27,33 @@ func (p problem) Error() string { return string(p) }
 
 const errSchema1 = problem("it has a manifest of schema 1, which is not read: push it again with a current tool")
 
-// otherPlatform is the error of an image for other platforms than those wanted.
+// fromLibrary is an error of the library, which is told in other words.
+type fromLibrary struct{ error }
+
+func (e fromLibrary) Unwrap() error { return e.error }
+
+// keychain tells that credentials could not be read.
+type keychain struct{ authn.Keychain }
+
+// ResolveContext is called by the library in place of Resolve.
+func (k keychain) ResolveContext(ctx context.Context, target authn.Resource) (authn.Authenticator, error) {
+	found, err := authn.Resolve(ctx, k.Keychain, target)
+	if err != nil {
+		return nil, problem(fmt.Sprintf("the credentials for %s cannot be read: %v", target.RegistryStr(), err))
+	}
+	return found, nil
+}
+
+// otherPlatform is the error of an image for another system.
 type otherPlatform string
 
 func (p otherPlatform) Error() string {
-	return fmt.Sprintf("it has no image for the platform that is wanted, but for %s", string(p))
+	return fmt.Sprintf("its configuration says that it is for %s, and only images for %s are read", printable.Name(string(p)), linux)
 }
 
 // noPlatform says what was wanted, and what is there.
 func (r *Reader) noPlatform(there []string) error {
-	wanted := "linux"
+	wanted := linux
 	if len(r.options.Platforms) > 0 {
 		wanted = strings.Trim(strings.ReplaceAll(r.platformKey(), " ", ", "), ", ")
 	}
@@ -61,29 +81,116 @@ func (r *Reader) sentence(err error, ref name.Reference) string {
 	if ref == nil {
 		return err.Error()
 	}
-	registry := ref.Context().RegistryStr()
-	if why := unreachableBecause(err); why != "" {
-		sentence := fmt.Sprintf("the registry %s cannot be reached: %s", registry, why)
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.silent[registry] = sentence
-		return sentence
-	}
-	inner, answered := errors.AsType[*transport.Error](err)
-	if !answered {
-		return printable.Clip(plain(err))
+	inner, foreign := errors.AsType[fromLibrary](err)
+	if !foreign {
+		return printable.Clip(err.Error())
 	}
 	// What was being read is said before what the registry answered.
-	return printable.Clip(strings.Replace(err.Error(), inner.Error(), r.answer(inner, ref), 1))
+	said := func(what string) string { return printable.Clip(strings.Replace(err.Error(), inner.Error(), what, 1)) }
+	registry := ref.Context().RegistryStr()
+	if answer := r.answered(inner.error, ref); answer != "" {
+		return said(answer)
+	}
+	who, itself := asked(inner.error, registry)
+	sentence := fmt.Sprintf("%s cannot be reached: %s", who, unreachableBecause(inner.error))
+	if !itself {
+		return said(sentence)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.silent[registry] = sentence
+	return sentence
+}
+
+// asked is who was asked: the registry, or where it has sent us.
+func asked(err error, registry string) (who string, itself bool) {
+	if requested, ok := errors.AsType[*url.Error](err); ok {
+		if address, err := url.Parse(requested.URL); err == nil && address.Host != "" && address.Host != registry {
+			return fmt.Sprintf("%s, where the registry %s sends us,", printable.Name(address.Host), registry), false
+		}
+	}
+	return "the registry " + registry, true
+}
+
+// meanings are those of the library's errors that have no type.
+var meanings = []struct{ begin, sentence string }{
+	{"SSRF protection: ", "the registry %s redirects to an address of a private network, which is not followed"},
+	{"refusing token-server redirect", "where the registry %s sends us for a token redirects to where we do not ask for one"},
+	{"invalid realm in www-authenticate: ", "the registry %s sends us for a token to where we do not ask for one"},
+	{"malformed www-authenticate, missing realm", "the registry %s wants a token and does not say from where"},
+	{"no token in bearer response:", noToken},
+}
+
+const noToken = "where the registry %s sends us for a token answers without one"
+
+// answered says what an error of the library means, "" where nobody answered.
+func (r *Reader) answered(err error, ref name.Reference) string {
+	if own, ok := errors.AsType[problem](err); ok {
+		return own.Error()
+	}
+	if own, ok := errors.AsType[slow](err); ok {
+		return own.Error()
+	}
+	if own, ok := errors.AsType[interrupted](err); ok {
+		return own.Error()
+	}
+	if answered, ok := errors.AsType[*transport.Error](err); ok {
+		return r.answer(answered, ref)
+	}
+	if unreachableBecause(err) != "" {
+		return ""
+	}
+	registry := ref.Context().RegistryStr()
+	who, _ := asked(err, registry)
+	text := plain(err)
+	if strings.HasPrefix(text, "manifest digest: ") {
+		return rootfs.ErrDigest.Error()
+	}
+	for _, meaning := range meanings {
+		if strings.HasPrefix(text, meaning.begin) {
+			return fmt.Sprintf(meaning.sentence, registry)
+		}
+	}
+	if closed(err) {
+		return who + " closes the connection before it has answered"
+	}
+	if wrong, ok := errors.AsType[garbled](err); ok {
+		return fmt.Sprintf("what %s answers is not HTTP that can be read: %s", who, quoted(wrong.Error()))
+	}
+	if errors.Is(err, http.ErrSchemeMismatch) {
+		return who + " answers without TLS"
+	}
+	_, syntax := errors.AsType[*json.SyntaxError](err)
+	if _, kind := errors.AsType[*json.UnmarshalTypeError](err); syntax || kind { // the library parses nothing else
+		return fmt.Sprintf(noToken, registry)
+	}
+	return fmt.Sprintf("what %s answers cannot be read: %s", who, quoted(text))
+}
+
+// quoted is the value that an error of Go quotes, or else all that it says.
+func quoted(text string) string {
+	if at := strings.IndexByte(text, '"'); at >= 0 {
+		if prefix, err := strconv.QuotedPrefix(text[at:]); err == nil {
+			if value, err := strconv.Unquote(prefix); err == nil {
+				text = value
+			}
+		}
+	}
+	return printable.Quote(text, printable.MaxCell)
+}
+
+// withoutSecrets is an address without what may be a secret in it.
+func withoutSecrets(address string) string {
+	address, _, _ = strings.Cut(address, "?")
+	return address[strings.LastIndexByte(address, '@')+1:]
 }
 
 // plain is an error without addresses of requests, which may have secrets.
 func plain(err error) string {
-	text := err.Error()
 	if requested, ok := errors.AsType[*url.Error](err); ok {
-		text = strings.Replace(text, requested.Error(), requested.Err.Error(), 1)
+		return requested.Err.Error()
 	}
-	return text
+	return err.Error()
 }
 
 // unreachableBecause is empty for an error after the registry has answered.
@@ -102,6 +209,9 @@ func unreachableBecause(err error) string {
 	}
 	if dial, ok := errors.AsType[*net.OpError](err); ok && dial.Op == "dial" {
 		return dial.Err.Error()
+	}
+	if late, ok := errors.AsType[net.Error](err); ok && late.Timeout() {
+		return "it does not answer in time"
 	}
 	return ""
 }

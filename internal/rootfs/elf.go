@@ -38,7 +38,9 @@ const (
 	textResOptions
 	textLoaderCache // of glibc's loader
 	textBuildInfo   // of Go
+	textGoRuntime   // a function that every program of Go has, stripped ones too
 	textGetaddrinfo // called from Go
+	textGccgo       // GCC's Go, whose programs have libc beside Go's resolver
 	textUPX
 	textMuslLoader
 	// What other linkers than Go's leave in every program: names of sections of C's
@@ -51,11 +53,13 @@ const (
 )
 
 var searched = [texts][]byte{
-	textResolvConf:  []byte("/etc/resolv.conf"),
+	textResolvConf:  []byte("resolv.conf"), // "/etc/" may be put before it at run time
 	textResOptions:  []byte("RES_OPTIONS"),
 	textLoaderCache: []byte("glibc-ld.so.cache"),
 	textBuildInfo:   []byte(buildInfoMagic),
+	textGoRuntime:   []byte("runtime.goexit"),
 	textGetaddrinfo: []byte("_C2func_getaddrinfo"),
+	textGccgo:       []byte("gccgo"),
 	textUPX:         []byte("UPX!"),
 	textMuslLoader:  []byte("/ld-musl-"),
 	textFrames:      []byte(".eh_frame"),
@@ -186,10 +190,7 @@ func (e *executable) readHeader(data []byte) {
 	if len(data) < header32 {
 		return
 	}
-	e.order = binary.LittleEndian
-	if elf.Data(data[elf.EI_DATA]) == elf.ELFDATA2MSB {
-		e.order = binary.BigEndian
-	}
+	e.order = byteOrder(data)
 	e.wide = elf.Class(data[elf.EI_CLASS]) == elf.ELFCLASS64
 	if e.wide && len(data) < header64 {
 		return
@@ -216,6 +217,19 @@ func (e *executable) readHeader(data []byte) {
 			e.readSegments()
 		}
 	}
+}
+
+// byteOrder goes by the type of a program, which the kernel looks at, as it does not at
+// what the file says of its order; by that for what is no program.
+func byteOrder(header []byte) binary.ByteOrder {
+	isProgram := func(low, high byte) bool { return high == 0 && (low == byte(elf.ET_EXEC) || low == byte(elf.ET_DYN)) }
+	switch low, high := header[16], header[17]; {
+	case isProgram(low, high):
+		return binary.LittleEndian
+	case isProgram(high, low), elf.Data(header[elf.EI_DATA]) == elf.ELFDATA2MSB:
+		return binary.BigEndian
+	}
+	return binary.LittleEndian
 }
 
 func (e *executable) segmentSize() int64 {

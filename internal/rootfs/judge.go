@@ -55,7 +55,7 @@ func judgeName(name string) (f finding) {
 	case gcompat.MatchString(base):
 		f.add(traitMusl, "gcompat, which lets glibc's programs run on musl")
 	case strings.HasSuffix(name, "/Net/DNS/Resolver.pm"):
-		f.add(traitNetDNS, "Perl's Net::DNS, which does not search for names with ndots dots either")
+		f.add(traitNetDNS, becauseNetDNS)
 	case amphpDNS.MatchString(name):
 		f.add(traitNetDNS, "PHP's amphp/dns, which does not search for names with ndots dots either")
 	}
@@ -65,8 +65,14 @@ func judgeName(name string) (f finding) {
 // maxExecutable bounds what is read of one.
 const maxExecutable = 16 << 30
 
-// headSize is enough to tell what a file is.
-const headSize = 16
+// headSize is enough to tell what a file is, and moduleHeadSize to tell which of
+// Perl's modules it is.
+const (
+	headSize       = 16
+	moduleHeadSize = 4096
+)
+
+const becauseNetDNS = "Perl's Net::DNS, which does not search for names with ndots dots either"
 
 // judgeFile judges a file by its name and content. It reads executables to
 // their end and nothing else. An error is one of the stream.
@@ -93,6 +99,17 @@ func judgeFile(name string, size int64, r io.Reader, buffer []byte) (finding, er
 		f.add(traitUnclear, "a file system in a file (squashfs), which is not looked into")
 	case bytes.HasPrefix(begin, []byte("MZqFpD")), bytes.HasPrefix(begin, []byte("jartsr='")), bytes.HasPrefix(begin, []byte("APEDBG='")):
 		f.add(traitUnclear|traitOther, "a program for any system (APE), whose C library is not known")
+	case strings.HasSuffix(name, ".pm"):
+		rest, err := io.ReadFull(r, buffer[copy(buffer, begin):min(size, moduleHeadSize)])
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return f, err
+		}
+		if bytes.Contains(buffer[:n+rest], []byte("package Net::DNS::Resolver")) {
+			f.add(traitNetDNS, becauseNetDNS)
+		}
 	}
 	return f, nil
 }
@@ -116,6 +133,9 @@ func (e *executable) judge(base string, f *finding) {
 		return
 	default:
 		f.traits |= traitOther
+		if e.found[textGccgo] {
+			f.add(traitCgo, "a Go program of GCC's, or the library of such")
+		}
 		if static {
 			e.judgeStatic(f)
 		}
@@ -130,8 +150,10 @@ func (e *executable) judge(base string, f *finding) {
 func (e *executable) judgeLoader(f *finding) {
 	loader, known := e.loader()
 	switch {
-	case muslLoader.MatchString(loader), !known && e.found[textMuslLoader]:
+	case muslLoader.MatchString(loader):
 		f.add(traitMusl, "an executable that asks for musl's loader")
+	case !known && e.found[textMuslLoader]:
+		f.add(traitMusl, "an executable that does not say clearly which loader it asks for, and names musl's")
 	case !known:
 		f.add(traitUnclear, "an executable that does not say clearly which loader it asks for")
 	case loader != "" && !glibcLoader.MatchString(loader):
@@ -143,8 +165,10 @@ func (e *executable) judgeLoader(f *finding) {
 // look at RES_OPTIONS, c-ares may be the reason, beside any C library.
 func (e *executable) judgeStatic(f *finding) {
 	switch {
-	case e.found[textUPX], e.sectionTable == nil:
+	case e.found[textUPX]:
 		f.add(traitUnclear, "a packed executable, which is not looked into")
+	case e.sectionTable == nil:
+		f.add(traitUnclear, "an executable without sections, as packed ones are, which is not looked into")
 	case !e.found[textResolvConf]:
 	case !e.found[textResOptions]:
 		f.add(traitMusl, "a static executable that looks up names and ignores RES_OPTIONS, as musl does")
@@ -159,6 +183,8 @@ func (e *executable) judgeStatic(f *finding) {
 // it says; one that could have it counts as one that has.
 func (e *executable) judgeGo(build *goBuild, static bool, f *finding) {
 	switch {
+	case !e.found[textGoRuntime]:
+		f.add(traitUnclear|traitCgo, "an executable that says it is Go's, and does not have Go's runtime")
 	case (build.withoutCgo || static && e.linkedByGo()) && !e.needsLibraries() && !e.found[textGetaddrinfo]:
 		f.add(traitGo, "")
 	case static && !e.startedByGlibc():

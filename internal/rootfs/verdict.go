@@ -96,6 +96,20 @@ func (t *tally) add(file string, f finding) {
 	t.traits |= f.traits
 }
 
+// merge adds what another tally has.
+func (t *tally) merge(other *tally) {
+	for one, e := range other.examples {
+		if t.traits&one == 0 {
+			if t.examples == nil {
+				t.examples = map[trait]example{}
+			}
+			t.examples[one] = e
+		}
+	}
+	t.traits |= other.traits
+	t.executables += other.executables
+}
+
 // verdict judges what has been found.
 func (t *tally) verdict() Verdict {
 	v := Verdict{Executables: t.executables}

@@ -27,12 +27,14 @@ import (
 	"github.com/shorthop/shorthop/test/testfile"
 )
 
-// file is a file of a layer: content, or a link, or with neither a directory.
+// file is a file of a layer: content, or a link, or with neither a directory; or an
+// entry of another kind.
 type file struct {
 	path     string
 	content  []byte
 	symlink  string
 	hardlink string
+	kind     byte
 }
 
 // layer is the files of a layer and how they are packed: gzip by default.
@@ -67,6 +69,8 @@ func (l layer) archive(t *testing.T) []byte {
 			header.Typeflag, header.Linkname = tar.TypeLink, f.hardlink
 		case strings.HasSuffix(f.path, "/"):
 			header.Typeflag = tar.TypeDir
+		case f.kind != 0:
+			header.Typeflag, header.Mode = f.kind, 0
 		}
 		if err := archive.WriteHeader(header); err != nil {
 			t.Fatal(err)

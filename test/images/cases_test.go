@@ -1,6 +1,7 @@
 package images
 
 import (
+	"archive/tar"
 	"bytes"
 	"encoding/binary"
 	"os/exec"
@@ -63,6 +64,9 @@ func linux(t *testing.T, files ...file) v1.Image {
 }
 
 func TestWhatGoBuilds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("four programs are compiled")
+	}
 	static := file{path: "app", content: buildGo(t, goLookup, "CGO_ENABLED=0")}
 	stripped := buildGo(t, goLookup, "CGO_ENABLED=0", "-ldflags=-s -w", "-trimpath")
 	arm := file{path: "app", content: buildGo(t, goHello, "CGO_ENABLED=0", "GOARCH=arm64")}
@@ -91,11 +95,15 @@ func TestWhatGoBuilds(t *testing.T) {
 		"amphp/dns of version 1":              {linux(t, static, file{path: "app/vendor/amphp/dns/lib/Rfc1035StubResolver.php", content: []byte("<?php\n")}), "net-dns", nil, "amphp/dns"},
 		"what amphp/dns is documented by":     {linux(t, static, file{path: "app/vendor/amphp/dns/README.md", content: []byte("x")}), "go", nil, ""},
 		"Net::DNS beside Go":                  {linux(t, static, perl), "net-dns", nil, "Net::DNS"},
+		"Net::DNS in another folder":          {linux(t, static, file{path: "opt/MyNet/DNS/Resolver.pm", content: perl.content}), "net-dns", nil, "Net::DNS"},
+		"Net::DNS without its first file":     {linux(t, static, file{path: "opt/x/UNIX.pm", content: []byte("# A comment.\npackage Net::DNS::Resolver::UNIX;\n")}), "net-dns", nil, "Net::DNS"},
+		"a module of Perl that is another":    {linux(t, static, file{path: "opt/x/Resolver.pm", content: []byte("package Net::LDAP;\n" + strings.Repeat("#", 5000) + "\npackage Net::DNS::Resolver;\n")}, file{path: "opt/x/Empty.pm"}), "go", nil, ""},
 		"a packed program":                    {linux(t, file{path: "app", content: packed}), "", nil, "packed"},
 		"data behind a program":               {linux(t, file{path: "app", content: slices.Concat(static.content, make([]byte, 100_000))}), "", nil, "behind its end"},
 		"a signature behind a program":        {linux(t, file{path: "app", content: slices.Concat(static.content, make([]byte, 1000))}), "go", nil, ""},
 		"an AppImage":                         {linux(t, file{path: "app", content: slices.Concat(static.content[:8], []byte("AI\x02"), static.content[11:])}), "", nil, "behind its end"},
 		"squashfs":                            {linux(t, static, file{path: "root.sfs", content: []byte("hsqs, and more than a header")}), "", nil, "squashfs"},
+		"squashfs called as a module is":      {linux(t, static, file{path: "root.pm", content: []byte("hsqs, and more than a header")}), "", nil, "squashfs"},
 		"a program for any system":            {linux(t, static, file{path: "app.com", content: []byte("MZqFpD='\n...............")}), "", nil, "APE"},
 		"an empty and a short file":           {linux(t, static, file{path: "a"}, file{path: "b", content: []byte("\x7fELF")}), "go", nil, ""},
 		"layers by zstd and without":          {image(t, amd64, nil, layer{[]file{static}, types.OCILayerZStd}, layer{[]file{{path: "b", content: arm.content}}, types.OCIUncompressedLayer}), "go", nil, ""},
@@ -151,6 +159,7 @@ func TestWhatGlibcIsIn(t *testing.T) {
 		"glibc and static Go with cgo":            {on(goCgoStatic), "glibc go-cgo", nil, ""},
 		"glibc and a Go library":                  {on(shared), "glibc go-cgo", nil, ""},
 		"glibc and Go that could have had cgo":    {on(goWithoutC), "glibc", nil, ""},
+		"glibc and a program of GCC's Go":         {on(file{path: "app", content: slices.Concat(glibc[2].content, []byte("\x00go1.18 gccgo (GCC) 12.2.0\x00"))}), "glibc go-cgo", nil, ""},
 		"glibc and a static program of it":        {on(cStatic), "glibc", nil, ""},
 		"glibc, RES_OPTIONS and LOCALDOMAIN":      {image(t, amd64, []string{"RES_OPTIONS=ndots:1", "LOCALDOMAIN=x.example"}, debian), "glibc", map[string]string{"RES_OPTIONS": "ndots:1", "LOCALDOMAIN": "x.example"}, ""},
 		"glibc and Net::DNS":                      {on(perl), "glibc net-dns", nil, ""},
@@ -199,13 +208,18 @@ func TestWhatLayersHide(t *testing.T) {
 	// A layer's files may be named through a link of a lower one, as where /lib is usr/lib.
 	usr := layer{files: []file{goStatic, {path: "usr/lib/"}, {path: "lib", symlink: "usr/lib"}}}
 	behind := layer{files: []file{{path: "lib/ld-musl-x86_64.so.1", content: musl.content}}}
+	deleted, through := file{path: "usr/lib/.wh.ld-musl-x86_64.so.1"}, file{path: "lib/.wh.ld-musl-x86_64.so.1"}
+	// on is what upper layers leave of one with a link, and with more files.
+	on := func(more []file, upper ...file) v1.Image {
+		return image(t, amd64, nil, layer{files: slices.Concat(usr.files, more)}, layer{files: upper})
+	}
 	tryCases(t, server(t, nil), map[string]imageCase{
 		"it is there":                          {over(file{path: "etc/x", content: []byte("x")}), "musl", nil, ""},
 		"it was deleted":                       {over(file{path: "usr/lib/.wh.ld-musl-x86_64.so.1"}), "go", nil, ""},
 		"its folder was deleted":               {over(file{path: "usr/.wh.lib"}), "go", nil, ""},
 		"its folder was emptied":               {over(file{path: "usr/lib/"}, file{path: "usr/lib/.wh..wh..opq"}), "go", nil, ""},
 		"a folder above was emptied":           {over(file{path: "./usr/.wh..wh..opq"}), "go", nil, ""},
-		"everything was deleted":               {over(file{path: ".wh..wh..opq"}), "", nil, "no executable"},
+		"everything was deleted":               {over(file{path: ".wh..wh..opq"}), "musl", nil, ""},
 		"a link took the place of its folder":  {over(file{path: "usr/lib", symlink: "lib64"}), "go", nil, ""},
 		"its folder is there again":            {over(file{path: "usr/"}, file{path: "usr/lib/"}), "musl", nil, ""},
 		"a folder took its place":              {over(file{path: "usr/lib/ld-musl-x86_64.so.1/"}, file{path: "usr/lib/ld-musl-x86_64.so.1/x"}), "go", nil, ""},
@@ -221,5 +235,36 @@ func TestWhatLayersHide(t *testing.T) {
 		"Go behind a link":                     {image(t, amd64, nil, layer{files: []file{{path: "lib", symlink: "usr/lib"}}}, layer{files: []file{{path: "lib/app", content: goStatic.content}}}, layer{files: []file{{path: "lib", symlink: "usr/lib"}}}), "go", nil, ""},
 		"a folder, and then a link there":      {image(t, amd64, nil, layer{files: []file{goStatic, {path: "lib/"}}}, behind, layer{files: []file{{path: "lib", symlink: "usr/lib"}}}), "go", nil, ""},
 		"a program took Go's place":            {over(file{path: "usr/.wh.lib"}, file{path: "app", content: []byte("#!/bin/sh\n")}), "", nil, "no executable"},
+
+		"a hard link calls it through a link":               {on([]file{musl, {path: "kept", hardlink: "lib/ld-musl-x86_64.so.1"}}, deleted), "musl", nil, ""},
+		"a hard link calls it through two links":            {on([]file{musl, {path: "a", symlink: "b"}, {path: "b", symlink: "usr"}, {path: "kept", hardlink: "a/lib/ld-musl-x86_64.so.1"}}, deleted), "musl", nil, ""},
+		"a hard link calls it with dots after a link":       {on([]file{musl, {path: "usr/lib/x/"}, {path: "a", symlink: "usr/lib/x"}, {path: "kept", hardlink: "a/../ld-musl-x86_64.so.1"}}, deleted), "musl", nil, ""},
+		"a hard link through a link is kept by another":     {on([]file{musl, {path: "lib/a", hardlink: "lib/ld-musl-x86_64.so.1"}, {path: "kept", hardlink: "usr/lib/a"}}, deleted, file{path: "usr/lib/.wh.a"}), "musl", nil, ""},
+		"a hard link behind a link, deleted through it":     {on([]file{musl, {path: "lib/kept", hardlink: "lib/ld-musl-x86_64.so.1"}}, deleted, file{path: "lib/.wh.kept"}), "musl", nil, ""},
+		"a hard link of an upper layer through a link":      {image(t, amd64, nil, layer{files: append(slices.Clone(usr.files), musl)}, layer{files: []file{{path: "kept", hardlink: "lib/ld-musl-x86_64.so.1"}}}, layer{files: []file{deleted}}), "musl", nil, ""},
+		"a hard link to what its layer has deleted":         {over(deleted, file{path: "kept", hardlink: musl.path}), "musl", nil, ""},
+		"a hard link to it with its own name":               {over(file{path: musl.path, hardlink: musl.path}), "musl", nil, ""},
+		"a hard link was deleted with it":                   {on([]file{musl, {path: "kept", hardlink: musl.path}}, deleted, file{path: ".wh.kept"}), "go", nil, ""},
+		"behind a link of its layer, deleted through it":    {on(behind.files, through), "musl", nil, ""},
+		"behind a link of its layer, replaced through it":   {on(behind.files, file{path: behind.files[0].path + "/"}), "musl", nil, ""},
+		"behind two links of its layer, deleted through":    {on([]file{{path: "a", symlink: "b"}, {path: "b/c", symlink: "../usr/lib"}, {path: "a/c/ld-musl-x86_64.so.1"}}, file{path: "a/c/.wh.ld-musl-x86_64.so.1"}), "musl", nil, ""},
+		"behind a link that was named through another":      {on([]file{{path: "a", symlink: "usr"}, {path: "a/c", symlink: "lib"}, {path: "usr/c/ld-musl-x86_64.so.1"}}, file{path: "usr/c/.wh.ld-musl-x86_64.so.1"}), "musl", nil, ""},
+		"behind a link that a folder replaced":              {image(t, amd64, nil, usr, behind, layer{files: []file{{path: "lib/"}, through}}), "musl", nil, ""},
+		"behind a link that has changed since":              {image(t, amd64, nil, usr, behind, layer{files: []file{{path: "lib", symlink: "lib64"}}}, layer{files: []file{through}}), "musl", nil, ""},
+		"its folder was deleted and made again":             {over(file{path: "usr/.wh.lib"}, file{path: "usr/lib/"}), "musl", nil, ""},
+		"its folder was made again and deleted":             {over(file{path: "usr/lib/"}, file{path: "usr/.wh.lib"}), "musl", nil, ""},
+		"its folder was deleted and has a file again":       {over(file{path: "usr/.wh.lib"}, file{path: "usr/lib/x", content: []byte("x")}), "musl", nil, ""},
+		"a folder above was deleted and made again":         {over(file{path: ".wh.usr"}, file{path: "usr/"}), "musl", nil, ""},
+		"a file and a folder took the place of its folder":  {over(file{path: "usr/lib", content: []byte("x")}, file{path: "usr/lib/"}), "musl", nil, ""},
+		"a link and a folder took the place of its folder":  {over(file{path: "usr/lib", symlink: "lib64"}, file{path: "usr/lib/"}), "musl", nil, ""},
+		"its folder was emptied, then a link, then there":   {over(file{path: "usr/lib/"}, file{path: "usr/lib/.wh..wh..opq"}, file{path: "usr/lib", symlink: "lib64"}, file{path: "usr/lib/"}), "musl", nil, ""},
+		"its folder was made again after it was deleted":    {over(deleted, file{path: "usr/lib", symlink: "lib64"}, file{path: "usr/lib/"}), "musl", nil, ""},
+		"its folder was made again through a link":          {over(file{path: "a", symlink: "usr"}, file{path: "usr/.wh.lib"}, file{path: "a/lib/"}), "musl", nil, ""},
+		"a folder that is called as a whiteout is":          {over(file{path: deleted.path + "/"}), "musl", nil, ""},
+		"whiteouts of a folder and of the one above":        {over(file{path: "usr/lib/.wh.."}, file{path: "usr/lib/x/.wh..."}), "musl", nil, ""},
+		"a header for the whole archive has its name":       {over(file{path: musl.path, kind: tar.TypeXGlobalHeader}), "musl", nil, ""},
+		"an entry of a type that is none has its name":      {over(file{path: "usr/lib/ld-musl-x86_64.so.1", kind: 'Z'}), "musl", nil, ""},
+		"an entry of a type that is none":                   {on(nil, file{path: "x", kind: 'Z'}), "", nil, "an entry of type 'Z' in a layer, for which containerd refuses to unpack the image"},
+		"an entry of a type that is none, and then deleted": {image(t, amd64, nil, usr, layer{files: []file{{path: "x", kind: 'Z'}}}, layer{files: []file{{path: ".wh.x"}}}), "", nil, "refuses to unpack"},
 	})
 }

@@ -1,19 +1,22 @@
 package images
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -23,7 +26,6 @@ import (
 
 	"github.com/shorthop/shorthop/internal/images"
 	"github.com/shorthop/shorthop/internal/rootfs"
-	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // oneUser are credentials for every registry.
@@ -108,6 +110,11 @@ func TestWhatCannotBeRead(t *testing.T) {
 			spoil(w, recorded.body)
 		})
 	})
+	spoilBlob := func(digest v1.Hash, how func(w http.ResponseWriter, blob []byte)) {
+		mu.Lock()
+		defer mu.Unlock()
+		spoilt[digest.String()] = how
+	}
 	spoil := func(what v1.Image, how func(w http.ResponseWriter, blob []byte)) v1.Image {
 		layers, err := what.Layers()
 		if err != nil {
@@ -117,10 +124,30 @@ func TestWhatCannotBeRead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		mu.Lock()
-		defer mu.Unlock()
-		spoilt[digest.String()] = how
+		spoilBlob(digest, how)
 		return what
+	}
+	spoilConfig := func(what v1.Image, how func(w http.ResponseWriter, blob []byte)) v1.Image {
+		digest, err := what.ConfigName()
+		if err != nil {
+			t.Fatal(err)
+		}
+		spoilBlob(digest, how)
+		return what
+	}
+	redirect := func(to string) func(w http.ResponseWriter, blob []byte) {
+		return func(w http.ResponseWriter, _ []byte) {
+			w.Header().Set("Location", to)
+			w.WriteHeader(http.StatusTemporaryRedirect)
+		}
+	}
+	withConfig := func(text string) manifest {
+		return manifest{ofConfig(t, host, text), types.OCIManifestSchema1}
+	}
+	whatever := `"sha256:` + strings.Repeat("1", 64) + `"`
+	// digestOf is a manifest with a digest of a layer that is none.
+	digestOf := func(digest string) manifest {
+		return manifest{strings.Replace(ofConfig(t, host, "{}"), `"layers":[]`, `"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","size":1,"digest":`+digest+`}]`, 1), types.OCIManifestSchema1}
 	}
 	random := func(n int) file { // that gzip does not make shorter
 		content := make([]byte, n)
@@ -154,29 +181,55 @@ func TestWhatCannotBeRead(t *testing.T) {
 			w.Header().Set("Content-Length", fmt.Sprint(len(blob)))
 			w.Write(blob[:1000])
 		}), want: "its layer 1 of 1: it breaks off: 1000 of 30"},
-		"a layer that is shorter":           {push: spoil(linux(t, random(30_001)), func(w http.ResponseWriter, blob []byte) { w.Write(blob[:1000]) }), want: "its layer 1 of 1: it breaks off: 1000 of 30"},
-		"a layer that is longer":            {push: spoil(linux(t, random(30_002)), func(w http.ResponseWriter, blob []byte) { w.Write(append(blob, "more"...)) }), want: "its layer 1 of 1: it has more than the 30"},
-		"a layer with other content":        {push: spoil(withLayer(t, plain, types.OCIUncompressedLayer), func(w http.ResponseWriter, blob []byte) { blob[600] ^= 1; w.Write(blob) }), want: "its layer 1 of 1: what came is not what its digest is of"},
-		"a layer that is not there":         {push: spoil(linux(t, random(30_003)), func(w http.ResponseWriter, _ []byte) { w.WriteHeader(http.StatusNotFound) }), want: "its layer 1 of 1: the registry HOST does not have it"},
-		"a layer that was pushed in halves": {push: withLayer(t, whole[:10_000], types.OCILayer), want: "its layer 1 of 1: its archive breaks off"},
-		"an archive that ends too early":    {push: withLayer(t, plain[:5000], types.OCIUncompressedLayer), want: "its layer 1 of 1: its archive breaks off"},
-		"a layer that is no archive":        {push: withLayer(t, []byte(strings.Repeat("no archive ", 100)), types.OCILayer), want: "its layer 1 of 1: it is no archive that can be read: archive/tar: invalid tar header"},
-		"gzip that is broken":               {push: withLayer(t, slices.Concat(whole[:5000], []byte("broken"), whole[5000:]), types.OCILayer), want: "its layer 1 of 1: it is no archive that can be read"},
-		"zstd that is broken":               {push: withLayer(t, []byte("\x28\xb5\x2f\xfd no frame"), types.OCILayerZStd), want: "its layer 1 of 1: it is no archive that can be read"},
-		"a layer of another type":           {push: withLayer(t, whole, "application/vnd.wasm.content.layer.v1+wasm"), want: "its layer 1 of 1: it is of type application/vnd.wasm.content.layer.v1+wasm, which is not a layer's that can be read"},
-		"a layer that is elsewhere":         {push: manifest{foreign(t, host), types.DockerManifestSchema2}, want: "its layer 1 of 1: it is not in the registry, by its type"},
-		"schema 1":                          {push: manifest{`{"schemaVersion": 1, "name": "a", "tag": "1"}`, types.DockerManifestSchema1}, want: "it has a manifest of schema 1, which is not read: push it again with a current tool"},
-		"a chart":                           {push: mutate.ConfigMediaType(linux(t, script), "application/vnd.cncf.helm.config.v1+json"), want: "what is there is no image of a container but has a configuration of type application/vnd.cncf.helm.config.v1+json"},
-		"for Windows only":                  {push: index(t, image(t, "windows/amd64", nil)), want: "it has no image for linux, only for windows/amd64"},
-		"for another platform":              {push: linux(t, script), platforms: []string{"linux/arm64", "linux/arm/v7"}, want: "it has no image for linux/arm64, linux/arm/v7, only for linux/amd64"},
-		"an index for other platforms":      {push: index(t, linux(t, script), image(t, "linux/s390x", nil, layer{files: []file{script}})), platforms: []string{"linux/arm64"}, want: "it has no image for linux/arm64, only for linux/amd64, linux/s390x"},
-		"an index in an index":              {push: nested, want: "its index has an entry that is no image but application/vnd.oci.image.index.v1+json"},
-		"a manifest that is too long":       {push: manifest{`{"schemaVersion": 2, "x": "` + strings.Repeat("x", 5<<20) + `"}`, types.OCIManifestSchema1}, want: "it answers with more than 4 MiB where a manifest or the like is due"},
-		"a tag that is not there":           {reference: host + "/nothing/here:1", want: "the registry HOST has no such tag or digest, or no repository of that name"},
-		"a registry that is not there":      {reference: closed.Addr().String() + "/a:1", want: "cannot be reached: connect: connection refused"},
-		"a host that cannot exist":          {reference: "registry.invalid/a:1", want: "the registry registry.invalid cannot be reached: "},
-		"no reference":                      {reference: "Not An\x1b[31mImage", want: "this is not a reference to an image"},
-		"an endless reference":              {reference: strings.Repeat("a", 600), want: "the reference has more than 512 characters"},
+		"a layer that is shorter":                    {push: spoil(linux(t, random(30_001)), func(w http.ResponseWriter, blob []byte) { w.Write(blob[:1000]) }), want: "its layer 1 of 1: it breaks off: 1000 of 30"},
+		"a layer that is longer":                     {push: spoil(linux(t, random(30_002)), func(w http.ResponseWriter, blob []byte) { w.Write(append(blob, "more"...)) }), want: "its layer 1 of 1: it has more than the 30"},
+		"a layer with other content":                 {push: spoil(withLayer(t, plain, types.OCIUncompressedLayer), func(w http.ResponseWriter, blob []byte) { blob[600] ^= 1; w.Write(blob) }), want: "its layer 1 of 1: what came is not what its digest is of"},
+		"a layer that redirects to itself":           {push: spoil(linux(t, random(30_004)), redirect("?")), want: "its layer 1 of 1: there are 10 redirects in a row, and the last is not followed"},
+		"a layer at an address that is none":         {push: spoil(linux(t, random(30_005)), redirect("http://user:secret@host:port/a?secret=1")), want: `its layer 1 of 1: there is a redirect to "host:port/a", which is no address`},
+		"a layer at an address without a host":       {push: spoil(linux(t, random(30_006)), redirect("http:///a")), want: `its layer 1 of 1: there is a redirect to "http:///a", which is no address`},
+		"a layer in a file":                          {push: spoil(linux(t, random(30_007)), redirect("file:///etc/passwd")), want: `its layer 1 of 1: there is a redirect to an address that begins with "file:", and only http: and https: are followed`},
+		"a layer on a host that is not there":        {push: spoil(linux(t, random(30_008)), redirect("http://"+closed.Addr().String()+"/a")), want: "its layer 1 of 1: " + closed.Addr().String() + ", where the registry HOST sends us, cannot be reached: connect: connection refused"},
+		"a layer in a private network":               {push: spoil(linux(t, random(30_009)), redirect("http://169.254.169.254/a")), want: "its layer 1 of 1: the registry HOST redirects to an address of a private network, which is not followed"},
+		"a layer of less than nothing":               {push: manifest{strings.Replace(digestOf(whatever).text, `"size":1,`, `"size":-1,`, 1), types.OCIManifestSchema1}, want: "its layer 1 of 1: the manifest says that it has -1 bytes"},
+		"a layer without a digest":                   {push: manifest{strings.Replace(digestOf(`""`).text, `,"digest":""`, "", 1), types.OCIManifestSchema1}, want: "its layer 1 of 1: the manifest has no digest of it"},
+		"a digest that is a path":                    {push: digestOf(`"sha256:../../etc/passwd"`), want: `its manifest: it has "sha256:../../etc/passwd" at /layers/0/digest, where a digest by sha256 or sha512 is due`},
+		"a digest by MD5":                            {push: digestOf(`"md5:abc"`), want: `its manifest: it has "md5:abc" at /layers/0/digest, where a digest by sha256 or sha512 is due`},
+		"a digest that is long":                      {push: digestOf(`"sha256:` + strings.Repeat("1", 1000) + `"`), want: `its manifest: it has "sha256:` + strings.Repeat("1", 93) + `"... at /layers/0/digest, where`},
+		"a digest that is nothing":                   {push: digestOf(`null`), want: "its manifest: it has null at /layers/0/digest, where a digest by sha256 or sha512 is due"},
+		"a digest that is a number":                  {push: digestOf(`1`), want: "its manifest: it has 1 at /layers/0/digest, where a digest by sha256 or sha512 is due"},
+		"a size that is text":                        {push: manifest{strings.Replace(digestOf(whatever).text, `"size":1,`, `"size":"\u001b[31m",`, 1), types.OCIManifestSchema1}, want: `its manifest: it has "\x1b[31m" at /layers/0/size, where a whole number below 2^63 is due`},
+		"data that is not base64":                    {push: manifest{strings.Replace(digestOf(whatever).text, `"size":1,`, `"data":"?",`, 1), types.OCIManifestSchema1}, want: "its manifest: it has data that is not base64"},
+		"a configuration that redirects to itself":   {push: spoilConfig(image(t, amd64, []string{"A=1"}), redirect("?")), want: "its configuration: there are 10 redirects in a row, and the last is not followed"},
+		"a configuration with numbers as ENV":        {push: withConfig(`{"config":{"Env":["A=1",2]}}`), want: "its configuration: it has 2 at /config/Env/1, where text is due"},
+		"a configuration with text as ENV":           {push: withConfig(`{"config":{"Env":"A=1\n"}}`), want: `its configuration: it has "A=1\n" at /config/Env, where a list is due`},
+		"a configuration with an object as OS":       {push: withConfig(`{"os":{}}`), want: "its configuration: it has an object at /os, where text is due"},
+		"a configuration of a time that is none":     {push: withConfig(`{"created":"yesterday"}`), want: `its configuration: it has "yesterday", where a time is due`},
+		"a configuration of a time that is a number": {push: withConfig(`{"created":5}`), want: `its configuration: it has something else than text, where a time is due`},
+		"a configuration with a digest that is none": {push: withConfig(`{"rootfs":{"diff_ids":["` + strings.Trim(whatever, "\"") + `","md5:a"]}}`), want: `its configuration: it has "md5:a" at /rootfs/diff_ids/1, where a digest by sha256 or sha512 is due`},
+		"a configuration with a number as digest":    {push: withConfig(`{"rootfs":{"diff_ids":[1]}}`), want: `its configuration: it has 1 at /rootfs/diff_ids/0, where a digest by sha256 or sha512 is due`},
+		"a configuration that is empty":              {push: withConfig(""), want: "its configuration: it is JSON that breaks off after 0 bytes"},
+		"a configuration for Windows":                {push: image(t, "windows/amd64", nil), want: "its configuration says that it is for windows/amd64, and only images for linux are read"},
+		"a digest of a reference by SHA-384":         {reference: host + "/a@sha384:" + strings.Repeat("1", 96), want: "is not by sha256 or sha512"},
+		"a layer that is not there":                  {push: spoil(linux(t, random(30_003)), func(w http.ResponseWriter, _ []byte) { w.WriteHeader(http.StatusNotFound) }), want: "its layer 1 of 1: the registry HOST does not have it"},
+		"a layer that was pushed in halves":          {push: withLayer(t, whole[:10_000], types.OCILayer), want: "its layer 1 of 1: its archive breaks off"},
+		"an archive that ends too early":             {push: withLayer(t, plain[:5000], types.OCIUncompressedLayer), want: "its layer 1 of 1: its archive breaks off"},
+		"a layer that is no archive":                 {push: withLayer(t, []byte(strings.Repeat("no archive ", 100)), types.OCILayer), want: "its layer 1 of 1: it is no archive that can be read: archive/tar: invalid tar header"},
+		"gzip that is broken":                        {push: withLayer(t, slices.Concat(whole[:5000], []byte("broken"), whole[5000:]), types.OCILayer), want: "its layer 1 of 1: it is no archive that can be read"},
+		"zstd that is broken":                        {push: withLayer(t, []byte("\x28\xb5\x2f\xfd no frame"), types.OCILayerZStd), want: "its layer 1 of 1: it is no archive that can be read"},
+		"a layer of another type":                    {push: withLayer(t, whole, "application/vnd.wasm.content.layer.v1+wasm"), want: "its layer 1 of 1: it is of type application/vnd.wasm.content.layer.v1+wasm, which is not a layer's that can be read"},
+		"a layer that is elsewhere":                  {push: manifest{foreign(t, host), types.DockerManifestSchema2}, want: "its layer 1 of 1: it is not in the registry, by its type"},
+		"schema 1":                                   {push: manifest{`{"schemaVersion": 1, "name": "a", "tag": "1"}`, types.DockerManifestSchema1}, want: "it has a manifest of schema 1, which is not read: push it again with a current tool"},
+		"a chart":                                    {push: mutate.ConfigMediaType(linux(t, script), "application/vnd.cncf.helm.config.v1+json"), want: "what is there is no image of a container but has a configuration of type application/vnd.cncf.helm.config.v1+json"},
+		"for Windows only":                           {push: index(t, image(t, "windows/amd64", nil)), want: "it has no image for linux, only for windows/amd64"},
+		"for another platform":                       {push: linux(t, script), platforms: []string{"linux/arm64", "linux/arm/v7"}, want: "it has no image for linux/arm64, linux/arm/v7, only for linux/amd64"},
+		"an index for other platforms":               {push: index(t, linux(t, script), image(t, "linux/s390x", nil, layer{files: []file{script}})), platforms: []string{"linux/arm64"}, want: "it has no image for linux/arm64, only for linux/amd64, linux/s390x"},
+		"an index in an index":                       {push: nested, want: "its index has an entry that is no image but application/vnd.oci.image.index.v1+json"},
+		"a manifest that is too long":                {push: manifest{`{"schemaVersion": 2, "x": "` + strings.Repeat("x", 5<<20) + `"}`, types.OCIManifestSchema1}, want: "it answers with more than 4 MiB where a manifest or the like is due"},
+		"a tag that is not there":                    {reference: host + "/nothing/here:1", want: "the registry HOST has no such tag or digest, or no repository of that name"},
+		"a registry that is not there":               {reference: closed.Addr().String() + "/a:1", want: "cannot be reached: connect: connection refused"},
+		"a host that cannot exist":                   {reference: "registry.invalid/a:1", want: "the registry registry.invalid cannot be reached: "},
+		"no reference":                               {reference: "Not An\x1b[31mImage", want: "this is not a reference to an image"},
+		"an endless reference":                       {reference: strings.Repeat("a", 600), want: "the reference has more than 512 characters"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -193,6 +246,153 @@ func TestWhatCannotBeRead(t *testing.T) {
 				t.Errorf("something is known of it: %+v", got.Found)
 			}
 		})
+	}
+}
+
+// ofConfig is a manifest without layers, and puts its configuration into the registry.
+func ofConfig(t *testing.T, host, text string) string {
+	t.Helper()
+	repository, err := name.NewRepository(host + "/cannot/be-read")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := static.NewLayer([]byte(text), types.OCIConfigJSON)
+	if err := remote.WriteLayer(repository, config); err != nil {
+		t.Fatal(err)
+	}
+	digest, err := config.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf(`{"schemaVersion":2,"config":{"mediaType":%q,"size":%d,"digest":%q},"layers":[]}`, types.OCIConfigJSON, len(text), digest)
+}
+
+// TestARegistryThatMisleads is about registries that answer with what is no image.
+func TestARegistryThatMisleads(t *testing.T) {
+	t.Parallel()
+	const whole, otherDigest = "/v2/a/b/manifests/", "another manifest than the digest's"
+	manifests := func(answer http.HandlerFunc) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasPrefix(r.URL.Path, whole) {
+				answer(w, r)
+			}
+		}
+	}
+	to := func(address string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Location", address)
+			w.WriteHeader(http.StatusFound)
+		}
+	}
+	// token is a registry that wants one, and what answers where it is.
+	token := func(realm string, answer http.HandlerFunc) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/token" {
+				answer(w, r)
+				return
+			}
+			w.Header().Set("WWW-Authenticate", "Bearer "+strings.ReplaceAll(realm, "HOST", r.Host))
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}
+	const here = `realm="http://HOST/token"`
+	raw := func(text string) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodHead {
+				w.WriteHeader(http.StatusMethodNotAllowed)
+				return
+			}
+			connection, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.WriteString(connection, text)
+			_ = connection.Close()
+		}
+	}
+	says := func(text string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }
+	}
+	document := func(kind types.MediaType, text string) http.HandlerFunc {
+		return manifests(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", string(kind))
+			_, _ = io.WriteString(w, text)
+		})
+	}
+	for what, c := range map[string]struct {
+		answer http.HandlerFunc
+		want   string
+		most   int64 // requests, beside the first; 0 where they are not counted
+	}{
+		"a manifest that redirects to itself":      {manifests(func(w http.ResponseWriter, r *http.Request) { to(r.URL.Path)(w, r) }), "there are 10 redirects in a row, and the last is not followed", 20},
+		"a manifest that redirects ever on":        {manifests(func(w http.ResponseWriter, r *http.Request) { to(r.URL.Path+"0")(w, r) }), "there are 10 redirects in a row, and the last is not followed", 20},
+		"a manifest in a file":                     {manifests(to("file:///etc/passwd")), `there is a redirect to an address that begins with "file:", and only http: and https: are followed`, 2},
+		"a manifest by an unknown scheme":          {manifests(to("gopher" + strings.Repeat("r", 200) + "://a/")), `there is a redirect to an address that begins with "gopher`, 2},
+		"a manifest at no address":                 {manifests(to("http://%zz/")), `there is a redirect to "http://%zz/", which is no address`, 2},
+		"a redirect to nowhere":                    {manifests(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusFound) }), "the registry HOST answers 302 Found", 2},
+		"a first answer that redirects to itself":  {to("/v2/"), "there are 10 redirects in a row, and the last is not followed", 20},
+		"a token that redirects to itself":         {token(here, to("/token")), "there are 10 redirects in a row, and the last is not followed", 0},
+		"a token in a file":                        {token(here, to("file:///etc/passwd")), `there is a redirect to an address that begins with "file:"`, 0},
+		"a token of a private network, redirected": {token(here, to("http://169.254.169.254/token")), "where the registry HOST sends us for a token redirects to where we do not ask for one", 0},
+		"a token of a private network":             {token(`realm="http://169.254.169.254/token"`, nil), "the registry HOST sends us for a token to where we do not ask for one", 0},
+		"a token from nowhere":                     {token(`service="a"`, nil), "the registry HOST wants a token and does not say from where", 0},
+		"a token that is none":                     {token(here, says(`{"refresh_token":"secret"}`)), "where the registry HOST sends us for a token answers without one", 0},
+		"a token that is no JSON":                  {token(here, says("<html>")), "where the registry HOST sends us for a token answers without one", 0},
+		"a token that is a number":                 {token(here, says(`{"token":1}`)), "where the registry HOST sends us for a token answers without one", 0},
+		"a header that is none":                    {manifests(raw("HTTP/1.1 200 OK\r\nContent-Type: \x1b[31m\r\n\r\n")), `what the registry HOST answers is not HTTP that can be read: "Content-Type: \x1b[31m"`, 0},
+		"headers without end":                      {manifests(raw("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 2<<20))), "it answers with headers of more than 1 MiB", 0},
+		"an answer that is not HTTP":               {manifests(raw("SSH-2.0-OpenSSH_10.0\r\n")), `what the registry HOST answers is not HTTP that can be read: "SSH-2.0-OpenSSH_10.0"`, 0},
+		"an answer that is none":                   {manifests(raw("")), "the registry HOST closes the connection before it has answered", 0},
+		"a manifest that is not whole":             {manifests(raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")), "the connection was closed before all of it had come", 0},
+		"a manifest in chunks that are none":       {manifests(raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")), "it is not HTTP that can be read: ", 0},
+		otherDigest:                                {document(types.OCIManifestSchema1, "{}"), "what came is not what its digest is of", 0},
+		"an index without a digest":                {document(types.OCIImageIndex, `{"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json"}]}`), "its index has an entry without a digest", 0},
+		"an index with a digest that is none":      {document(types.OCIImageIndex, `{"manifests":[{"annotations":{"digest":"a"},"Digest":"b"}]}`), `its index: it has "b" at /manifests/0/Digest, where a digest`, 0},
+		"a manifest that is no JSON":               {document(types.OCIManifestSchema1, "<html>hello"), `its manifest: it is not JSON from byte 0 on: "<html>hello"`, 0},
+		"a manifest that breaks off":               {document(types.OCIManifestSchema1, `{"schemaVersion":2,`), "its manifest: it is JSON that breaks off after 19 bytes", 0},
+		"a manifest that is a list":                {document(types.OCIManifestSchema1, "[2]"), "its manifest: it has a list, where an object is due", 0},
+		"a manifest of lists in lists":             {document(types.OCIManifestSchema1, strings.Repeat("[", 3<<20)), "its manifest: it is not JSON from byte 10000 on: ", 0},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			var asked atomic.Int64
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				asked.Add(1)
+				c.answer(w, r)
+			}))
+			t.Cleanup(server.Close)
+			host := strings.TrimPrefix(server.URL, "http://")
+			reference := host + "/a/b:1"
+			if what == otherDigest {
+				reference = host + "/a/b@sha256:" + strings.Repeat("1", 64)
+			}
+			got := read(t, reference)
+			if want := strings.ReplaceAll(c.want, "HOST", host); !strings.HasPrefix(got.Error, want) || strings.ContainsAny(got.Error, "\n\x1b") || strings.Contains(got.Error, "secret") {
+				t.Errorf("%q, want %q", got.Error, want)
+			}
+			if got.Resolver != rootfs.Unknown || got.Because != "" {
+				t.Errorf("something is known of it: %+v", got.Found)
+			}
+			if n := asked.Load() - 1; c.most != 0 && n > c.most {
+				t.Errorf("%d requests, want at most %d", n, c.most)
+			}
+		})
+	}
+}
+
+// brokenKeychain has no credentials that could be read.
+type brokenKeychain struct{}
+
+func (brokenKeychain) Resolve(authn.Resource) (authn.Authenticator, error) {
+	return nil, errors.New("the helper is not there")
+}
+
+func TestCredentialsThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	got := newReader(t, "", brokenKeychain{}).Read(t.Context(), images.Image{Reference: "registry.invalid/a:1"})
+	if want := "the credentials for registry.invalid cannot be read: the helper is not there"; got.Error != want {
+		t.Errorf("%q, want %q", got.Error, want)
 	}
 }
 
@@ -228,175 +428,3 @@ type recorder struct {
 func (r *recorder) Header() http.Header         { return r.header }
 func (r *recorder) WriteHeader(int)             {}
 func (r *recorder) Write(p []byte) (int, error) { r.body = append(r.body, p...); return len(p), nil }
-
-// counter counts the layers that are asked for.
-func counter(t *testing.T) (host string, count func() int) {
-	return counterOf(t, func(registry http.Handler) http.Handler { return registry })
-}
-
-// counterOf counts them in front of what is made of the registry.
-func counterOf(t *testing.T, of func(registry http.Handler) http.Handler) (host string, count func() int) {
-	var mu sync.Mutex
-	n := 0
-	host = server(t, func(registry http.Handler) http.Handler {
-		registry = of(registry)
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
-				mu.Lock()
-				n++
-				mu.Unlock()
-			}
-			registry.ServeHTTP(w, r)
-		})
-	})
-	return host, func() int {
-		mu.Lock()
-		defer mu.Unlock()
-		return n
-	}
-}
-
-func TestAnInterruptedRunGoesOn(t *testing.T) {
-	t.Parallel()
-	// Both names lead to one registry, and only what comes by the second is counted: requests of the run that is interrupted
-	// may arrive after it has ended.
-	var stored http.Handler
-	host := server(t, func(registry http.Handler) http.Handler { stored = registry; return registry })
-	counted, asked := counterOf(t, func(http.Handler) http.Handler { return stored })
-	var list, later []images.Image
-	for i := range 12 {
-		reference := fmt.Sprintf("%s/shop/web:%d", host, i)
-		push(t, reference, linux(t, file{path: fmt.Sprint(i), content: []byte("x")}))
-		list = append(list, images.Image{Reference: reference})
-		later = append(later, images.Image{Reference: fmt.Sprintf("%s/shop/web:%d", counted, i)})
-	}
-	cache := t.TempDir()
-	ctx, interrupt := context.WithCancel(t.Context())
-	first := 0
-	_, err := newReader(t, cache, authn.NewMultiKeychain()).ReadAll(ctx, list, func(read int) {
-		if first = read; read == 5 {
-			interrupt()
-		}
-	})
-	if err == nil || first < 5 {
-		t.Fatalf("it was not interrupted: %d images, %v", first, err)
-	}
-	kept, err := filepath.Glob(filepath.Join(cache, "v2", "sha256-*.json"))
-	if err != nil || len(kept) < 5 || len(kept) == len(list) {
-		t.Fatalf("%d images are in the cache after %d, %v", len(kept), first, err)
-	}
-	before := asked()
-	results, err := newReader(t, cache, authn.NewMultiKeychain()).ReadAll(t.Context(), later, func(int) {})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, result := range results {
-		if result.Error != "" || result.Because != "no executable" {
-			t.Errorf("%s: %+v", result.Reference, result)
-		}
-	}
-	const blobs = 2 // a configuration and a layer
-	if again, want := asked()-before, blobs*(len(list)-len(kept)); again != want {
-		t.Errorf("%d blobs were read after the interruption, want %d for the %d images that were not in the cache", again, want, len(list)-len(kept))
-	}
-	before = asked()
-	if _, err := newReader(t, cache, authn.NewMultiKeychain()).ReadAll(t.Context(), later, func(int) {}); err != nil || asked() != before {
-		t.Errorf("%d blobs were read once everything was known, %v", asked()-before, err)
-	}
-}
-
-func TestACacheIsNotBelieved(t *testing.T) {
-	t.Parallel()
-	host, asked := counter(t)
-	reference, cache := host+"/a:1", t.TempDir()
-	push(t, reference, linux(t, script))
-	one := func() images.Result {
-		return newReader(t, cache, authn.NewMultiKeychain()).Read(t.Context(), images.Image{Reference: reference})
-	}
-	one()
-	entries, err := filepath.Glob(filepath.Join(cache, "v2", "*.json"))
-	if err != nil || len(entries) != 1 {
-		t.Fatal(entries, err)
-	}
-	good := contentOf(t, entries[0])
-	for what, content := range map[string]string{
-		"broken":          "{",
-		"empty":           "",
-		"of another":      strings.Replace(string(good), "sha256:", "sha256:0", 1),
-		"of another kind": strings.Replace(string(good), `"resolver":""`, `"resolver":"bind"`, 1),
-	} {
-		testfile.Write(t, entries[0], content)
-		before := asked()
-		if got := one(); got.Error != "" || asked() == before {
-			t.Errorf("an entry that is %s was believed, or hides the image: %+v", what, got)
-		}
-		if !bytes.Equal(contentOf(t, entries[0]), good) {
-			t.Errorf("an entry that is %s was not mended", what)
-		}
-	}
-}
-
-func TestATagThatHasMoved(t *testing.T) {
-	t.Parallel()
-	host := server(t, nil)
-	reference := host + "/shop/web:latest"
-	musl := linux(t, file{path: "lib/ld-musl-x86_64.so.1", content: []byte("x")})
-	push(t, reference, musl)
-	digest, err := musl.Digest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	push(t, reference, linux(t, script))
-	reader := newReader(t, "", authn.NewMultiKeychain())
-	if got := reader.Read(t.Context(), images.Image{Reference: reference}); got.Resolver != rootfs.Unknown {
-		t.Errorf("the tag means %+v", got)
-	}
-	running := images.Running(reference, digest.String())
-	if got := reader.Read(t.Context(), running); got.Resolver != rootfs.Musl {
-		t.Errorf("with what pods run it has %+v, want musl", got)
-	}
-	gone := images.Running(reference, "sha256:"+strings.Repeat("0", 64))
-	if got := reader.Read(t.Context(), gone); !strings.Contains(got.Error, "its tag has moved, and of sha256:0000000") {
-		t.Errorf("what pods run is not there: %q", got.Error)
-	}
-	var others []string
-	for i := range 9 {
-		other := linux(t, file{path: "run.sh", content: fmt.Append(nil, "#!/bin/sh\n# ", i)})
-		push(t, reference, other)
-		digest, err := other.Digest()
-		if err != nil {
-			t.Fatal(err)
-		}
-		others = append(others, digest.String())
-	}
-	push(t, reference, linux(t, script))
-	if got := reader.Read(t.Context(), images.Running(reference, others[:8]...)); got.Error != "" {
-		t.Errorf("eight others: %q", got.Error)
-	}
-	if got := reader.Read(t.Context(), images.Running(reference, others...)); !strings.Contains(got.Error, "more than 8 others") {
-		t.Errorf("nine others: %q", got.Error)
-	}
-}
-
-// TestAnImageOfTheNode is one that a container runtime did not pull: it knows it
-// by the digest of its configuration.
-func TestAnImageOfTheNode(t *testing.T) {
-	t.Parallel()
-	host := server(t, nil)
-	reference, cache := host+"/shop/web:1", t.TempDir()
-	amd, arm := linux(t, script), image(t, "linux/arm64", nil, layer{files: []file{script}})
-	push(t, reference, index(t, amd, arm))
-	own, err := arm.ConfigName()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, run := range []string{"at first", "from the cache"} {
-		reader := newReader(t, cache, authn.NewMultiKeychain())
-		if got := reader.Read(t.Context(), images.Running(reference, own.String())); got.Error != "" {
-			t.Errorf("%s: the same image: %q", run, got.Error)
-		}
-		if got := reader.Read(t.Context(), images.Running(reference, "sha256:"+strings.Repeat("1", 64))); !strings.Contains(got.Error, "sha256:11111") {
-			t.Errorf("%s: another image than the registry's: %+v", run, got)
-		}
-	}
-}

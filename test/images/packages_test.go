@@ -3,14 +3,18 @@
 package images
 
 import (
+	"bytes"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // packages are those that hack/image-packages.sh has unpacked.
@@ -74,6 +78,30 @@ func buildMusl(t *testing.T, source string, static, pie bool) []byte {
 	return build(t, nil, output, command...)
 }
 
+func withByte(content []byte, at int, value byte) []byte {
+	content = bytes.Clone(content)
+	content[at] = value
+	return content
+}
+
+// withBuildInfo gives a program the section that says how another was built by Go.
+func withBuildInfo(t *testing.T, program, other []byte) []byte {
+	t.Helper()
+	const name = ".go.buildinfo"
+	dir := t.TempDir()
+	section, input, output := filepath.Join(dir, "section"), filepath.Join(dir, "input"), filepath.Join(dir, "output")
+	run := func(content []byte, arguments ...string) {
+		t.Helper()
+		testfile.Write(t, input, content)
+		if text, err := exec.CommandContext(t.Context(), "objcopy", append(arguments, input, output)...).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+	}
+	run(other, "--dump-section="+name+"="+section)
+	run(program, "--add-section="+name+"="+section, "--set-section-flags="+name+"=alloc,data", "--set-section-alignment="+name+"=16")
+	return testfile.Read(t, output)
+}
+
 func TestWhatDebianPackages(t *testing.T) {
 	glibc := layer{files: glibcFiles(t)}
 	musl := packageFiles(t, "musl")
@@ -104,6 +132,9 @@ func TestWhatDebianPackages(t *testing.T) {
 		"Debian and a static init":              {over(init), "glibc", nil, ""},
 		"a static program of musl alone":        {linux(t, static), "musl", nil, ""},
 		"musl with c-ares, static, alone":       {linux(t, withCAres), "", nil, ""},
+		"musl's program with another order":     {over(file{path: "bin/app", content: withByte(static.content, 5, 2)}), "musl", nil, "as musl does"},
+		"musl's program with Go's information":  {over(file{path: "bin/app", content: withBuildInfo(t, static.content, goStatic.content)}), "go-cgo", nil, "does not have Go's runtime"},
+		"a static program that joins the name":  {over(file{path: "bin/app", content: bytes.ReplaceAll(static.content, []byte("/etc/resolv.conf"), []byte("/xyz/resolv.conf"))}), "musl", nil, "as musl does"},
 		"a packed program of musl beside":       {over(file{path: "bin/app", content: withoutSections(static.content)}), "", nil, "packed"},
 		"Go beside a static program of musl":    {linux(t, goStatic, static), "musl", nil, ""},
 		"Go and a static init of musl":          {linux(t, goStatic, init), "", nil, "not Go's"},
