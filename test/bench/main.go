@@ -3,6 +3,7 @@
 //
 //	bench [--time DURATION]   measures; it ends with 0 whatever the figures are, and with 2 if there are none
 //	bench --only querylogs    measures how advise reads query logs, and writes no page
+//	bench --only prefix       measures what a prefix among the excluded namespaces costs, and writes no page
 //	bench --against FILE      compares bin/webhook with another build of it, and writes no page
 //	bench --capture           renews the reviews in internal/admission/testdata/reviews
 //	bench serve FILE          is one of the webhooks that Shorthop is compared with
@@ -90,7 +91,7 @@ type bench struct {
 	logLines int64
 	began    time.Time
 
-	dir      string // everything that is written but the results
+	dir      string // holds everything that is written except the results
 	certDir  string
 	caBundle []byte
 	cluster  *cluster.Cluster

@@ -39,7 +39,7 @@ func DescribeMachine(kubernetes string, began time.Time) (m Machine, err error) 
 	}, nil
 }
 
-// String is a sentence of a page.
+// String is a sentence for the pages with results.
 func (m Machine) String() string {
 	return fmt.Sprintf("%s, %d cores, %.1f GiB, %s; %s; Kubernetes %s (etcd, kube-apiserver, webhooks and clients all on it); %s, %s.",
 		m.CPU, m.Cores, m.MemoryMiB/1024, m.Kernel, m.Go, m.Kubernetes, m.Date, m.Lasts)

@@ -15,6 +15,7 @@ package savings
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/shorthop/shorthop/pkg/policy"
@@ -53,6 +54,41 @@ type Row struct {
 	// SavedPercent of kubelet's queries, and OfOracle what that is of the oracle's.
 	SavedPercent float64 `json:"savedPercent"`
 	OfOracle     float64 `json:"ofOracle"`
+	// Missing is the rest of what the oracle saves, in percent of it, by what keeps it
+	// from being saved.
+	Missing map[obstacle]float64 `json:"missing,omitzero"`
+}
+
+// obstacle is what keeps a workload's queries from being saved, the first that holds.
+type obstacle string
+
+const (
+	obstacleUnread  obstacle = "an image that was not read"
+	obstacleNew     obstacle = "an image that was not there"
+	obstacleEnvFrom obstacle = "envFrom"
+	obstacleMusl    obstacle = "musl"
+	obstacleNames   obstacle = "names"
+)
+
+func obstacles() []obstacle {
+	return []obstacle{obstacleUnread, obstacleNew, obstacleEnvFrom, obstacleMusl, obstacleNames}
+}
+
+func (w *world) obstacle(l *workload) obstacle {
+	holds := func(is func(c *container) bool) bool {
+		return slices.ContainsFunc(l.containers, func(c container) bool { return is(&c) })
+	}
+	switch {
+	case holds(func(c *container) bool { return c.unread }):
+		return obstacleUnread
+	case holds(func(c *container) bool { return !w.seen[c.reference] }):
+		return obstacleNew
+	case l.envFrom:
+		return obstacleEnvFrom
+	case holds(func(c *container) bool { return imageKinds[c.kind].says == policy.ResolverMusl }):
+		return obstacleMusl
+	}
+	return obstacleNames
 }
 
 // Result is a mix with its rows.
@@ -91,17 +127,27 @@ func Run(seed uint64) ([]Result, error) {
 func (r *Result) run(seed uint64) error {
 	w := newWorld(&r.Mix, seed)
 	plain, hijacked := newJudge(w, false), newJudge(w, true)
+	months := map[string][]Figures{}
 	for _, s := range strategies() {
 		d, err := s.decider(w)
 		if err != nil {
 			return err
 		}
 		row := Row{Strategy: s.Name, Ours: s.Ours}
-		if row.Figures, err = plain.month(&s, d); err != nil {
-			return err
-		}
-		if row.Hijacked, err = hijacked.month(&s, d); err != nil {
-			return err
+		for _, month := range []struct {
+			*judge
+			sum *Figures
+		}{{plain, &row.Figures}, {hijacked, &row.Hijacked}} {
+			workloads, err := month.month(&s, d)
+			if err != nil {
+				return err
+			}
+			for i := range workloads {
+				month.sum.add(&workloads[i])
+			}
+			if month.judge == plain {
+				months[s.Name] = workloads
+			}
 		}
 		r.Rows = append(r.Rows, row)
 	}
@@ -112,6 +158,17 @@ func (r *Result) run(seed uint64) error {
 		saved := kubelet - row.Queries
 		row.SavedPercent = tenths(100 * float64(saved) / float64(kubelet))
 		row.OfOracle = tenths(100 * float64(saved) / float64(oracle))
+		if !slices.Contains(explained(), row.Strategy) {
+			continue
+		}
+		more := map[obstacle]int64{}
+		for n, f := range months[row.Strategy] {
+			more[w.obstacle(&w.next[n])] += f.Queries - months[nameOracle][n].Queries
+		}
+		row.Missing = map[obstacle]float64{}
+		for _, o := range obstacles() {
+			row.Missing[o] = tenths(100 * float64(more[o]) / float64(oracle))
+		}
 	}
 	return nil
 }
@@ -152,19 +209,19 @@ func (j *judge) lookup(c *resolver.Client, name string, local bool) looked {
 	return l
 }
 
-// month counts the next month's lookups under a strategy.
-func (j *judge) month(s *Strategy, d decider) (Figures, error) {
-	var sum Figures
+// month counts each workload's lookups of the next month under a strategy.
+func (j *judge) month(s *Strategy, d decider) ([]Figures, error) {
+	var all []Figures
 	kubelet := &Strategy{}
 	for i := range j.w.next {
 		l := &j.w.next[i]
 		before, err := kubelet.admit(decider{}, l, j.public)
 		if err != nil {
-			return sum, err
+			return nil, err
 		}
 		after, err := s.admit(d, l, j.public)
 		if err != nil {
-			return sum, err
+			return nil, err
 		}
 		was := j.w.clients(l, &before)
 		best := j.workload(l, was, j.w.clients(l, &after), s.local)
@@ -174,9 +231,9 @@ func (j *judge) month(s *Strategy, d decider) (Figures, error) {
 				best = f
 			}
 		}
-		sum.add(&best)
+		all = append(all, best)
 	}
-	return sum, nil
+	return all, nil
 }
 
 func (j *judge) workload(l *workload, was, is []resolver.Client, local bool) Figures {

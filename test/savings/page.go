@@ -62,6 +62,7 @@ at once, which is why two nameservers make queries of one. Caches, and what they
 `)
 	summary(&b, results)
 	targets(&b, results)
+	missing(&b, results)
 	for i := range results {
 		results[i].table(&b)
 	}
@@ -130,6 +131,36 @@ Knowing the resolver saves where it falls through. musl does not: where most con
 (advice). Rules of advice name ndots alone; what advice breaks, as rules and in force, are names that the first month did not have, on musl.
 Advice in force is safe on musl whatever the image has, so that a changed base image breaks nothing; that costs queries.
 `)
+}
+
+// explained are the strategies of which the page tells what they do not save.
+func explained() []string { return []string{nameKnown, nameInForce, nameBuilds} }
+
+func missing(b *strings.Builder, results []Result) {
+	b.WriteString(`
+## What is not saved
+
+The rest of what the oracle saves, in percent of it, by the first of these that holds for the workload: an image of its pod was not read, was
+not there in the first month, its environment comes from ` + "`envFrom`" + `, an image has musl. What remains are *names*: of one dot, which the
+floor of 2 leaves to the search list; names like ` + "`pod.service.namespace`" + `, of which advice that has seen them keeps the answer from
+depending on what is outside; and what the oracle knows of the names of the next month.
+
+`)
+	header := []string{"strategy", "because of"}
+	for i := range results {
+		header = append(header, results[i].Name)
+	}
+	t := measured.NewTable(header...)
+	for _, strategy := range explained() {
+		for _, o := range obstacles() {
+			cells := []string{strategy, string(o)}
+			for i := range results {
+				cells = append(cells, percent(results[i].Row(strategy).Missing[o]))
+			}
+			t.Row(cells...)
+		}
+	}
+	t.Write(b)
 }
 
 func (r *Result) table(b *strings.Builder) {

@@ -15,20 +15,23 @@ import (
 // and read as in a cluster: a policy, mutate.Review, the JSON Patch applied.
 type Strategy struct {
 	Name string
-	// Ours tells what Shorthop promises for from what others do.
+	// Ours is true for the strategies of Shorthop that promise to break no lookup: the
+	// test holds their rows to that.
 	Ours bool
-	// dns is the policy's spec.dns; empty patches nothing.
+	// dns is the policy's spec.dns; empty means that there is no policy, and pods stay
+	// as they are.
 	dns string
-	// overwrites takes out what the pod itself says of ndots before.
+	// overwrites removes the pod's own dnsConfig before the policy is applied.
 	overwrites bool
 	// spec adds what is known of a world to the policy.
 	spec func(w *world, s *policy.Spec) error
-	// floor, if not 0, has advice in force beside it that goes no lower.
+	// floor, if not 0, puts advice in force that goes no lower.
 	floor int
-	// local tells that the cluster DNS answers "svc." itself.
+	// local is true where the cluster DNS answers "svc." itself.
 	local bool
-	// oracle picks for each workload the ndots with the fewest queries in the month
-	// that is judged, among those that break nothing in it; reckless among all.
+	// oracle picks for each workload, with hindsight, the ndots with the fewest queries
+	// in the month that is judged, among those that break nothing in it. With reckless
+	// it picks among all.
 	oracle, reckless bool
 }
 
@@ -117,7 +120,8 @@ func (s *Strategy) decider(w *world) (d decider, err error) {
 	return d, err
 }
 
-// gates are those of a cluster DNS that answers "svc." itself, or asks outside.
+// gates are the gates with a cluster DNS that answers "svc." itself or, without local,
+// asks the outside. public says that a namespace is a name that the outside knows.
 func (s *Strategy) gates(public bool) *policy.Gates {
 	reason := policy.ReasonServiceNotLocal
 	if s.local {
