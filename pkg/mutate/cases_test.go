@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
+	"gomodules.xyz/jsonpatch/v2"
 
 	"github.com/shorthop/shorthop/pkg/mutate"
 	"github.com/shorthop/shorthop/pkg/policy"
@@ -82,6 +83,12 @@ func runCase(t *testing.T, c *testCase) mutate.Result {
 	}
 	if diff := cmp.Diff(string(c.section(sectionPatch)), patch); diff != "" {
 		t.Errorf("patch (-want +got):\n%s", diff)
+	}
+
+	inEnvironment := slices.ContainsFunc(result.Operations, func(o jsonpatch.Operation) bool { return strings.Contains(o.Path, "/env") })
+	if inEnvironment != (result.ChangesServiceHost || result.ChangesResOptions) ||
+		result.ChangesResOptions && !strings.Contains(patch+string(incoming), policy.EnvResOptions) {
+		t.Errorf("said to change: the service host %t, RES_OPTIONS %t", result.ChangesServiceHost, result.ChangesResOptions)
 	}
 
 	besides := c.compiled.Besides(&result.Request, &result.Decision)

@@ -17,16 +17,15 @@ type Result struct {
 	// Operations is empty where nothing changes. Where DryRun is true it holds
 	// what mode Enforce would do, and must not be applied.
 	Operations []jsonpatch.Operation
-	// ChangesServiceHost and ChangesResOptions report whether the operations
-	// change, or move, variables of that feature.
+	// ChangesServiceHost and ChangesResOptions report whether the operations change,
+	// or move, the variables of the service host, or RES_OPTIONS.
 	ChangesServiceHost, ChangesResOptions bool
 	// RecordReason says why the pod's record is left out; empty where it is
 	// written or where there is nothing to record.
 	RecordReason policy.Reason
-	// ServiceHostEarlier, DNSEarlier and FallthroughEarlier say what becomes of
-	// what an earlier review put on the pod; empty where there is nothing of it,
-	// or where it becomes what is decided now. Of fall-through that is
-	// RES_OPTIONS.
+	// ServiceHostEarlier, DNSEarlier and FallthroughEarlier say what becomes of what
+	// an earlier review put on the pod, for fall-through of RES_OPTIONS. They are
+	// empty where it put nothing there, or where the feature is injected now.
 	ServiceHostEarlier, DNSEarlier, FallthroughEarlier policy.Earlier
 }
 
@@ -53,15 +52,18 @@ func (r *Result) DryRun() bool { return r.Decision.DryRun }
 //	skip, comes out        none                 stays                                is without it
 //	all skip, stay         any                  stays, but for None as above         stays as it is, text and all
 //
-// The features are the service host, DNS, and RES_OPTIONS, which is injected
-// where fall-through has that carrier, and comes out where it has the other.
-// Which skips stay says policy.Reason.Earlier, and a label or mode that asks to
-// leave the pod alone always does (policy.Compiled.LeavesAlone). A record that
-// would have no feature is taken out, as is one that cannot be read. The label
-// policy.LabelPinned goes with the record: it is there where the record has DNS
-// in mode NodeLocal, whoever put it there or took it out, and nowhere else but
-// where a record may have been left out (mayLackRecord). Of ephemeral
-// containers, nothing comes out.
+// The features are the service host, DNS, and RES_OPTIONS. RES_OPTIONS is injected
+// where it carries fall-through, and comes out where resolv.conf does.
+//
+// policy.Reason.Earlier says which skips leave in place what an earlier review did.
+// Whatever the reason, it stays where a label or mode asks to leave the pod alone
+// (policy.Compiled.LeavesAlone).
+//
+// A record without any feature is taken out, and so is one that cannot be read. The
+// label policy.LabelPinned follows the record: the pod gets it where the record has
+// DNS in mode NodeLocal, and loses it elsewhere, whoever set it; only where a record
+// may have been left out (mayLackRecord) does it stay. Nothing comes out of ephemeral
+// containers.
 func Review(compiled *policy.Compiled, request policy.Request) Result {
 	actual := request.Pod
 	earlier := ReadRecord(actual)
@@ -112,7 +114,7 @@ func Review(compiled *policy.Compiled, request policy.Request) Result {
 	w.setEnvironment(compiled, &request, d)
 	result.ChangesServiceHost, result.ChangesResOptions = w.changesServiceHost, w.changesResOptions
 	if request.Operation == policy.OperationAddEphemeralContainer {
-		// Of this subresource the API server drops every other change.
+		// The API server drops every other change to this subresource.
 		result.Operations = w.ops
 		return result
 	}
@@ -154,14 +156,15 @@ func Review(compiled *policy.Compiled, request policy.Request) Result {
 
 // rewrite turns the pod as it is into the pod as decided.
 type rewrite struct {
-	// actual is the pod as the API server sent it, and original without what an
+	// actual is the pod as the API server sent it, original the same without what an
 	// earlier review did.
 	actual, original *policy.Pod
 	// earlier is the record of that review, and record the one that is written now.
 	earlier Record
 	record  Record
 	ops     []jsonpatch.Operation
-	// keptServiceHost and keptResOptions stay as the earlier review left them.
+	// keptServiceHost and keptResOptions are true where those variables stay as the
+	// earlier review left them.
 	keptServiceHost, keptResOptions bool
 	// changesServiceHost and changesResOptions are as in Result.
 	changesServiceHost, changesResOptions bool
@@ -187,10 +190,10 @@ func becomes(compiled *policy.Compiled, r *policy.Request, f policy.Feature, now
 	return now.Reason.Earlier()
 }
 
-// mayMend reports whether a pod that the API server would refuse because of us
-// may be patched although its DNS stays. A person who asks by a label to leave
-// the pod alone does not ask for that; a mode, a namespace and a request that
-// are never patched stay so.
+// mayMend reports whether our dnsPolicy None may be taken out of a pod whose DNS is to
+// be left alone, because the API server would refuse the pod otherwise. A person who
+// opts out by a label does not ask for a pod that is refused; under the reasons of
+// neverPatched nothing is patched even then.
 func mayMend(r *policy.Request, reason policy.Reason) bool {
 	return r.Operation == policy.OperationCreatePod && !slices.Contains(neverPatched, reason)
 }

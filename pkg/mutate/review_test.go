@@ -72,21 +72,27 @@ func TestDryRunShowsWhatEnforceWouldDo(t *testing.T) {
 }
 
 // The API server refuses a pod with two containers of one name, but sees it after us: until then neither is taken for the
-// other, so both get the host and neither is recorded.
+// other, so both get the variables and neither is recorded.
 func TestContainersOfOneNameAreNotRecorded(t *testing.T) {
 	t.Parallel()
-	compiled := compile(t, []byte("apiVersion: shorthop.dev/v1alpha1\nkind: InjectionPolicy\nspec: {serviceHost: {host: api.example.com}}\n"), "")
-	pod := []byte(`{"metadata":{},"spec":{"containers":[{"name":"app"},{"name":"app"},{"name":"other"}]}}`)
-	result := mutate.Review(compiled, policy.Request{
-		Operation: policy.OperationCreatePod, Namespace: "shop", NamespaceKnown: true, Pod: decode(t, pod), ObjectSize: len(pod),
-	})
-	patched := decode(t, apply(t, pod, patchOf(t, result)))
-	for i, container := range patched.Spec.Containers {
-		if len(container.Env) != 1 {
-			t.Errorf("container %d has the variables %v", i, container.Env)
+	compiled := compile(t, []byte("apiVersion: shorthop.dev/v1alpha1\nkind: InjectionPolicy\n"+
+		"spec: {serviceHost: {host: api.example.com}, dns: {}, resolvers: [{images: ['*'], resolver: glibc}]}\n"), "")
+	for others, want := range map[string]string{
+		`,{"name":"other"}`: `"containers":["other"],"resOptionsContainers":["other"]`,
+		``:                  compiled.Hash() + `","dns":"Options","added":{"options":["ndots"]`, // and nothing of the variables
+	} {
+		pod := []byte(`{"metadata":{},"spec":{"containers":[{"name":"app"},{"name":"app"}` + others + `]}}`)
+		result := mutate.Review(compiled, policy.Request{
+			Operation: policy.OperationCreatePod, Namespace: "shop", NamespaceKnown: true, Pod: decode(t, pod), ObjectSize: len(pod),
+		})
+		patched := decode(t, apply(t, pod, patchOf(t, result)))
+		for i, container := range patched.Spec.Containers {
+			if len(container.Env) != 2 {
+				t.Errorf("container %d has the variables %v", i, container.Env)
+			}
 		}
-	}
-	if record := patched.Metadata.Annotations[policy.AnnotationInjected]; !strings.Contains(record, `"containers":["other"]`) {
-		t.Errorf("the record is %s", record)
+		if record := patched.Metadata.Annotations[policy.AnnotationInjected]; !strings.Contains(record, want) {
+			t.Errorf("the record is %s, want %s", record, want)
+		}
 	}
 }

@@ -34,21 +34,21 @@ type Request struct {
 	Pod *Pod
 	// OldPod is the pod before an update, nil on creation.
 	OldPod *Pod
-	// Running is the pod as it runs, for a new ephemeral container: with what
-	// earlier reviews added. nil: Pod.
+	// Running is the pod as it runs, with what earlier reviews added. It is set for a
+	// new ephemeral container. Defaults to Pod.
 	Running *Pod
 	// ObjectSize is the size of the pod in bytes of JSON, 0 if not known.
 	ObjectSize int
-	// Gates are the health gates; nil where nothing is probed, as offline: all
-	// are open.
+	// Gates are the health gates. nil means that nothing is probed, as in offline
+	// commands, and that all are open.
 	Gates *Gates
-	// Discovered is what is known of the cluster's DNS besides the policy; nil
-	// where nothing is.
+	// Discovered is what is known of the cluster's DNS besides what the policy says;
+	// nil where nothing is.
 	Discovered *Discovered
-	// Advice is what query logs have shown; nil where there is none.
+	// Advice is the advice in force; nil where there is none.
 	Advice *Advice
 
-	// waived are reasons that do not count: see Besides.
+	// waived are reasons that Decide passes over: see Besides.
 	waived []Reason
 }
 
@@ -82,7 +82,7 @@ type Outcome struct {
 	Reason Reason `json:"reason"`
 }
 
-// Injects reports whether the pod is patched, or would be but for DryRun.
+// Injects reports whether the pod is patched, or would be if it were not for DryRun.
 func (o Outcome) Injects() bool { return o.Action != ActionSkip }
 
 // ServiceHostDecision says what containers get. Which containers: see
@@ -183,9 +183,9 @@ func (o *Outcome) dryRun() {
 	}
 }
 
-// settingsFor evaluates the rules one after the other. That is fast enough to need
-// no index: a thousand of them take a few microseconds (BenchmarkDecide), of a
-// review's few hundred.
+// settingsFor returns the settings of the first rule that matches, or else those of
+// the policy itself. It tries one rule after the other and needs no index: a thousand
+// rules take a few microseconds (BenchmarkDecide), a whole review a few hundred.
 func (c *Compiled) settingsFor(r *Request) *settings {
 	if len(c.rules) == 0 {
 		return &c.base
@@ -199,9 +199,9 @@ func (c *Compiled) settingsFor(r *Request) *settings {
 	return &c.base
 }
 
-// RuleOf returns the name of the rule that decides for a pod that is not
-// skipped, DefaultRule where none matches. known is false where that depends on
-// labels of the namespace, and these are not known.
+// RuleOf returns the name of the rule that decides for a pod, provided that the pod is
+// not skipped; DefaultRule where none matches. known is false where the rule selects
+// by labels of the namespace and these are not known, so that it only may match.
 func (c *Compiled) RuleOf(r *Request) (name string, known bool) {
 	workloads, n := r.Pod.workloads()
 	for i := range c.rules {
@@ -234,10 +234,10 @@ func (c *Compiled) decideFeature(f Feature, r *Request, s *settings, own *featur
 	return Outcome{ActionInject, reason}
 }
 
-// rolledOut reports whether the pod's workload is within the first percent of
-// 100 buckets. The hash is of namespace, kind and name of the workload, so all
-// its pods agree, and a higher percentage only adds workloads. It is not of the
-// group, which it was not of in the first edition: a workload keeps its bucket.
+// rolledOut reports whether the pod's workload is in one of the first percent of 100
+// buckets. The bucket is a hash of the workload's namespace, kind and name, so all its
+// pods agree, and a higher percentage only adds workloads. The API group is not
+// hashed: the first edition did not hash it, and a workload must keep its bucket.
 func rolledOut(r *Request, percent int32) bool {
 	if percent >= 100 {
 		return true
@@ -286,7 +286,8 @@ func (c *Compiled) decideServiceHost(r *Request, s *settings, outcome Outcome) S
 	return d
 }
 
-// decideDNS does the same for DNS, and for fall-through and advice, which add to it.
+// decideDNS answers from question 6 on for DNS, and for fall-through and advice, which
+// add to DNS. It fills in decided. outcome is that of decideFeature.
 func (c *Compiled) decideDNS(r *Request, s *settings, outcome Outcome, decided *Decision) {
 	skip := func(reason Reason) {
 		skipped := Outcome{ActionSkip, reason}
@@ -331,10 +332,10 @@ func (c *Compiled) decideDNS(r *Request, s *settings, outcome Outcome, decided *
 	switch {
 	case decided.Fallthrough.Carrier == CarrierResolvConf:
 		d.Options = dns.optionsWith(decided.Fallthrough.Ndots)
-	case ownSearches && d.Mode == DNSModeNodeLocal: // where kubelet writes none
+	case ownSearches && d.Mode == DNSModeNodeLocal: // under dnsPolicy None kubelet adds no ndots itself
 		d.Options = dns.optionsWith(kubeletNdots)
 	case ownSearches:
-		d.Options = dns.options[1:]
+		d.Options = dns.options[1:] // without ndots, which is the first
 	}
 	if ownSearches && d.Reason == outcome.Reason {
 		d.Reason = ReasonOwnSearches
@@ -365,6 +366,7 @@ func (c *Compiled) skipDNS(r *Request, s *settings) Reason {
 	return ""
 }
 
+// setsEvery reports whether the pod's own dnsConfig sets all of the options.
 func setsEvery(pod *Pod, options []Option) bool {
 	for i := range options {
 		if !pod.HasOption(options[i].Name) {

@@ -26,8 +26,8 @@ import (
 //	               themselves (requireLocal)          upstream_invents_answers,
 //	                                                  svc_not_local
 //
-// hostFrom NodeIP, probe.enabled false and an empty daemonSet have no gate. What a gate finds out
-// enters a decision as Request.Gates.
+// hostFrom NodeIP, probe.enabled false and an empty daemonSet have no gate. A
+// decision gets the states of the gates as Request.Gates.
 
 // defaultPort is the port of the Service kubernetes, which pods use where
 // serviceHost.port is left out. The API server fixes it.
@@ -119,12 +119,12 @@ type Gates struct {
 	PublicNamespace bool
 }
 
-// InForce returns the policy in force and gates that know what it needs. A policy
-// and its gates follow each other: those of the next policy are there before it is
-// in force, those of the last one go soon after. Who asks for one and then for the
-// other may get a policy whose gates have gone, which are closed for its pods; so
-// the policy is asked for again, and both once more where it is another. There is
-// a policy, or both are nil.
+// InForce returns the policy in force, and gates that include all it needs. The gates
+// of the next policy are there before it comes into force, and those of the last one
+// go soon after. If a reload came between reading the policy and reading the gates,
+// gates of that policy could be missing, and would count as closed. So InForce reads
+// the policy once more, and starts again where it has changed. Both are nil while
+// there is no policy.
 func InForce(policy func() *Compiled, gates func() *Gates) (*Compiled, *Gates) {
 	for {
 		before := policy()
@@ -137,8 +137,10 @@ func InForce(policy func() *Compiled, gates func() *Gates) (*Compiled, *Gates) {
 	}
 }
 
-// upstream returns the reason that an upstream has, "" for none. Nobody asks it
-// while no image is known to fall through: behind that it says nothing.
+// upstream returns why the gate of an upstream is closed or not fully open, "" where
+// it is open or there are no gates. An upstream that is not known counts as failing,
+// unless reasons are waived (Besides): upstreams are not probed while no image is
+// known to fall through, and with that reason waived theirs must not take its place.
 func (r *Request) upstream(u Upstream) Reason {
 	if r.Gates == nil {
 		return ""
@@ -153,15 +155,15 @@ func (r *Request) upstream(u Upstream) Reason {
 	return ReasonUpstreamFails
 }
 
-// opensServiceHost and opensCache hold for everything where there are no
-// gates, as offline.
+// opensServiceHost and opensCache report whether a gate is open. Without gates (g is
+// nil), as in offline commands, all are.
 func (g *Gates) opensServiceHost(e Endpoint) bool { return g == nil || g.ServiceHosts[e] }
 
 func (g *Gates) opensCache(c Cache) bool { return g == nil || g.Caches[c] }
 
-// HostProbes lists the endpoints that pods can get, each once. Those of a
-// disabled feature and of a rule that is Off are among them: their gates are
-// open when they are switched on again.
+// HostProbes lists the endpoints that pods can get, each once. Those of a disabled
+// feature and of a rule that is Off are among them, so that their gates are known
+// when the feature or the rule is switched on again.
 func (c *Compiled) HostProbes() []HostProbe {
 	found := map[Endpoint]HostProbe{}
 	for s := range c.allSettings {

@@ -62,6 +62,25 @@ func TestEveryEndpointHasOneProbe(t *testing.T) {
 	}
 }
 
+// Of a policy whose resolv.conf has nothing lower than fall-through, ephemeral containers of older pods get it.
+func TestEveryUpstreamHasOneProbe(t *testing.T) {
+	t.Parallel()
+	compiled := compile(t, header+`
+  cluster: {dnsServers: [10.0.0.10]}
+  resolvers: [{images: ["*"], resolver: glibc}]
+  dns: {ndots: 2, nodeLocal: {servers: [169.254.20.10]}, fallthrough: {requireLocal: false, probe: {timeout: 200ms, interval: 20s, failureThreshold: 4}}}
+  rules:
+  - {name: strict, match: {namespaces: [a]}, dns: {fallthrough: {requireLocal: true, probe: {timeout: 100ms}}}}
+  - {name: soon, match: {namespaces: [b]}, dns: {fallthrough: {probe: {interval: 10s, failureThreshold: 9}}}}
+`)
+	want := policy.UpstreamProbe{Addresses: []string{"10.0.0.10"}, Timeout: 100 * time.Millisecond, Interval: 10 * time.Second, FailureThreshold: 4, RequireLocal: true}
+	local := want // which an annotation may choose
+	local.Upstream, local.Addresses = "169.254.20.10", []string{"169.254.20.10"}
+	if diff := cmp.Diff([]policy.UpstreamProbe{want, local}, compiled.UpstreamProbes()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 func TestEveryCacheThatPodsCanGetHasAGate(t *testing.T) {
 	t.Parallel()
 	cache := func(daemonSet, maxUnavailable string) policy.Cache {

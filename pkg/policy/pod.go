@@ -59,18 +59,19 @@ type Container struct {
 	Name string `json:"name"`
 	// Image as the pod names it, from which its resolver may be known.
 	Image string `json:"image,omitzero"`
-	// Command and Args tell a container of a workload from another build's.
+	// Command and Args tell whether advice that was made for a container's command
+	// holds for this one.
 	Command Digest   `json:"command,omitzero"`
 	Args    Digest   `json:"args,omitzero"`
 	Env     []EnvVar `json:"env,omitzero"`
-	// EnvFrom tells that more variables come from ConfigMaps or Secrets, whose
+	// EnvFrom is true where more variables come from ConfigMaps or Secrets, whose
 	// names and values are not seen.
 	EnvFrom         Named           `json:"envFrom,omitzero"`
 	SecurityContext SecurityContext `json:"securityContext,omitzero"`
 }
 
-// Named tells of a field only whether it says something: false where it is left
-// out, null, or empty.
+// Named is a field of which only matters whether it says anything: it is false where
+// the field is left out, null, or empty.
 type Named bool
 
 // UnmarshalJSON looks for a quote: an object or list that says something has a
@@ -97,9 +98,9 @@ type ContainerImage struct {
 	Image string `json:"image,omitzero"`
 }
 
-// EnvVar is one environment variable. Of valueFrom only the path of a
-// fieldRef is kept, which tells our own entry from others, and of all else that
-// it is there.
+// EnvVar is one environment variable. Of valueFrom it keeps the path of a fieldRef,
+// which tells our own entry from others; of anything else in valueFrom it keeps only
+// that it is there.
 type EnvVar struct {
 	Name      string       `json:"name"`
 	Value     string       `json:"value,omitzero"`
@@ -178,9 +179,9 @@ type PodOS struct {
 	Name string `json:"name,omitzero"`
 }
 
-// IsWindows reports whether the pod is for Windows, by what it says of its
-// system, of its node, or of what only Windows has. kubelet writes no resolv.conf
-// there.
+// IsWindows reports whether the pod is for Windows, where kubelet writes no
+// resolv.conf. It goes by spec.os; where that is not set, by the node that the pod
+// requires and by security options that only Windows has.
 func (p *Pod) IsWindows() bool {
 	const windows = "windows"
 	spec := &p.Spec
@@ -205,8 +206,9 @@ func (p *Pod) IsWindows() bool {
 // HasOption reports whether the pod's own dnsConfig sets the option, with
 // whatever value. The API server accepts any text as a name, "ndots:2" or
 // "timeout:1 attempts:3" for example, and kubelet writes it into resolv.conf as
-// it is, followed by a colon and the value, which may be any text as well. There
-// every word counts: of each what stands before its colon is compared.
+// it is, followed by a colon and the value, which may be any text as well. Resolvers
+// read every word of that line as an option, so what stands before the colon of each
+// word is compared.
 func (p *Pod) HasOption(name string) bool {
 	if p.Spec.DNSConfig == nil {
 		return false

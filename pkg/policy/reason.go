@@ -34,9 +34,9 @@ const (
 // Reason says why an action was taken. The list is closed, and a code is never
 // reworded once it is released, for it is used verbatim by all of these:
 //
-//	returned by                              Decide and what it asks, in the order that is written there
+//	returned by                              Decide and what it calls, in the order that is written there
 //	what an earlier review did stays or not  pkg/mutate/review.go, by Earlier
-//	a series of metrics for each             internal/metrics
+//	a series of metrics for each             internal/metrics: metrics.go, closedLists; counted by handler.go
 //	audit annotations, log lines             internal/admission: encode.go, handler.go
 //	explain, audit and the pages about them  internal/explain, internal/audit, docs/reference.md, by Sentence
 type Reason string

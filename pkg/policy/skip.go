@@ -45,9 +45,9 @@ import (
 // fields that the API server adds for what we add.
 const maxObjectSize = 1 << 20
 
-// growthPerContainer and growthOfPod bound, in bytes of JSON, what a patch
-// adds: for a container four variables and its name in the record, three times; for the pod
-// dnsConfig, the record and the pinned label.
+// growthPerContainer and growthOfPod bound, in bytes of JSON, what a patch adds: to a
+// container four variables, and to the record three times the container's name; to
+// the pod dnsConfig, the rest of the record and the pinned label.
 const (
 	growthPerContainer = 768
 	growthOfPod        = 8 << 10
@@ -103,18 +103,19 @@ func (c *Compiled) skipName(r *Request, asked bool) Reason {
 	return ""
 }
 
-// isDNSBootstrap recognises what the cluster's network or DNS may stand on: a
-// CNI's agent that looks up the API server in the cluster DNS waits for a DNS
-// that waits for it, after a power cut for ever (projectcalico/calico#10683).
-// asksCluster is true where dnsPolicy None comes to the cluster DNS as well.
+// isDNSBootstrap recognises pods that the cluster's network or DNS may depend on. If
+// the agent of a network plugin looks up the API server in the cluster DNS, the two
+// wait for each other: after a power cut, for ever (projectcalico/calico#10683).
+// asksCluster is true where the pod has dnsPolicy None and the nameservers that it
+// names are the cluster's.
 func isDNSBootstrap(spec *PodSpec, asksCluster bool) bool {
 	return spec.HostNetwork && (asksCluster || spec.DNSPolicy == "ClusterFirstWithHostNet") ||
 		spec.PriorityClassName == "system-node-critical"
 }
 
-// NeededByDNS returns why the cluster's network or DNS may stand on a pod,
-// ReasonDNSPod or ReasonDNSBootstrap, wherever it is and whoever asked for what
-// it has; "" where nothing says so.
+// NeededByDNS returns why the cluster's network or DNS may depend on a pod,
+// ReasonDNSPod or ReasonDNSBootstrap; "" where nothing says so. It does not matter
+// which namespace the pod is in, or whether a label asks for what the pod has.
 func (c *Compiled) NeededByDNS(pod *Pod, d *Discovered) Reason {
 	switch {
 	case isDNSPod(pod):
@@ -125,8 +126,8 @@ func (c *Compiled) NeededByDNS(pod *Pod, d *Discovered) Reason {
 	return ""
 }
 
-// asksTheCluster reports whether all nameservers that the pod names are the
-// cluster's or the cache's, as far as the policy and discovery know them.
+// asksTheCluster reports whether the pod names nameservers, and all of them are the
+// cluster's or a node-local cache's, as far as the policy and discovery know these.
 func (c *Compiled) asksTheCluster(r *Request) bool {
 	config := r.Pod.Spec.DNSConfig
 	if config == nil {
@@ -147,7 +148,8 @@ func (c *Compiled) asksTheCluster(r *Request) bool {
 	return len(config.Nameservers) > 0
 }
 
-// hasAddress compares addresses, of which IPv6 has several spellings.
+// hasAddress reports whether a list has an address, in whatever spelling: IPv6 has
+// several.
 func hasAddress(addresses []string, address string) bool {
 	parsed, err := netip.ParseAddr(address)
 	return err == nil && slices.ContainsFunc(addresses, func(a string) bool {

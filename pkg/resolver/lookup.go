@@ -114,8 +114,8 @@ const (
 	Found Status = "found"
 	// NotFound is EAI_NONAME, ARES_ENOTFOUND or, in Go, IsNotFound.
 	NotFound Status = "not_found"
-	// NotFoundNoData is EAI_NODATA or ARES_ENODATA: the name exists and has no
-	// address. Go and musl before 1.2.4 say NotFound instead.
+	// NotFoundNoData is EAI_NODATA or ARES_ENODATA: the name exists but has no
+	// address. Go and musl before 1.2.4 return NotFound instead.
 	NotFoundNoData Status = "no_data"
 	// TemporaryFailure is EAI_AGAIN, ARES_ESERVFAIL, ARES_ETIMEOUT or, in Go,
 	// IsTemporary.
@@ -129,11 +129,11 @@ const (
 
 // Lookup is what an application's lookup of a name does.
 type Lookup struct {
-	// Queries are in the order in which they are sent. All queries for a
-	// candidate name come before those for the next. Within one, those for A
-	// and for AAAA are under way together, and either may reach a server first,
-	// unless the single-request option applies; the order of those for one type
-	// is exact.
+	// Queries are in the order in which they are sent. All queries for a candidate
+	// name come before those for the next. For one candidate name, A and AAAA are
+	// asked for at the same time, and either may reach a server first, unless the
+	// single-request option applies; only the order among queries of the same type is
+	// exact.
 	Queries []Query
 	// Answers are the queries whose records the application gets: one, or one
 	// for A and one for AAAA; none unless Status is Found.
@@ -150,7 +150,7 @@ func (l Lookup) Name() string {
 	return l.Answers[0].Name
 }
 
-// Has tells whether the application gets addresses of this type.
+// Has reports whether the application gets addresses of this type.
 func (l Lookup) Has(t RRType) bool {
 	return slices.ContainsFunc(l.Answers, func(q Query) bool { return q.Type == t })
 }
@@ -169,9 +169,9 @@ type Client struct {
 	// in place of those of resolv.conf; empty where they are not set. glibc and
 	// c-ares read both; musl and Go do not.
 	ResOptions, LocalDomain string
-	// CLibrary is the resolver of the C library that a Go program is built
-	// against with cgo, to which it leaves lookups while one of these variables
-	// is set (net/conf.go); empty: built without cgo.
+	// CLibrary is the resolver of the C library that a Go program was built against
+	// with cgo. The program leaves lookups to it while ResOptions or LocalDomain is
+	// set (net/conf.go). Empty for a program that was built without cgo.
 	CLibrary Resolver
 	// Rotation is how often the process has rotated its nameservers before,
 	// which matters only with the rotate option. Go starts at 0, glibc at a
@@ -190,12 +190,13 @@ func (r Resolver) Lookup(conf ResolvConf, name string, zone Zone) Lookup {
 // LookupIPAddr, or ares_getaddrinfo. glibc.go, musl.go, gonet.go and cares.go
 // say which source code each follows, and how.
 //
-// Only the DNS is modelled: not /etc/hosts, localhost and other sources of
-// nsswitch.conf, IP addresses in any form that inet_aton takes ("10", "0x7f.1"),
-// names with a backslash, internationalised names, caches, HOSTALIASES, nor
-// truncated answers. A resolver
-// that is none of [Resolvers] asks nothing and fails. More than 100 attempts count
-// as 100.
+// Only the DNS is modelled. Not modelled are /etc/hosts, localhost and other sources
+// of nsswitch.conf, IP addresses in any form that inet_aton takes ("10", "0x7f.1"),
+// names with a backslash, internationalised names, caches, HOSTALIASES, and truncated
+// answers.
+//
+// A resolver that is none of [Resolvers] asks nothing, and its Status is Failure. More
+// than 100 attempts count as 100.
 func (c Client) Lookup(name string, zone Zone) Lookup {
 	switch c.Resolver {
 	case Glibc:
@@ -214,14 +215,14 @@ func (c Client) Lookup(name string, zone Zone) Lookup {
 	return Lookup{Status: Failure}
 }
 
-// wire is the network as a resolver sees it. It records what is asked.
+// wire is the network as a resolver sees it. It records all queries.
 type wire struct {
 	zone    Zone
 	queries []Query
-	start   int // of the queries for the current candidate name
+	start   int // index of the first query for the current candidate name
 }
 
-// next says that the queries from here on are for another candidate name.
+// next begins another candidate name: the queries from here on are for that.
 func (w *wire) next() { w.start = len(w.queries) }
 
 // ask sends a query and returns what becomes of it.
@@ -236,7 +237,8 @@ func (w *wire) ask(server int, name string, t RRType) Outcome {
 	return w.zone(server, name, t)
 }
 
-// last is the latest query for the current candidate name of a type to a server.
+// last is the latest query of a type that went to a server for the current candidate
+// name; the zero Query where there was none.
 func (w *wire) last(server int, t RRType) Query {
 	for _, q := range slices.Backward(w.queries[w.start:]) {
 		if q.Server == server && q.Type == t {
@@ -246,8 +248,8 @@ func (w *wire) last(server int, t RRType) Query {
 	return Query{}
 }
 
-// lines splits a resolv.conf into the lines that start with a keyword and white
-// space, in their order.
+// lines are the lines of the resolv.conf, each of which begins with a keyword and
+// white space.
 func (c ResolvConf) lines() []string {
 	return strings.Split(strings.TrimSuffix(c.String(), "\n"), "\n")
 }
@@ -303,8 +305,8 @@ func isAlphanumeric(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
 }
 
-// leadingNumber reads the decimal digits at the start of a text. Digits that do
-// not fit are as good as a very large number.
+// leadingNumber reads the decimal digits at the start of a text. A number that is
+// larger than the model can tell apart is cut to 1<<24.
 func leadingNumber(text string) (number int, ok bool) {
 	const large = 1 << 24
 	i := 0
