@@ -3,12 +3,14 @@
 // Package e2e shows in real pods, under a real kubelet, that Shorthop does what `kubectl-shorthop explain` says, that
 // clients reach the API server the way it tells them to, and what that does to the number of DNS queries.
 //
-// Run it with `make e2e`, as root. The tests share one node; see TestMain for how it comes up. With E2E_EXISTING=1 and
-// KUBECONFIG they run against that cluster instead: then only those that look at pods, see existing_test.go.
+// Run it with `make e2e`, as root. The tests share one node, but for those that wait for a log to get long, which make gives
+// a node of their own beside it; see TestMain for how a node comes up. With E2E_EXISTING=1 and KUBECONFIG they run against
+// that cluster instead, but only those that look at pods: see existing.
 package e2e
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -30,6 +32,7 @@ import (
 var (
 	writeResults = flag.Bool("write-results", false, "write the figures to docs/results")
 	hold         = flag.Bool("hold", false, "bring everything up, run no test, and wait for Ctrl-C")
+	logFolder    = flag.String("logs", "logs", "the `folder` in .cache/e2e for the node's logs; runs at the same time need one each")
 )
 
 // suite is what the tests share.
@@ -78,14 +81,12 @@ func run(m *testing.M) (int, error) {
 		archives[i] = filepath.Join(built, probe+".tar")
 	}
 	archives = append(archives, filepath.Join(built, "hasty.tar"), filepath.Join(root, "bin", "webhook.tar"))
+	logs := filepath.Join(built, *logFolder)
 	if os.Getenv(sandboxed) == "" {
-		if _, err := images.Build(context.Background(), "probe", built, images.DefaultPrefix); err != nil {
+		if err := buildImages(root, built); err != nil {
 			return 2, err
 		}
-		if _, err := images.BuildHasty(context.Background(), root, filepath.Join(root, "test", "e2e", "testdata", "enough.go"), built); err != nil {
-			return 2, err
-		}
-		if err := os.RemoveAll(filepath.Join(built, "logs")); err != nil {
+		if err := os.RemoveAll(logs); err != nil {
 			return 2, fmt.Errorf("removing the logs of the last run: %w", err)
 		}
 		if err := os.Setenv(sandboxed, "1"); err != nil {
@@ -104,7 +105,6 @@ func run(m *testing.M) (int, error) {
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	logs := filepath.Join(built, "logs")
 	suite.node, err = node.Start(ctx, node.Assets{
 		Kubernetes:   fromEnvironment("E2E_K8S_BIN", filepath.Join(root, ".cache", "control-plane", "v1.36.3")),
 		CoreDNS:      fromEnvironment("E2E_COREDNS", filepath.Join(root, ".cache", "tools", "coredns-v1.15.0", "coredns")),
@@ -132,6 +132,27 @@ func run(m *testing.M) (int, error) {
 		return 0, nil
 	}
 	return m.Run(), nil
+}
+
+// buildImages builds the images of the tests. Runs that begin at the same time build one after the other, as they write the
+// same files.
+func buildImages(root, built string) (err error) {
+	if err := os.MkdirAll(built, 0o755); err != nil {
+		return fmt.Errorf("creating the folder of images: %w", err)
+	}
+	lock, err := os.Create(filepath.Join(built, "lock"))
+	if err != nil {
+		return fmt.Errorf("creating the lock of the images: %w", err)
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }() // with it goes the lock
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("waiting for another run to build the images: %w", err)
+	}
+	if _, err := images.Build(context.Background(), "probe", built, images.DefaultPrefix); err != nil {
+		return err
+	}
+	_, err = images.BuildHasty(context.Background(), root, filepath.Join(root, "test", "e2e", "testdata", "enough.go"), built)
+	return err
 }
 
 // sandboxed says that what belongs outside of the sandbox is done.

@@ -185,7 +185,11 @@ func write(archive string, names []string, container map[string]any, files map[s
 	if err := w.Close(); err != nil {
 		return fmt.Errorf("writing an image: %w", err)
 	}
-	if err := os.WriteFile(archive, out.Bytes(), 0o644); err != nil {
+	// Another run may read the archive of before at this moment.
+	if err := os.WriteFile(archive+".new", out.Bytes(), 0o644); err != nil {
+		return fmt.Errorf("writing an image: %w", err)
+	}
+	if err := os.Rename(archive+".new", archive); err != nil {
 		return fmt.Errorf("writing an image: %w", err)
 	}
 	return nil
