@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/shorthop/shorthop/internal/admission"
@@ -35,15 +36,35 @@ func TestABufferThatMayStillBeSentIsNotUsedAgain(t *testing.T) {
 			t.Fatalf("another review has written over an answer:\nbefore %.200s\nafter  %.200s", before, w.answer)
 		}
 	}
+	// And what it took of the budget is given back.
+	large := edited(t, `"prometheus.io/port":"8080"`, `"prometheus.io/port":"`+strings.Repeat("8", 1<<20)+`"`)
+	for range 10 {
+		s.ServeHTTP(&stillSending{ResponseWriter: httptest.NewRecorder()}, newRequest(large))
+	}
+	if recorder := s.post(large); recorder.Code != http.StatusOK {
+		t.Errorf("after answers that were not sent: status %d, %s", recorder.Code, recorder.Body)
+	}
 }
 
 func TestFewLargeBuffersAreKept(t *testing.T) {
 	t.Parallel()
 	const large, tooLarge = 200 << 10, 1 << 20
-	if kept := admission.KeptAfter(slices.Repeat([]int{large}, 50)...); len(kept) != 8 {
-		t.Errorf("%d buffers are kept, want 8", len(kept))
+	for _, test := range []struct {
+		sizes []int
+		want  int
+	}{{slices.Repeat([]int{large}, 50), 8}, {[]int{1 << 10, tooLarge, 10 << 10}, 0}} {
+		kept, first := admission.KeptAfter(test.sizes...)
+		if len(kept) != test.want || first > admission.FreeBody { // what is kept for others must not be kept for one as well
+			t.Errorf("buffers of %d bytes are kept, want %d; bodies begin with %d", kept, test.want, first)
+		}
 	}
-	if kept := admission.KeptAfter(1<<10, tooLarge, 10<<10); len(kept) != 0 {
-		t.Errorf("buffers of %d bytes are kept", kept)
+}
+
+func TestTheRoomOfALargePatchIsNotKept(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, policyNodeLocal)
+	s.post(edited(t, `"containers":[`, `"containers":[`+strings.Repeat(`{"name":"more"},`, 1000)))
+	if kept := admission.KeptForPatches(s.Handler); kept > admission.FreeBody {
+		t.Errorf("%d bytes are kept", kept)
 	}
 }

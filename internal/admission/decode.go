@@ -135,7 +135,11 @@ func (h *Handler) decode(ctx context.Context, b *body, r *review) error {
 			return errBusy
 		}
 		// A thousand that are half decoded would be in memory at once.
-		h.decoding <- struct{}{}
+		select {
+		case h.decoding <- struct{}{}:
+		case <-ctx.Done():
+			return errBusy
+		}
 		defer func() { <-h.decoding }()
 	}
 	return decode(b.data, r)
@@ -358,10 +362,9 @@ func (r *request) isOther() bool {
 }
 
 // isMissing reports whether there was no object, null, or one without a spec. The
-// API server fills in the first two of these in every pod before a webhook sees
-// it.
+// API server fills in a dnsPolicy in every pod before a webhook sees it.
 func isMissing(pod *policy.Pod) bool {
-	return pod.Spec.DNSPolicy == "" && pod.Spec.SchedulerName == "" && len(pod.Spec.Containers) == 0
+	return pod.Spec.DNSPolicy == "" && len(pod.Spec.Containers) == 0
 }
 
 // podName is for logs: on creation a pod may have only the beginning of a name,

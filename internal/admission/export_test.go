@@ -1,8 +1,9 @@
 package admission
 
 // KeptAfter is how large the buffers are that are kept for other reviews after
-// bodies of these sizes were read side by side.
-func KeptAfter(sizes ...int) []int {
+// bodies of these sizes were read side by side, and what the next bodies begin with
+// at most.
+func KeptAfter(sizes ...int) (capacities []int, first int) {
 	kept := newBodies(newBudget())
 	var held []*body
 	for _, size := range sizes {
@@ -13,9 +14,29 @@ func KeptAfter(sizes ...int) []int {
 	for _, b := range held {
 		kept.put(b)
 	}
-	var capacities []int
+	for range held {
+		first = max(first, cap(kept.get().data))
+	}
 	for len(kept.large) > 0 {
 		capacities = append(capacities, cap(<-kept.large))
 	}
-	return capacities
+	return capacities, first
+}
+
+// FreeBody is what a body takes without the budget.
+const FreeBody = freeBody
+
+// KeptForPatches is the room for a patch that the next review finds.
+func KeptForPatches(h *Handler) int { return cap(h.bodies.get().patch) }
+
+// Decoding has an entry for all but simple bodies that are being decoded.
+func Decoding(h *Handler) chan struct{} { return h.decoding }
+
+// MemoryLeft is what is left of a Handler's budget.
+func MemoryLeft(h *Handler) int64 { return h.bodies.get().grant.from.left }
+
+// TakeAllMemory leaves nothing of a Handler's budget.
+func TakeAllMemory(h *Handler) {
+	b := h.bodies.get()
+	b.grant.from.left, b.grant.from.lane = 0, &b.grant
 }

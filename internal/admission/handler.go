@@ -30,7 +30,7 @@ import (
 //	panic                                     allowed + warning     created as it is
 //	the patch cannot be encoded               allowed + warning     created as it is
 //	the same three under onError Deny,        denied                rejected
-//	but in an excluded namespace
+//	except in an excluded namespace
 //	namespace labels unknown                  allowed + warning     created as it is
 //	not about a pod                           allowed + warning     created as it is
 //	no policy, its file is broken             503, Retry-After: 1   created after a retry, or as it is
@@ -83,9 +83,9 @@ type Handler struct {
 	bodies *bodies
 	// underWay is how many requests are being read or answered.
 	underWay atomic.Int64
-	// decoding has an entry for everything but a simple body that is being decoded.
+	// decoding holds one entry for each body above simpleBody that is being decoded.
 	decoding chan struct{}
-	// Lines of the log that anybody can cause who reaches the port.
+	// Limits for the log lines that anybody who reaches the port can cause.
 	refusals, undecodable, panics, stacks *loglimit.Limiter
 }
 
@@ -136,9 +136,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		h.refuse(w, status, metrics.StageRequest, err)
 		return
 	}
-	growStack(0) // not before: thousands that wait for their bodies would hold as much
-	// A review that was begun is finished, whether or not the client's connection
-	// and the server last so long.
+	growStack(0) // not earlier: thousands of requests may wait for their bodies, each with its own stack
+	// A review that has begun is finished even if the client disconnects or the
+	// server is told to end meanwhile.
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(req.Context()), deadline)
 	defer cancel()
 	answer, status, err := h.review(ctx, compiled, gates, req, b)
@@ -156,9 +156,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 }
 
 // growStack makes the goroutine's stack as large as a review needs while there is
-// little on it. net/http serves every request of HTTP/2 on a new goroutine, whose
-// stack would otherwise be copied at each doubling, deep within the decision: a
-// twentieth of a review's time (make bench-against).
+// little on it to copy. net/http serves every HTTP/2 request on a new goroutine,
+// whose stack would otherwise be copied at each doubling, deep within the decision.
+// That would take a twentieth of a review's time (make bench-against).
 //
 //go:noinline
 func growStack(i int) byte {
@@ -181,9 +181,10 @@ func (h *Handler) refuse(w http.ResponseWriter, status int, stage metrics.Stage,
 	http.Error(w, err.Error(), status)
 }
 
-// complain logs what anybody may cause who reaches the port. Values in it are
-// quoted and short: a line has less than 300 bytes. Lines are limited, unless every
-// review is logged in any case.
+// complain logs something that anybody who reaches the port can cause. The caller
+// quotes and shortens the values, so that a line has less than 300 bytes. The
+// number of lines is limited, except at the debug level, where every review is
+// logged anyway.
 func (h *Handler) complain(limit *loglimit.Limiter, message string, fields ...any) {
 	leftOut, ok := int64(0), h.Log.V(1).Enabled()
 	if !ok {
@@ -194,34 +195,35 @@ func (h *Handler) complain(limit *loglimit.Limiter, message string, fields ...an
 	}
 }
 
-// So much of a value, in bytes, is repeated in a line of the log. UIDs of API
-// servers have 36; an escaped byte takes up to two in JSON.
+// How much of a value a log line repeats, in bytes as JSON has it: a quote and a
+// backslash take two (loglimit.Quote). UIDs of API servers have 36.
 const (
 	quotedUID       = 36
 	quotedNamespace = 40
-	quotedName      = 63 // more than what is generated: nobody looks for a pod by the rest
+	quotedName      = 63 // a generated name is shorter, and the beginning of a longer one is enough to find a pod
 	quotedError     = 120
 )
 
-// timeoutOf is how long a review may take: it ends before the API server stops
-// waiting, which says in the query how long it does.
+// timeoutOf is how long a review may take: four fifths of the time that the API
+// server waits, which the query of its request names, and reviewTimeout at most or
+// where the query names none.
 func timeoutOf(req *http.Request) time.Duration {
-	const longQuery = 256 // not what an API server sends, and not worth the work
+	const longQuery = 256 // bytes; no API server sends as much, and parsing it is not worth the work
 	if len(req.URL.RawQuery) > longQuery {
 		return reviewTimeout
 	}
-	text, alone := strings.CutPrefix(req.URL.RawQuery, "timeout=") // as API servers write it
-	if !alone || strings.ContainsAny(text, "&;%+") {
+	text, isOnlyParameter := strings.CutPrefix(req.URL.RawQuery, "timeout=") // as API servers write it
+	if !isOnlyParameter || strings.ContainsAny(text, "&;%+") {
 		text = req.URL.Query().Get("timeout")
 	}
-	if asked, err := time.ParseDuration(text); err == nil && asked > 0 {
-		return min(reviewTimeout, asked/5*4)
+	if waits, err := time.ParseDuration(text); err == nil && waits > 0 {
+		return min(reviewTimeout, waits/5*4)
 	}
 	return reviewTimeout
 }
 
-// review decides on one body. The error says why there is no review to answer,
-// with the HTTP status for that; once there is one, everything is answered.
+// review decides on one body. An error, with its HTTP status, means that the body
+// is not a review that can be answered now; all other failures become answers.
 func (h *Handler) review(ctx context.Context, compiled *policy.Compiled, gates *policy.Gates, req *http.Request, b *body) (result *answer, status int, err error) {
 	var r review
 	defer func() {
@@ -261,7 +263,7 @@ func (h *Handler) review(ctx context.Context, compiled *policy.Compiled, gates *
 	return h.decide(ctx, compiled, gates, &r, b), 0, nil
 }
 
-// panicked logs a bug, and now and then where it is.
+// panicked logs a panic, which is a bug of ours, and once a minute at most its stack.
 func (h *Handler) panicked(p any, uid string) {
 	leftOut, ok := h.panics.Allow()
 	if !ok && !h.Log.V(1).Enabled() {
@@ -321,8 +323,8 @@ func (h *Handler) decide(ctx context.Context, compiled *policy.Compiled, gates *
 }
 
 // needsNamespace reports whether a decision depends on the namespace's labels.
-// They may have to be read live, and a pod that is left alone in any case, the
-// kill switch above all, must not wait for that.
+// Reading them may take a request to the API server, and a pod that is left alone
+// in any case, above all under the kill switch, must not wait for that.
 func needsNamespace(compiled *policy.Compiled, operation policy.Operation, namespace string) bool {
 	return operation != policy.OperationOther && !compiled.Excludes(namespace) &&
 		compiled.Document().Spec.Mode != policy.ModeOff
@@ -340,10 +342,10 @@ func (h *Handler) record(r *review, result *mutate.Result) {
 	}
 	log := h.Log.V(1)
 	if result.DryRun() && (d.ServiceHost.Injects() || d.DNS.Injects() || d.Fallthrough.Injects() || len(result.Operations) > 0) {
-		// A dry run leaves nothing on the pod: the log is where its outcome is
-		// found, pod by pod. So this line is not limited in number, and has its
-		// namespace in full: it may be longer than those of complain, below 600 bytes
-		// besides the rule's name, which is the policy's.
+		// A dry run leaves nothing on the pod, so only the log shows the outcome for
+		// each pod. The number of these lines is therefore not limited, and they have
+		// the namespace in full: a line may be longer than those of complain, but has
+		// less than 600 bytes besides the rule's name, which comes from the policy.
 		log = h.Log
 	}
 	if log.Enabled() {
@@ -356,8 +358,9 @@ func (h *Handler) record(r *review, result *mutate.Result) {
 	}
 }
 
-// fail answers a review that could not be decided, as the policy's onError
-// says: in a namespace that is excluded, and known, nothing is ever denied.
+// fail answers a review that could not be decided, as the policy's onError says.
+// In an excluded namespace nothing is ever denied, provided that the review was
+// read far enough to know its namespace.
 func (h *Handler) fail(compiled *policy.Compiled, r *review, stage metrics.Stage, problem string) *answer {
 	h.Metrics.Error(stage)
 	failed := &answer{apiVersion: r.APIVersion, uid: r.Request.UID, audit: []auditAnnotation{{"error", string(stage)}}}

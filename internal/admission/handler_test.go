@@ -394,7 +394,7 @@ func goldenPatchWithout(t testing.TB, path string) []byte {
 // TestUIDIsEscaped repeats whatever the API server sends as UID.
 func TestUIDIsEscaped(t *testing.T) {
 	t.Parallel()
-	for _, uid := range []string{`a"b`, `a\b`, "a\nb", "a\u2028<b>", "\x00", `","allowed":false,"x":"`} {
+	for _, uid := range []string{`a"b`, `a\b`, "a\nb", "a\u2028<b>", "\x00", `","allowed":false,"x":"`, strings.Repeat("u", 253)} {
 		quoted, err := json.Marshal(uid)
 		if err != nil {
 			t.Fatal(err)

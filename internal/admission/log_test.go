@@ -52,6 +52,12 @@ func TestLogs(t *testing.T) {
 			want: `"level"=0 "msg"="reviewed" ` + common + ` "name"="web-7c97fff775-" "rule"="trial" "operations"=7` +
 				` "serviceHostAction"="dry_run" "serviceHostReason"="enabled_by_policy" "dnsAction"="dry_run" "dnsReason"="enabled_by_policy" "fallthroughAction"="skip" "fallthroughReason"="resolver_unknown" "adviceAction"="skip" "adviceReason"="not_configured"`,
 		},
+		"dry run that would only take something out": {
+			policy: "{apiVersion: shorthop.dev/v1alpha1, kind: InjectionPolicy, spec: {mode: DryRun, dns: {}}}",
+			body:   edited(t, `"app":"web"`, `"app":"web","shorthop.dev/pinned":"node-local"`, `"ClusterFirst"`, `"Default"`),
+			want: `"level"=0 "msg"="reviewed" ` + common + ` "name"="web-7c97fff775-" "rule"="default" "operations"=1` +
+				` "serviceHostAction"="skip" "serviceHostReason"="not_configured" "dnsAction"="skip" "dnsReason"="dns_policy_default" "fallthroughAction"="skip" "fallthroughReason"="dns_policy_default" "adviceAction"="skip" "adviceReason"="dns_policy_default"`,
+		},
 		"injected": {
 			body: capturedReview(t),
 			want: `"level"=1 "msg"="reviewed" ` + common + ` "name"="web-7c97fff775-" "rule"="default" "operations"=7` +

@@ -7,12 +7,15 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
 	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/shorthop/shorthop/internal/admission"
 )
 
 // TestRefusals has the rows of the outcome table that end without an answer to
@@ -42,13 +45,19 @@ func TestRefusals(t *testing.T) {
 		header.Set(key, value)
 		return header
 	}
+	withTimeout := func(timeout string, body []byte) *http.Request {
+		req := newRequest(body)
+		req.URL.RawQuery = "timeout=" + timeout
+		return req
+	}
 	tests := map[string]struct {
 		noPolicy bool
+		noMemory bool
 		request  *http.Request
 		status   int
 		body     string
 		header   http.Header // default plain
-		stage    string      // default request
+		stage    string      // default request; of several, with spaces between them
 	}{
 		"method GET": {
 			request: withMethod(http.MethodGet), status: http.StatusMethodNotAllowed,
@@ -140,6 +149,19 @@ func TestRefusals(t *testing.T) {
 			request: newRequest([]byte(`{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":null}`)), status: http.StatusBadRequest,
 			body: text("not an AdmissionReview: request.uid is empty"),
 		},
+		"panic before the UID": {
+			request: withBody(io.MultiReader(bytes.NewReader(bytes.Repeat([]byte(" "), 3<<20)), nil)), status: http.StatusBadRequest,
+			body: text("internal error"), stage: "panic request",
+		},
+		"no memory left to decode it": {
+			noMemory: true, request: withTimeout("10ms", bytes.Repeat([]byte("{},"), 4000)), status: http.StatusServiceUnavailable,
+			body: text("too many large reviews at once"), header: and("Retry-After", "1"), stage: "busy",
+		},
+		"large body that does not arrive by the deadline": {
+			request: withBody(io.MultiReader(bytes.NewReader(bytes.Repeat([]byte(" "), 20<<10)), iotest.ErrReader(os.ErrDeadlineExceeded))),
+			status:  http.StatusServiceUnavailable, body: text("too many large reviews at once: the body has not arrived by the review's deadline"),
+			header: and("Retry-After", "1"), stage: "busy",
+		},
 		"no policy, because its file is broken": {
 			noPolicy: true, request: newRequest(capturedReview(t)), status: http.StatusServiceUnavailable,
 			body: text("policy_invalid: no policy is in force, because its file is broken"), header: and("Retry-After", "1"), stage: "policy_invalid",
@@ -159,6 +181,9 @@ func TestRefusals(t *testing.T) {
 				stage = test.stage
 			}
 			s := newServer(t, document)
+			if test.noMemory {
+				admission.TakeAllMemory(s.Handler)
+			}
 			recorder := s.serve(test.request)
 			if got := recorder.Body.String(); recorder.Code != test.status || got != test.body {
 				t.Errorf("got %d %q, want %d %q", recorder.Code, got, test.status, test.body)
@@ -166,7 +191,11 @@ func TestRefusals(t *testing.T) {
 			if diff := cmp.Diff(header, recorder.Header()); diff != "" {
 				t.Errorf("header (-want +got):\n%s", diff)
 			}
-			if diff := cmp.Diff(map[string]int{"errors_total{" + stage + "}": 1}, s.counts(t)); diff != "" {
+			counts := map[string]int{}
+			for of := range strings.FieldsSeq(stage) {
+				counts["errors_total{"+of+"}"] = 1
+			}
+			if diff := cmp.Diff(counts, s.counts(t)); diff != "" {
 				t.Errorf("metrics (-want +got):\n%s", diff)
 			}
 		})

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/shorthop/shorthop/internal/admission"
 	"github.com/shorthop/shorthop/test/jsontest"
 )
 
@@ -181,6 +182,39 @@ func TestManyLargeReviewsAllPass(t *testing.T) {
 		})
 	}
 	senders.Wait()
+}
+
+// TestWhatWaitsHoldsLittle has a body of which the rest, which is not held, comes late, and one that waits to be decoded.
+func TestWhatWaitsHoldsLittle(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, policyNodeLocal)
+		left := admission.MemoryLeft(s.Handler)
+		req := newRequest(nil)
+		req.Body = &paused{rest: append(capturedReview(t), bytes.Repeat([]byte(" "), 4<<20)...), after: 3 << 20, pause: time.Second}
+		var late sync.WaitGroup
+		defer late.Wait()
+		late.Go(func() { s.serve(req) })
+		synctest.Wait()
+		if now := admission.MemoryLeft(s.Handler); now != left {
+			t.Errorf("%d bytes are held for what is not decoded", left-now)
+		}
+		decoding := admission.Decoding(s.Handler)
+		for len(decoding) < cap(decoding) {
+			decoding <- struct{}{}
+		}
+		answered := make(chan int, 1)
+		go func() { answered <- s.post(append(capturedReview(t), bytes.Repeat([]byte(" "), 10<<10)...)).Code }()
+		if synctest.Wait(); len(answered) > 0 {
+			t.Error("one more is decoded at once")
+		}
+		for range cap(decoding) {
+			<-decoding
+		}
+		if status := <-answered; status != http.StatusOK {
+			t.Errorf("status %d", status)
+		}
+	})
 }
 
 // TestTooManyValues does not decode what would take much more memory than it has bytes.

@@ -15,8 +15,8 @@ import (
 	"github.com/shorthop/shorthop/pkg/policy"
 )
 
-// pollInterval is the time between two looks: advice is written once an hour, and
-// kubelet needs up to a minute to bring it to the node.
+// pollInterval is the time between two looks. More often would be no gain: advice is
+// written once an hour, and kubelet needs up to a minute to bring it to the node.
 const pollInterval = 2 * time.Second
 
 // Recorder learns how reloads end.
@@ -43,20 +43,22 @@ type Options struct {
 //	what was there at the last look       does nothing
 //	something new, as of this look        waits: it may be half written
 //	something new, valid                  puts it in force
-//	something new, broken, or some of     keeps the last good advice, logs what is wrong
-//	  its parts only                      once, and sets the gauge to 0
+//	something new, broken or incomplete   keeps the last good advice, logs what is wrong
+//	                                      once, and sets the gauge to 0
 //	nothing                               has no advice: the policy alone decides
 //
-// New or not is told by names, sizes and times of the files that the names lead
-// to, which a mounted ConfigMap changes as well.
+// It compares names, sizes and modification times, those of the files that symbolic
+// links lead to: they change when kubelet updates a mounted ConfigMap, too.
 type Watcher struct {
 	Options
 	current atomic.Pointer[policy.Advice]
-	// settled is what was acted on last, candidate what the last look saw.
+	// settled is what was acted on last, candidate what the last look saw, both as
+	// look returns it.
 	settled, candidate string
 }
 
-// New loads what there is. What is broken is no error: it can be mended.
+// New loads what there is. Broken advice is logged and is no error: the file can be
+// mended while the watcher runs.
 func New(o Options) *Watcher {
 	w := &Watcher{Options: o}
 	w.settled = look(o.Path)
@@ -113,7 +115,8 @@ func (w *Watcher) load() {
 	w.Log.Info("advice loaded", "path", w.Path, "advice", advice.Hash(), "workloads", advice.Len())
 }
 
-// look says what there is, without reading it.
+// look describes what is at the path, without reading the files. As long as the
+// description is the same, nothing has changed.
 func look(path string) string {
 	names, err := list(path)
 	if err != nil {

@@ -22,18 +22,18 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// Recorder writes what containers log into files, as it is logged. It is read
-// afterwards, when it is known which pods there were: queries of a pod that nobody
-// has heard of yet would be nobody's.
+// Recorder follows the logs of containers and writes them into files. The files are
+// read after the window, when it is known which pods there were: read at once, a
+// query from a pod that is not known yet could not be attributed.
 //
 //	a log                                          the recorder
 //	ends, because its container ended              asks again every few seconds: another may begin
 //	cannot be had any more, as its pod is gone     keeps what there is
 //	cannot be had at all                           says why
-//	all of them together are larger than Limit     ends the window: it covers less, and has no hole
+//	all of them together are larger than Limit     ends the window early: it covers less time, without a gap
 //
-// Logs are read as they come, and not back: of a busy cache, kubelet has the newest
-// 10 MiB, which are seconds.
+// Logs are followed as they come, and not read back later: kubelet hands out the
+// newest 10 MiB of a log, which for a busy cache are seconds.
 type Recorder struct {
 	Client kubernetes.Interface
 	// Folder is where the files are made.
@@ -66,8 +66,9 @@ const askAgain = 5 * time.Second
 // errFull ends a window.
 var errFull = errors.New("there is no more room")
 
-// Record records logs for the window. early tells that it has ended before, as there was no
-// more room. The error is that of the context.
+// Record records logs until the window ends. early is true where it ended before
+// Window had passed, because the logs reached Limit. The error is that of ctx; what
+// went wrong with one log is in its Recorded.
 func (r *Recorder) Record(ctx context.Context, containers []Container) (logs []Recorded, early bool, err error) {
 	window, end := context.WithCancelCause(ctx)
 	defer end(nil)
@@ -127,7 +128,7 @@ func (r *Recorder) record(window context.Context, c *Container, name string, wri
 		case err == nil:
 			err = copyLines(z, stream, full)
 			stream.Close()
-			since = began // lines that come twice count once
+			since = began // lines may come twice this way; whoever reads the files counts them once
 			var failed *writeError
 			if errors.As(err, &failed) {
 				return failed.error
@@ -153,15 +154,15 @@ func (c *counted) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// writeError tells that a log could be read, and not be written.
+// writeError is the error of writing to the file, as opposed to reading the log.
 type writeError struct{ error }
 
-// copyLines copies whole lines, until there is no more room: the last one may be cut
-// where the window ends.
+// copyLines copies whole lines until the log ends or full reports true. A last line
+// without a newline is left out: the end of the window may have cut it.
 func copyLines(to io.Writer, from io.Reader, full func() bool) error {
 	b := bufio.NewReaderSize(from, 64<<10)
 	var rest []byte
-	const longest = 1 << 20 // no query is as long
+	const longest = 1 << 20 // bytes; of a longer line, which is no query, a part is left out
 	for !full() {
 		part, err := b.ReadSlice('\n')
 		switch {
@@ -183,10 +184,11 @@ func copyLines(to io.Writer, from io.Reader, full func() bool) error {
 	return nil
 }
 
-// Choose picks the pods of at most so many nodes, in the order of nodes, those behind
-// one first, so that one run after the other reads all of them. next is the last one
-// that it picked, empty where all are.
-func Choose(pods []corev1.Pod, nodes int, behind string) (chosen []corev1.Pod, next string) {
+// Choose picks the pods of at most that many nodes. It goes through the nodes in the
+// order of their names, from the first one after the node named by after, and starts
+// again at the end, so that successive runs reach every node. next is the last node
+// that it picked, for the next run's after; empty where it picked all nodes.
+func Choose(pods []corev1.Pod, nodes int, after string) (chosen []corev1.Pod, next string) {
 	byNode := map[string][]corev1.Pod{}
 	for i := range pods {
 		byNode[pods[i].Spec.NodeName] = append(byNode[pods[i].Spec.NodeName], pods[i])
@@ -197,7 +199,7 @@ func Choose(pods []corev1.Pod, nodes int, behind string) (chosen []corev1.Pod, n
 	}
 	slices.Sort(names)
 	if len(names) > nodes {
-		first, found := slices.BinarySearch(names, behind)
+		first, found := slices.BinarySearch(names, after)
 		if found {
 			first++
 		}

@@ -38,7 +38,7 @@ import (
 // Exit codes.
 const (
 	exitDone     = 0
-	exitInvalid  = 1 // flags
+	exitInvalid  = 1 // the flags are wrong
 	exitCannotDo = 2 // the port is taken, certificates are missing, ...
 )
 
@@ -59,18 +59,20 @@ func Main(args []string, stdout, stderr io.Writer) int {
 	return exitInvalid
 }
 
-// runtimeError is an error that is not about the input.
+// runtimeError is an error that is not about the flags: it ends the program with
+// exitCannotDo.
 type runtimeError struct{ err error }
 
 func (e *runtimeError) Error() string { return e.err.Error() }
 func (e *runtimeError) Unwrap() error { return e.err }
 
-// softMemoryLimit is from where on, in bytes, the garbage collector works harder,
-// so that the budget of reviews holds for the process as well. The limit is what
-// GOMEMLIMIT says, math.MaxInt64 for nothing: the chart sets it to the container's,
-// in which the kernel also counts sockets and what the collector has not come to
-// yet. The chart's default of 128 MiB makes it what it is without one. Some 10,000
-// namespaces stay far below it.
+// softMemoryLimit returns the number of bytes from which the garbage collector works
+// harder, so that the memory budget of reviews (internal/admission, budget.go) holds
+// for the whole process. limit is the value of GOMEMLIMIT, which the chart sets to
+// the container's memory limit; math.MaxInt64 means that it is not set, and then the
+// chart's default of 128 MiB is assumed. Half of it is used: the kernel counts
+// sockets, and memory that the collector has not reached yet, toward the container's
+// limit as well. A cluster with 10,000 namespaces stays far below that half.
 func softMemoryLimit(limit int64) int64 {
 	if limit == math.MaxInt64 {
 		limit = 128 << 20
@@ -212,9 +214,9 @@ func build(o *options, zlog *zap.Logger, registry *prometheus.Registry, recorder
 		Ready: []health.Check{
 			{Name: "certificate", Probe: certificate.Healthy},
 			{Name: "policy", Probe: policyInvalid(policies)},
-			{Name: "namespaces", Probe: reason("the namespaces have not been read yet", env.synced)},
-			{Name: "webhook", Probe: reason("the server does not listen yet", reviews.Listening)},
-			{Name: "shutdown", Probe: reason("the server is ending", func() bool { return !reviews.Ending() })},
+			{Name: "namespaces", Probe: unless(env.synced, "the namespaces have not been read yet")},
+			{Name: "webhook", Probe: unless(reviews.Listening, "the server does not listen yet")},
+			{Name: "shutdown", Probe: unless(func() bool { return !reviews.Ending() }, "the server is ending")},
 		},
 		Policy:       policies.Current,
 		NoPolicy:     policyInvalid(policies),
@@ -233,9 +235,9 @@ func build(o *options, zlog *zap.Logger, registry *prometheus.Registry, recorder
 	return a, nil
 }
 
-// certificateMetrics gathers what controller-runtime counts of files of certificates.
-// What it counts of webhooks is left out: it is of its own handlers, and would say
-// for ever that none of ours has panicked.
+// certificateMetrics gathers controller-runtime's metrics of certificate files
+// (certwatcher_...). Its metrics of webhooks are left out: they are about its own
+// handlers, and would claim for ever that none of ours has panicked.
 func certificateMetrics() ([]*dto.MetricFamily, error) {
 	families, err := ctrlmetrics.Registry.Gather()
 	return slices.DeleteFunc(families, func(family *dto.MetricFamily) bool {
@@ -243,8 +245,8 @@ func certificateMetrics() ([]*dto.MetricFamily, error) {
 	}), err
 }
 
-// newCertSource returns the source that o names, which is valid. It does not
-// connect yet.
+// newCertSource returns the source that o names; o has been validated. A source
+// that needs the API server does not connect before it is started.
 func newCertSource(o *options, env environment, recorder *metrics.Metrics, log logr.Logger) (certSource, error) {
 	if o.certSource == certSourceSelfManaged {
 		return env.selfManaged()
@@ -252,8 +254,8 @@ func newCertSource(o *options, env environment, recorder *metrics.Metrics, log l
 	return certs.NewProvided(o.certDir, recorder.ServingCertificate, log)
 }
 
-// policyInvalid is a check that fails while no policy is in force, and says why.
-// The text is of one line and bounded: a kubelet shows it in an event.
+// policyInvalid is a check that fails while no policy is in force, and says why, on
+// one line of bounded length: kubelet shows it in an event.
 func policyInvalid(policies *policyfile.Watcher) func() error {
 	return func() error {
 		problem := policies.Problem()
@@ -264,7 +266,8 @@ func policyInvalid(policies *policyfile.Watcher) func() error {
 	}
 }
 
-func reason(why string, holds func() bool) func() error {
+// unless is a check that fails, for the given reason, unless holds returns true.
+func unless(holds func() bool, why string) func() error {
 	return func() error {
 		if !holds() {
 			return errors.New(why)

@@ -12,7 +12,7 @@ import (
 
 // What happens between SIGTERM and the exit:
 //
-//	at once   supervise closes stop
+//	at once   supervise closes stop, which ends the context of the review server
 //	then      the review server ends, in the order that is in
 //	          internal/reviewserver/end.go: not ready, the delay, handshakes,
 //	          requests in flight
@@ -25,8 +25,8 @@ import (
 // errSecondSignal ends the process while requests may still be in flight.
 var errSecondSignal = errors.New("a second signal came before everything had ended")
 
-// supervise runs serve until it returns, and tells it of the first signal by
-// closing stop. It does not wait for serve after a second one.
+// supervise runs serve until it returns, and closes stop at the first signal. After a
+// second signal it returns errSecondSignal without waiting for serve.
 func supervise(ctx context.Context, signals <-chan os.Signal, log logr.Logger, serve func(ctx context.Context, stop <-chan struct{}) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -53,7 +53,7 @@ func supervise(ctx context.Context, signals <-chan os.Signal, log logr.Logger, s
 func (a *app) run(ctx context.Context, stop <-chan struct{}) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	background, ctx := errgroup.WithContext(ctx) // what fails is the cause of its end
+	background, ctx := errgroup.WithContext(ctx) // if something fails, its error is the cause of ctx's end
 	for _, start := range a.background {
 		background.Go(func() error { return start(ctx) })
 	}
@@ -65,7 +65,7 @@ func (a *app) run(ctx context.Context, stop <-chan struct{}) error {
 
 	var err error
 	select {
-	case err = <-reviews: // it has failed, or something else has
+	case err = <-reviews: // the review server has failed, or something in the background has
 	case <-stop:
 		stopReviews()
 		err = <-reviews

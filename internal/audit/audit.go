@@ -2,8 +2,8 @@
 // now: it finds those that missed injection, and those that still carry an
 // old decision. The decision itself is the server's (mutate.Review).
 //
-// classify.go and restart.go are pure; Counts and Tally add up. Whoever asks
-// reads the pods with internal/podlist, and keeps none of them.
+// classify.go and restart.go are pure; Counts and Tally (tally.go) add up the
+// verdicts. The caller reads the pods, one at a time, with internal/podlist.
 package audit
 
 import (
@@ -36,13 +36,14 @@ const (
 	Skipped Class = "skipped"
 )
 
-// Classes lists them in the order in which they count: a pod has the first one
-// that one of its features has.
+// Classes lists them in the order of their precedence: the class of a pod is the
+// first in this list that any of its features has.
 func Classes() []Class {
 	return []Class{Pinned, Missed, Stale, Edited, Unknown, OK, OptedOut, Skipped}
 }
 
-// Actionable reports whether the pods of a class should be created again.
+// Actionable reports whether the workloads of a class's pods should be restarted, so
+// that their pods are created again.
 func (c Class) Actionable() bool { return c == Pinned || c == Missed || c == Stale }
 
 // Reason says why a feature is in its class: one of this package's, or the

@@ -23,9 +23,6 @@ import (
 	"github.com/shorthop/shorthop/test/reviewtest"
 )
 
-// hang guards against tests that never end.
-const hang = time.Minute
-
 // fixture is a control plane with a CA's Secret and a webhook configuration,
 // both named shorthop.
 type fixture struct {
@@ -58,13 +55,13 @@ func TestSeveralInjectors(t *testing.T) {
 	f.setCA(second.pem())
 	f.has(3, slices.Concat(first.pem(), second.pem()), slices.Concat(foreign.pem(), first.pem(), second.pem()))
 	for _, injector := range injectors {
-		f.eventually("every replica trusts both CAs", func() bool {
+		clustertest.Eventually(f, "every replica trusts both CAs", func() bool {
 			return injector.Trusted(first.leaf(t), 0) && injector.Trusted(second.leaf(t), 0)
 		})
 		if injector.Trusted(foreign.leaf(t), 0) {
 			t.Error("a CA of one entry is trusted")
 		}
-		if injector.Trusted(first.leaf(t), hang) {
+		if injector.Trusted(first.leaf(t), clustertest.Hang) {
 			t.Error("trusted for longer than the test runs")
 		}
 	}
@@ -111,7 +108,7 @@ func TestSeveralInjectors(t *testing.T) {
 		t.Fatal(err)
 	}
 	write("gone")
-	f.eventually("nothing is trusted", func() bool {
+	clustertest.Eventually(f, "nothing is trusted", func() bool {
 		return !slices.ContainsFunc(injectors, func(i *Injector) bool { return i.Trusted(second.leaf(t), 0) })
 	})
 	f.createConfiguration(nil, nil)
@@ -215,7 +212,7 @@ func (f *fixture) startWith(r Recorder) *Injector {
 func (f *fixture) has(generation int64, want ...[]byte) {
 	f.Helper()
 	var config *admissionv1.MutatingWebhookConfiguration
-	f.eventually("the bundles are as wanted", func() bool {
+	clustertest.Eventually(f, "the bundles are as wanted", func() bool {
 		config = f.configuration()
 		return slices.EqualFunc(config.Webhooks, want, func(webhook admissionv1.MutatingWebhook, bundle []byte) bool {
 			return bytes.Equal(webhook.ClientConfig.CABundle, bundle)
@@ -223,14 +220,5 @@ func (f *fixture) has(generation int64, want ...[]byte) {
 	})
 	if config.Generation != generation {
 		f.Errorf("generation %d, want %d", config.Generation, generation)
-	}
-}
-
-func (f *fixture) eventually(what string, holds func() bool) {
-	f.Helper()
-	for deadline := time.Now().Add(hang); !holds(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			f.Fatalf("not after %s: %s", hang, what)
-		}
 	}
 }

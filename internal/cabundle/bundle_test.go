@@ -185,6 +185,31 @@ func TestMergeIsBounded(t *testing.T) {
 	}
 }
 
+// Somebody who empties the Secret again and again gets a new CA each time.
+func TestFewCAsAreRemembered(t *testing.T) {
+	t.Parallel()
+	contested := time.Now().Add(time.Hour)
+	injector := &Injector{published: map[string]bool{}, contest: contest{next: contested}}
+	cas := make([]*x509.Certificate, 2*maxSeen)
+	for n := range cas {
+		ca := newAuthority(t, time.Now().Add(time.Hour))
+		cas[n] = ca.Certificate
+		if n == 0 {
+			injector.Serving(ca.leaf(t))
+		}
+		injector.remember([]*x509.Certificate{ca.Certificate})
+		if !injector.due().IsZero() {
+			t.Errorf("CA %d waits, although it was never there", n)
+		}
+		if injector.publish(); !injector.due().Equal(contested) {
+			t.Errorf("CA %d does not wait, although it was there", n)
+		}
+	}
+	if want := slices.Concat(cas[maxSeen+1:], cas[:1]); !slices.EqualFunc(injector.wanted(), want, (*x509.Certificate).Equal) || len(injector.published) != maxSeen {
+		t.Errorf("%d CAs are wanted and %d known as published, want the last %d and, behind them, the one that is served by", len(injector.wanted()), len(injector.published), maxSeen-1)
+	}
+}
+
 func TestTrust(t *testing.T) {
 	t.Parallel()
 	start := time.Now()

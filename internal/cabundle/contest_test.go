@@ -10,6 +10,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
 
 // recorder counts.
@@ -161,7 +163,7 @@ func TestAnotherWriter(t *testing.T) {
 	recorders := []*recorder{{}, {}}
 	injectors := []*Injector{f.startWith(recorders[0]), f.startWith(recorders[1])}
 	for n, injector := range injectors {
-		f.eventually("it says who it is", func() bool { return strings.Contains(injector.Trouble(), `field manager "cainjector" writes`) })
+		clustertest.Eventually(f, "it says who it is", func() bool { return strings.Contains(injector.Trouble(), `field manager "cainjector" writes`) })
 		if undone, excess, _ := recorders[n].read(); undone < 2 {
 			t.Errorf("replica %d was undone %d times, and dropped %d", n, undone, excess)
 		}
@@ -174,7 +176,7 @@ func TestAnotherWriter(t *testing.T) {
 		t.Errorf("two replicas wrote %d times in 6 s", ours)
 	}
 
-	f.eventually("the bundle is right again", func() bool {
+	clustertest.Eventually(f, "the bundle is right again", func() bool {
 		return !slices.ContainsFunc(injectors, func(i *Injector) bool { return !i.Trusted(ca.leaf(t), 0) })
 	})
 	for _, webhook := range f.configuration().Webhooks {
@@ -196,7 +198,7 @@ func TestAnotherWriter(t *testing.T) {
 	if err := f.control.Client.CoreV1().Secrets("default").Delete(t.Context(), name, metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	f.eventually("the missing Secret is told", func() bool {
+	clustertest.Eventually(f, "the missing Secret is told", func() bool {
 		_, _, gone := recorders[0].read()
 		return gone && injectors[0].Trouble() == "Secret default/shorthop is not there"
 	})
@@ -204,7 +206,7 @@ func TestAnotherWriter(t *testing.T) {
 		t.Error("the CA is not trusted any more")
 	}
 	f.createSecret()
-	f.eventually("it is back", func() bool {
+	clustertest.Eventually(f, "it is back", func() bool {
 		_, _, gone := recorders[0].read()
 		return !gone
 	})

@@ -34,14 +34,14 @@ const (
 	// fieldManager owns the bundles, so that a server-side apply of the rest of
 	// the configuration does not touch them.
 	fieldManager = "shorthop-ca-bundle"
-	// checkInterval is when a change that failed is tried again, and when
-	// expired certificates are looked for.
+	// checkInterval is the time between two looks for expired certificates, and
+	// between two attempts at a change that fails.
 	checkInterval = 5 * time.Second
-	// conflictPause is before a change is tried again that somebody else's came
-	// before. The watch has brought that by then.
+	// conflictPause is the time before a change is tried again because somebody
+	// else's came first. The watch has brought theirs by then.
 	conflictPause = 500 * time.Millisecond
-	// maxSeen bounds the CAs of the Secret that are remembered: somebody who
-	// empties it again and again gets a new one each time.
+	// maxSeen bounds how many CAs of the Secret are remembered: each time somebody
+	// empties the Secret, a new CA is made.
 	maxSeen = 8
 	// writeTimeout bounds one change.
 	writeTimeout = 10 * time.Second
@@ -77,7 +77,7 @@ type Options struct {
 // Any number of replicas do this side by side: none of them removes what is
 // valid while there is room (see merge), and a change that is based on an old
 // version of the configuration is refused by the API server and made again from
-// the new one. With somebody else who takes it out each time, it does so at
+// the new one. Where somebody else takes the CA out each time, it is added again at
 // growing intervals (see contest).
 //
 // It needs list and watch of the Secret, and list, watch and patch of the
@@ -86,15 +86,16 @@ type Injector struct {
 	Options
 	secrets, configs cache.SharedIndexInformer
 	trust            trust
-	// changed holds at most one note that something has.
+	// changed holds at most one signal that the Secret or the configuration has
+	// changed.
 	changed chan struct{}
 
 	// What follows is only for Start.
 
 	// seen are the last CAs that the Secret has had since the start, the newest
-	// last: what they have signed may still be served.
+	// last: certificates that they have signed may still be served.
 	seen []*x509.Certificate
-	// published are those of them that have been in every caBundle, by their DER
+	// published has the CAs of seen that have been in every caBundle, by their DER
 	// encoding.
 	published map[string]bool
 	contest   contest
@@ -102,12 +103,12 @@ type Injector struct {
 	written string
 	// retry is when a change that failed may be tried again.
 	retry time.Time
-	// secretGone: the Secret was not there when it was looked for last.
+	// secretGone is true where the Secret was not there at the last look.
 	secretGone bool
 
-	// serving is the leaf that is served, nil for none yet.
+	// serving is the certificate that this replica serves, nil while it has none.
 	serving atomic.Pointer[x509.Certificate]
-	// trouble is why nothing new can be trusted, "" for nothing.
+	// trouble is what Trouble returns, a string.
 	trouble atomic.Value
 }
 
@@ -167,12 +168,12 @@ func (i *Injector) Trusted(leaf *x509.Certificate, forAtLeast time.Duration) boo
 	return i.trust.verifies(leaf, now.Add(-forAtLeast), now)
 }
 
-// Serving says which leaf is served. Its CA is the last that would be left out
-// of a bundle.
+// Serving says which leaf this replica serves. Where a bundle has no room for every
+// CA, that leaf's CA stays in it.
 func (i *Injector) Serving(leaf *x509.Certificate) { i.serving.Store(leaf) }
 
-// Trouble says why API servers do not come to trust anything new, "" where
-// nothing is known to be wrong. Names from the cluster are quoted.
+// Trouble says why API servers will not trust a new CA, "" where nothing is known to
+// be wrong. Names from the cluster are quoted.
 func (i *Injector) Trouble() string { return i.trouble.Load().(string) }
 
 // Start keeps the bundles up to date until ctx ends. It returns nil: what
@@ -200,8 +201,8 @@ func (i *Injector) Start(ctx context.Context) error {
 	}
 }
 
-// reconcile makes one change, where one is needed and it is time for it. It
-// returns in how long there is to look again.
+// reconcile changes the caBundles once, where that is needed and its time has come.
+// again is how long to wait before the next look.
 func (i *Injector) reconcile(ctx context.Context, now time.Time) (again time.Duration, err error) {
 	i.look()
 	if !i.configs.HasSynced() || !i.secrets.HasSynced() {
@@ -212,7 +213,7 @@ func (i *Injector) reconcile(ctx context.Context, now time.Time) (again time.Dur
 		return checkInterval, err
 	}
 	if !exists {
-		i.tell(nil)
+		i.updateTrouble(nil)
 		return checkInterval, nil
 	}
 	config := object.(*admissionv1.MutatingWebhookConfiguration)
@@ -220,8 +221,8 @@ func (i *Injector) reconcile(ctx context.Context, now time.Time) (again time.Dur
 		return checkInterval, nil // the watch has yet to bring what was written
 	}
 	if len(i.seen) == 0 {
-		i.tell(config)
-		return checkInterval, nil // what is there may be right for somebody else's certificate
+		i.updateTrouble(config)
+		return checkInterval, nil // without a CA of ours: the bundle may be right for another replica's certificate
 	}
 	patch, dropped := patchFor(config, i.wanted(), now)
 	if i.contest.observe(patch == nil, now) {
@@ -229,22 +230,18 @@ func (i *Injector) reconcile(ctx context.Context, now time.Time) (again time.Dur
 		i.Log.Info("somebody else has changed the caBundle of the webhook configuration; it is put right again", "name", config.Name,
 			"manager", rival(config.ManagedFields), "times", i.contest.undone, "in", i.contest.next.Sub(now).Round(time.Millisecond).String())
 	}
-	i.tell(config)
+	i.updateTrouble(config)
 	if patch == nil {
 		i.publish()
 		return checkInterval, nil
 	}
-	at := i.retry
-	if i.contest.next.After(at) && !i.hasNews() {
-		at = i.contest.next
-	}
-	if wait := at.Sub(now); wait > 0 {
+	if wait := i.due().Sub(now); wait > 0 {
 		return min(wait, checkInterval), nil
 	}
 	return i.write(ctx, config, patch, dropped, now)
 }
 
-// write makes a change.
+// write sends the patch. dropped is what the patch leaves out of the bundles.
 func (i *Injector) write(ctx context.Context, config *admissionv1.MutatingWebhookConfiguration, patch []jsonpatch.Operation, dropped map[Dropped]int, now time.Time) (again time.Duration, err error) {
 	body, err := json.Marshal(patch)
 	if err != nil {
@@ -276,7 +273,8 @@ func (i *Injector) write(ctx context.Context, config *admissionv1.MutatingWebhoo
 	return checkInterval, nil
 }
 
-// look adds the Secret's CA to those seen.
+// look reads the Secret, adds its CAs to those seen, and forgets the oldest where
+// there are more than maxSeen, but never the one whose leaf is served.
 func (i *Injector) look() {
 	object, exists, err := i.secrets.GetStore().GetByKey(i.Namespace + "/" + i.Secret)
 	if err != nil || !i.secrets.HasSynced() {
@@ -293,6 +291,12 @@ func (i *Injector) look() {
 		return
 	}
 	cas, _ := parse(object.(*corev1.Secret).Data[caKey])
+	i.remember(cas)
+}
+
+// remember adds CAs to those seen. Of too many it forgets the oldest, but for
+// the one that is served by.
+func (i *Injector) remember(cas []*x509.Certificate) {
 	for _, ca := range cas {
 		if ca.IsCA && !contains(i.seen, ca) {
 			i.seen = append(i.seen, ca)
@@ -314,7 +318,8 @@ func signed(leaf, ca *x509.Certificate) bool {
 	return leaf != nil && leaf.CheckSignatureFrom(ca) == nil
 }
 
-// wanted returns what every bundle has to have, what is served by last.
+// wanted returns the CAs that every bundle must have. The CA of the leaf that is
+// served comes last, which is the one that merge always has room for.
 func (i *Injector) wanted() []*x509.Certificate {
 	serving := i.serving.Load()
 	at := slices.IndexFunc(i.seen, func(ca *x509.Certificate) bool { return signed(serving, ca) })
@@ -324,21 +329,30 @@ func (i *Injector) wanted() []*x509.Certificate {
 	return append(slices.Delete(slices.Clone(i.seen), at, at+1), i.seen[at])
 }
 
-// publish remembers that what is wanted was in every bundle.
+// publish notes that every CA of seen has been in every bundle.
 func (i *Injector) publish() {
 	for _, ca := range i.seen {
 		i.published[string(ca.Raw)] = true
 	}
 }
 
-// hasNews reports whether there is a CA that was never published: it is not
-// for somebody else's doing that it is not there.
+// hasNews reports whether there is a CA that was never published. Nobody has taken
+// it out of the bundles, so it need not wait for the intervals of contest.
 func (i *Injector) hasNews() bool {
 	return slices.ContainsFunc(i.seen, func(ca *x509.Certificate) bool { return !i.published[string(ca.Raw)] })
 }
 
-// tell says what is wrong; config is nil where there is none.
-func (i *Injector) tell(config *admissionv1.MutatingWebhookConfiguration) {
+// due is when the bundle may be written again.
+func (i *Injector) due() time.Time {
+	if i.contest.next.After(i.retry) && !i.hasNews() {
+		return i.contest.next
+	}
+	return i.retry
+}
+
+// updateTrouble sets what Trouble returns. config is nil where there is no webhook
+// configuration.
+func (i *Injector) updateTrouble(config *admissionv1.MutatingWebhookConfiguration) {
 	trouble := ""
 	switch {
 	case i.secretGone:
@@ -355,9 +369,11 @@ func (i *Injector) tell(config *admissionv1.MutatingWebhookConfiguration) {
 	i.trouble.Store(trouble)
 }
 
-// patchFor returns the operations that bring the CAs into every entry, nil
-// where there is nothing to do, and what they leave out. They hold only for
-// this version of the configuration, as they name entries by their index.
+// patchFor returns the operations that bring the CAs into every entry, nil where
+// there is nothing to do, and how many certificates they leave out of the bundles,
+// by reason. The operations name entries by their index, so they are only good for
+// this version of the configuration: the last one makes the API server refuse any
+// other.
 func patchFor(config *admissionv1.MutatingWebhookConfiguration, cas []*x509.Certificate, now time.Time) (patch []jsonpatch.Operation, dropped map[Dropped]int) {
 	dropped = map[Dropped]int{}
 	for n := range config.Webhooks {

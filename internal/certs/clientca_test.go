@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -117,11 +118,7 @@ func (p *protected) getsIn(client *http.Client) bool {
 
 func (p *protected) eventually(want bool, client *http.Client) {
 	p.Helper()
-	for deadline := time.Now().Add(hang); p.getsIn(client) != want; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			p.Fatalf("the client gets in: %t, want %t", !want, want)
-		}
-	}
+	clustertest.Eventually(p, fmt.Sprintf("the client gets in: %t", want), func() bool { return p.getsIn(client) == want })
 }
 
 func TestClientCALetsIn(t *testing.T) {

@@ -105,16 +105,8 @@ func (f *fixture) served() *x509.Certificate {
 func (f *fixture) eventually() {
 	f.Helper()
 	want := f.inFolder(f.dir)
-	for deadline := time.Now().Add(hang); !f.served().Equal(want); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			f.Fatal("the new certificate is not served")
-		}
-	}
-	for deadline := time.Now().Add(hang); f.notAfter.Load() != want.NotAfter.Unix(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			f.Fatalf("expiry is %d, want %d", f.notAfter.Load(), want.NotAfter.Unix())
-		}
-	}
+	clustertest.Eventually(f, "the new certificate is served", func() bool { return f.served().Equal(want) })
+	clustertest.Eventually(f, "its expiry is told", func() bool { return f.notAfter.Load() == want.NotAfter.Unix() })
 	if err := f.source.Healthy(); err != nil {
 		f.Errorf("not healthy: %v", err)
 	}
@@ -126,11 +118,7 @@ func (f *fixture) whileBroken(spoil func()) {
 	f.Helper()
 	old, before := f.served(), failedReads(f.T)
 	spoil()
-	for deadline := time.Now().Add(hang); failedReads(f.T) == before; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			f.Fatal("the broken files are not noticed")
-		}
-	}
+	clustertest.Eventually(f, "the broken files are noticed", func() bool { return failedReads(f.T) != before })
 	if !f.served().Equal(old) {
 		f.Error("the old certificate is not served any more")
 	}

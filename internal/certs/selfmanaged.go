@@ -15,21 +15,21 @@ import (
 	"k8s.io/client-go/kubernetes"
 )
 
-// adoptInterval is how often a new certificate is looked for, and whether it
-// may be used.
+// adoptInterval is the time between two looks for a newly signed certificate that
+// may be served.
 const adoptInterval = time.Second
 
 // Publisher publishes the CA to the API servers.
 type Publisher interface {
 	// Start publishes until ctx ends.
 	Start(ctx context.Context) error
-	// Trusted reports whether API servers have had what verifies the leaf for
+	// Trusted reports whether API servers have had a CA that verifies the leaf for
 	// at least that long.
 	Trusted(leaf *x509.Certificate, forAtLeast time.Duration) bool
 	// Serving says which leaf is served from now on.
 	Serving(leaf *x509.Certificate)
-	// Trouble says why API servers do not come to trust anything new, "" where
-	// nothing is known to be wrong.
+	// Trouble says why API servers will not trust a new CA, "" where nothing is
+	// known to be wrong.
 	Trouble() string
 }
 
@@ -43,10 +43,11 @@ type SelfManagedOptions struct {
 	// CADuration and LeafDuration are the lifetimes. Both are renewed when a
 	// third is left. CADuration is the longer one.
 	CADuration, LeafDuration time.Duration
-	// Settle is how long what is new must have been known before it is served:
-	// the CA in the webhook configuration, so that every API server has it, and
-	// the leaf since its NotBefore, for clocks that are behind: one that was
-	// signed a moment ago began five minutes before, or a tenth of its life.
+	// Settle is how long a new leaf waits before it is served. Its CA must have been
+	// in the webhook configuration for that long, so that every API server has it;
+	// and the leaf's NotBefore must be that long ago, for API servers whose clock is
+	// behind. NotBefore is set back when the leaf is signed, by five minutes or by a
+	// tenth of its life, whichever is less, so usually only the CA is waited for.
 	Settle time.Duration
 	// Publisher puts the CA into the webhook configuration.
 	Publisher Publisher
@@ -67,8 +68,10 @@ type SelfManaged struct {
 	signed  *servertls.DynamicSource
 	serving atomic.Pointer[tls.Certificate]
 
-	mu      sync.Mutex
-	waiting *tls.Certificate // the last one of which it was logged that it waits
+	mu sync.Mutex
+	// waiting is the last certificate of which the log says that it has to wait, so
+	// that it says so once.
+	waiting *tls.Certificate
 }
 
 // NewSelfManaged returns a source that has no certificate before it is
@@ -96,8 +99,8 @@ func (s *SelfManaged) Start(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return s.o.Publisher.Start(ctx) })
 	group.Go(func() error {
-		// What the library calls information is about its own workings, every
-		// second while it waits.
+		// At its level for information the library logs its own workings, every
+		// second while it waits: that is for our debug level.
 		if err := s.signed.Start(logr.NewContext(ctx, s.o.Log.V(1))); err != nil && ctx.Err() == nil {
 			return fmt.Errorf("signing the serving certificate: %w", err)
 		}
@@ -156,7 +159,7 @@ func (s *SelfManaged) tooNew(leaf *x509.Certificate, now time.Time) error {
 	return nil
 }
 
-// trouble is what the publisher says, to follow a reason.
+// trouble is the publisher's trouble, as the end of an error message.
 func (s *SelfManaged) trouble() string {
 	if trouble := s.o.Publisher.Trouble(); trouble != "" {
 		return ": " + trouble
@@ -164,8 +167,8 @@ func (s *SelfManaged) trouble() string {
 	return ""
 }
 
-// Healthy returns nil once there is a certificate to serve, and stays so: a
-// renewal that does not get on is seen by the expiry of what is served.
+// Healthy returns nil once there is a certificate to serve, and from then on: a
+// renewal that is stuck shows in the expiry of the certificate that is served.
 func (s *SelfManaged) Healthy() error {
 	if s.serving.Load() != nil {
 		return nil

@@ -192,7 +192,7 @@ func (o *explainOptions) run(s Streams) error {
 	return o.report(s, &read.Reader, explanations)
 }
 
-// validate returns the first thing that is wrong with the flags.
+// validate returns the first fault of the flags.
 func (o *explainOptions) validate() error {
 	if len(o.files) == 0 {
 		return failure("explain needs -f FILE, the manifest of a pod or a workload (- for standard input)")
@@ -217,7 +217,8 @@ func (o *explainOptions) validate() error {
 	return nil
 }
 
-// conditions are what the flags say.
+// conditions reads the files that the flags name, and returns the conditions that pods
+// are explained under.
 func (o *explainOptions) conditions(s *Streams) (*explain.Conditions, error) {
 	document, err := s.loadPolicy(o.policyFile)
 	if err != nil {
@@ -235,7 +236,7 @@ func (o *explainOptions) conditions(s *Streams) (*explain.Conditions, error) {
 		c.Upstream = policy.ReasonUpstreamFails
 	}
 	if c.Policy, err = policy.Compile(document, ""); err != nil {
-		return nil, failure("cannot compile the policy: %v", err) // Parse accepts nothing that Compile does not
+		return nil, failure("cannot compile the policy: %v", err) // cannot happen: Compile accepts all that Parse does
 	}
 	if o.adviceFile != "" {
 		if c.Advice, err = s.readAdvice(o.adviceFile); err != nil {
@@ -250,8 +251,8 @@ func (o *explainOptions) conditions(s *Streams) (*explain.Conditions, error) {
 	return c, nil
 }
 
-// report prints remarks, what was explained, and what could not be read, which
-// makes the exit code 1; so does nothing to explain.
+// report prints the remarks, the explanations, and what could not be read. The exit
+// code is 1 if anything could not be read, or there is nothing to explain.
 func (o *explainOptions) report(s Streams, read *manifest.Reader, explanations []*explain.Explanation) error {
 	if o.policyFile == "" && len(explanations) > 0 {
 		s.remark("no --policy: using the built-in policy, spec.dns: {} with all its defaults")

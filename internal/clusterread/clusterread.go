@@ -1,6 +1,6 @@
-// Package clusterread asks an API server for single things on behalf of a person
-// who may lack a permission: each with a limit of its own, and with errors that
-// name the permission that is missing.
+// Package clusterread reads single things from an API server on behalf of a person
+// who may lack a permission. Every request has a time limit of its own, and an error
+// names the permission that is missing.
 package clusterread
 
 import (
@@ -19,13 +19,14 @@ const (
 	pageSize = 500
 )
 
-// Forbidden is the error of a permission that is missing.
+// Forbidden is the error for a missing permission.
 func Forbidden(verb, resource string) error {
 	return fmt.Errorf("needs the right to %s %s", verb, resource)
 }
 
-// Get reads one thing within Timeout. A thing that does not exist is the zero
-// value. verb and resource say which permission it needs.
+// Get reads one thing within Timeout. For a thing that does not exist it returns the
+// zero value and no error. verb and resource name the permission that read needs, for
+// errors.
 func Get[T any](ctx context.Context, verb, resource string, read func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, Timeout, fmt.Errorf("no answer within %s", Timeout))
 	defer cancel()
@@ -55,7 +56,9 @@ func One[T any](ctx context.Context, resource, name string, read func(context.Co
 	})
 }
 
-// List reads all pages.
+// List reads all objects, page by page. page reads one page with the options that it
+// is given, and returns its objects and the token of the next page, empty after the
+// last one.
 func List[T any](ctx context.Context, resource, selector string, page func(context.Context, metav1.ListOptions) ([]T, string, error)) ([]T, error) {
 	var all []T
 	options := metav1.ListOptions{LabelSelector: selector, Limit: pageSize}

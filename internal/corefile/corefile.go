@@ -13,11 +13,12 @@ import (
 	"github.com/coredns/caddy/caddyfile"
 )
 
-// File is a Corefile (coredns.io/manual/configuration) and where it is
-// from.
+// File is a Corefile (coredns.io/manual/configuration).
 type File struct {
+	// From says where it is from, for errors and findings.
 	From string
-	// Snippet: the text is the inside of the server block of ".".
+	// Snippet is true where Text is only the inside of the server block of ".", as
+	// in files that a Corefile imports.
 	Snippet bool
 	Text    string
 }
@@ -33,12 +34,12 @@ type Block struct {
 	snippets map[string]*Block
 }
 
-// Read returns the server blocks of all, as CoreDNS's own parser sees
-// them. A file with an error, which CoreDNS does not load, gives the blocks
-// before it; the errors of all are joined.
+// Read returns the server blocks of all files, as CoreDNS's own parser sees them.
+// Of a file with an error, which CoreDNS would not load, it returns the blocks before
+// the error; the errors of all files are joined.
 //
-// Snippets are laid over where they are imported. Files that are imported are
-// not known, and neither are variables: {$NAME} stays as it is.
+// A block has the plugins of the snippets that it imports. Imported files are not
+// read, and variables are not replaced: {$NAME} stays as it is.
 func Read(files []File) (blocks []Block, err error) {
 	var problems []error
 	for _, f := range files {
@@ -49,11 +50,12 @@ func Read(files []File) (blocks []Block, err error) {
 	return blocks, errors.Join(problems...)
 }
 
-// Of what it reads, the parser opens the files that are imported and fills in
-// variables, both of the machine that it runs on, and lays snippets over
-// however often they import each other. None of that may happen with what is in
-// a ConfigMap, so the words that ask for it are marked: they are words like any
-// other then. Carriage returns first, which the parser skips within a word.
+// Left to itself, the parser would open imported files and fill in variables, both
+// of the machine that it runs on, and would expand snippets however often they
+// import each other. None of that may happen with the text of a ConfigMap. So the
+// words that ask for it are marked before parsing, which makes them words like any
+// other. Carriage returns are taken out first: the parser skips them within a word,
+// so that one could hide such a word from us.
 const (
 	marker       = "\x00"
 	markedImport = marker + "import"
@@ -61,8 +63,8 @@ const (
 
 var marks = strings.NewReplacer(marker, "\uFFFD", "import", markedImport, "(", marker+"(", "{$", "{"+marker+"$", "{%", "{"+marker+"%")
 
-// importLine is one that imports. Outside of server blocks it would be read as
-// the zones of the next one, and is given a block of its own.
+// importLine matches a line that imports. Outside of server blocks the parser would
+// take it for zones of the next block, so mark gives it a block of its own.
 var importLine = regexp.MustCompile(`(?m)` + markedImport + `[ \t]+("[^"\n]*"|[^\s#"]+)[ \t]*(#.*)?$`)
 
 func mark(text string) string {
@@ -92,7 +94,7 @@ func (f *File) read() ([]Block, error) {
 		if p.Keys[0] == markedImport {
 			continue
 		}
-		if p.Keys[0] == "}" { // to the parser, a zone; CoreDNS finds no plugin of the name that follows
+		if p.Keys[0] == "}" { // the parser takes it for a zone; CoreDNS fails, as it finds no plugin of the name that follows
 			return blocks, fmt.Errorf("%s: a closing brace too many", f.From)
 		}
 		for _, key := range p.Keys {
@@ -105,14 +107,16 @@ func (f *File) read() ([]Block, error) {
 	return blocks, err
 }
 
-// All returns the arguments of every use of a plugin.
+// All returns the arguments of every use of a plugin, in the block and in the
+// snippets that it imports.
 func (b *Block) All(plugin string) [][]string {
 	var uses [][]string
 	b.each(map[*Block]bool{}, func(each *Block) { uses = append(uses, argumentsOf(each.plugins[plugin])...) })
 	return uses
 }
 
-// Plugins are the names of those that are used, in snippets that it imports too.
+// Plugins are the names of the plugins that are used in the block and in the
+// snippets that it imports, sorted.
 func (b *Block) Plugins() []string {
 	used := map[string]bool{}
 	for _, other := range append(slices.Collect(maps.Values(b.snippets)), b) {
@@ -125,8 +129,9 @@ func (b *Block) Plugins() []string {
 	return slices.Sorted(maps.Keys(used))
 }
 
-// each visits the block and the snippets that it imports, but those that were seen,
-// so that each counts once.
+// each visits the block and the snippets that it imports, directly or through other
+// snippets. It leaves out the snippets in seen, and adds those that it visits, so
+// that each counts once and circles end.
 func (b *Block) each(seen map[*Block]bool, visit func(*Block)) {
 	visit(b)
 	for _, imported := range argumentsOf(b.plugins[markedImport]) {
@@ -164,13 +169,15 @@ func argumentsOf(tokens []caddyfile.Token) [][]string {
 	return uses
 }
 
-// IsVariable reports whether only CoreDNS's container knows what a word is.
+// IsVariable reports whether a word has an environment variable in it, whose value
+// only CoreDNS's container knows.
 func IsVariable(word string) bool {
 	return strings.Contains(word, "{$") || strings.Contains(word, "{%")
 }
 
-// ZoneOf takes the zone out of a key such as "dns://Example.com.:53". "." is
-// the root.
+// ZoneOf returns the zone of a key such as "dns://Example.com.:53", in lower case and
+// without the dot at its end; "." is the root. It is empty where the scheme is none
+// of CoreDNS's.
 func ZoneOf(key string) string {
 	if scheme, rest, found := strings.Cut(key, "://"); found {
 		key = rest

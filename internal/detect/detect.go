@@ -1,5 +1,5 @@
-// Package detect finds out what a cluster is like and makes values for the chart
-// of it, each with its reason.
+// Package detect finds out what a cluster is like, and derives values for the chart
+// from that, each with its reason.
 //
 // Collect asks the cluster, changes nothing, and gathers Objects; Judge makes a
 // Result of them and does no I/O. What could not be read makes the values that
@@ -32,17 +32,17 @@ type Objects struct {
 	// Redirects are Cilium's local redirect policies.
 	Redirects  []unstructured.Unstructured
 	ConfigMaps []corev1.ConfigMap
-	// Kubelets are some kubelets, as they are configured.
+	// Kubelets are the DNS settings of some of the kubelets.
 	Kubelets []Kubelet
-	// Hosts are names of the API server, and what came of trying them.
+	// Hosts are names of the API server, and the results of trying them.
 	Hosts []Host
 	// Unread is what could not be read.
 	Unread []Unread
 }
 
-// Kubelet is what a kubelet tells pods of DNS.
+// Kubelet is what a kubelet writes into pods' resolv.conf.
 type Kubelet struct {
-	// From says where it is from: a node, or a ConfigMap.
+	// From says where these settings were read: of a node, or in a ConfigMap.
 	From          string   `json:"from"`
 	ClusterDNS    []string `json:"clusterDNS"`
 	ClusterDomain string   `json:"clusterDomain"`
@@ -84,28 +84,30 @@ type Setting struct {
 	Why   string
 }
 
-// Finding is what is so in the cluster.
+// Finding is something worth knowing about the cluster.
 type Finding struct {
-	// About is a word for what it is about. It is API: never reworded.
+	// About is a word for its subject. It is API: never reworded.
 	About string `json:"about"`
 	Found string `json:"found"`
-	// Set is what may be set besides, as --set takes it, and is not: it is the
-	// operator's to decide.
+	// Set is a further value that could be set, as --set takes it. It is not among
+	// the settings, as it is the operator's to decide.
 	Set string `json:"set,omitzero"`
 	// Block are lines to put where Found says.
 	Block []string `json:"block,omitzero"`
-	// Problem: something contradicts itself, or does not work.
+	// Problem is true where things in the cluster contradict each other, or do not
+	// work.
 	Problem bool `json:"problem,omitzero"`
 }
 
-// Unknown is what could not be found out.
+// Unknown is something that could not be found out.
 type Unknown struct {
 	About string `json:"about"`
 	Why   string `json:"why"`
-	How   string `json:"how"`
+	// How says how to find it out.
+	How string `json:"how"`
 }
 
-// Problems reports whether something contradicts itself, or does not work.
+// Problems reports whether any finding is a problem.
 func (r *Result) Problems() bool {
 	return slices.ContainsFunc(r.Findings, func(f Finding) bool { return f.Problem })
 }
@@ -128,7 +130,7 @@ func Judge(o *Objects) *Result {
 	judgeNamespaces(r, o, f.name)
 	judgePlatform(r, o, f.name)
 	for _, u := range o.Unread {
-		if u.Resource != aboutHost { // is said there
+		if u.Resource != aboutHost { // judgeHosts has said so
 			r.unknown(u.Resource, u.Why, "ask again with that permission")
 		}
 	}
@@ -176,7 +178,7 @@ func shared(a, b []string) []string {
 	return slices.DeleteFunc(slices.Clone(a), func(address string) bool { return !contains(b, address) })
 }
 
-// without are the addresses of the first list that the second has not.
+// without are the addresses of the first list that are not in the second.
 func without(a, b []string) []string {
 	return slices.DeleteFunc(slices.Clone(a), func(address string) bool { return contains(b, address) })
 }

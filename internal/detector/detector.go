@@ -1,9 +1,9 @@
-// Package detector looks for pods that missed injection or carry an old
-// decision, again and again, so that a webhook that failed open shows on a
-// dashboard. Of all replicas one does it, by a Lease.
+// Package detector scans, at intervals, for pods that missed injection or carry an
+// old decision, so that a webhook that failed open shows on a dashboard. One of the
+// replicas does it, elected by a Lease.
 //
-// It is no part of a review: it has a client of its own, holds one pod at a
-// time, and none of its failures is more than a log line and a count.
+// It keeps out of the way of reviews: it has a client of its own, holds one pod in
+// memory at a time, and a failure of it is a log line and a count, nothing more.
 package detector
 
 import (
@@ -33,8 +33,8 @@ const (
 	// pause is between two pages of pods, so that 100,000 pods are read in
 	// about two minutes.
 	pause = 500 * time.Millisecond
-	// settle is between two looks at whether a scan can begin.
-	settle = time.Second
+	// readyInterval is between two looks at whether a scan can begin.
+	readyInterval = time.Second
 )
 
 // Times of the Lease. Nothing is lost when nobody scans for some minutes, so
@@ -50,7 +50,7 @@ const (
 
 // Recorder learns what a scan found.
 type Recorder interface {
-	// Scanned says how many pods are in each class, of all classes.
+	// Scanned says how many pods a scan found in each class; at is when it ended.
 	Scanned(counts *audit.Counts, at time.Time)
 	// ScanFailed counts a scan that was not finished.
 	ScanFailed()
@@ -64,7 +64,7 @@ type Options struct {
 	Config *rest.Config
 	// Namespace and Lease name the Lease. It is created if it is not there.
 	Namespace, Lease string
-	// Interval is the time between the ends and the beginnings of scans.
+	// Interval is the time from the end of a scan to the beginning of the next.
 	Interval time.Duration
 	// Ready reports whether what a decision depends on has been read. Until
 	// then no scan begins.
@@ -74,7 +74,8 @@ type Options struct {
 	Discovered func() *policy.Discovered
 	// Advice returns the advice in force, nil while there is none.
 	Advice func() *policy.Advice
-	// Labels are those of a namespace; known is false where they cannot be had.
+	// Namespaces returns what decisions read of a namespace; known is false where
+	// that cannot be had.
 	Namespaces func(ctx context.Context, name string) (namespace policy.Namespace, known bool)
 	Recorder   Recorder
 	Log        logr.Logger
@@ -114,11 +115,11 @@ func New(o Options) (*Detector, error) {
 	}}, nil
 }
 
-// Start scans while this replica holds the Lease, until ctx ends. It returns
-// nil unless it was built wrong.
+// Start scans while this replica holds the Lease, until ctx ends. An error means
+// that the election cannot be set up, which is a bug.
 func (d *Detector) Start(ctx context.Context) error {
 	for d.Policy() == nil { // a replica without a policy must not keep others from scanning
-		if !sleep(ctx, settle) {
+		if !sleep(ctx, readyInterval) {
 			return nil
 		}
 	}
@@ -148,11 +149,11 @@ func (d *Detector) stopped() {
 	d.Recorder.ScansElsewhere()
 }
 
-// scanAgainAndAgain runs until ctx ends, as it does when the Lease is lost.
+// scanAgainAndAgain scans until ctx ends, which it also does when the Lease is lost.
 func (d *Detector) scanAgainAndAgain(ctx context.Context) {
 	d.Log.Info("this replica looks for missed pods", "interval", d.Interval.String())
 	for !d.Ready() {
-		if !sleep(ctx, settle) {
+		if !sleep(ctx, readyInterval) {
 			return
 		}
 	}
@@ -166,7 +167,8 @@ func (d *Detector) scanAgainAndAgain(ctx context.Context) {
 	}
 }
 
-// report says what a scan came to, unless the Lease was lost meanwhile.
+// report tells the recorder and the log the result of a scan, unless the Lease was
+// lost meanwhile.
 func (d *Detector) report(ctx context.Context, counts *audit.Counts, err error, took time.Duration) {
 	d.reporting.Lock()
 	defer d.reporting.Unlock()
@@ -186,7 +188,7 @@ func (d *Detector) report(ctx context.Context, counts *audit.Counts, err error, 
 	d.Log.Info("looked for missed pods", fields...)
 }
 
-// scan classifies every pod once.
+// scan classifies every pod of the cluster once. A panic becomes an error.
 func (d *Detector) scan(ctx context.Context) (_ *audit.Counts, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -218,9 +220,9 @@ func (d *Detector) scan(ctx context.Context) (_ *audit.Counts, err error) {
 	return &counts, nil
 }
 
-// sleep reports whether ctx is still going on after some time.
-func sleep(ctx context.Context, how time.Duration) bool {
-	timer := time.NewTimer(how)
+// sleep waits for a time, or until ctx ends, and reports whether ctx goes on.
+func sleep(ctx context.Context, duration time.Duration) bool {
+	timer := time.NewTimer(duration)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

@@ -32,9 +32,10 @@ import (
 //	                 the Service kube-system/kube-dns-upstream, of the manifests of
 //	                 NodeLocal DNSCache and of GKE
 //
-// A Service without any endpoint, ready or not, is none of them: one that is scaled
-// to zero stays where a platform took over (GKE with Cloud DNS). One whose pods all
-// fail has endpoints.
+// A Service without any endpoint, ready or not, is none of them: where a platform
+// has taken over DNS (GKE with Cloud DNS), the old Service stays, with its pods
+// scaled to zero. A Service whose pods all fail still has endpoints that are not
+// ready, and counts.
 const (
 	systemNamespace    = "kube-system"
 	openShiftNamespace = "openshift-dns"
@@ -56,19 +57,20 @@ const KnownServices = "kube-dns, coredns, rke2-coredns* or the label k8s-app=kub
 // sourceResolvConf is the source of what this pod's resolv.conf says.
 const sourceResolvConf = "resolv.conf"
 
-// Service is what matters of a Service.
+// Service is the part of a Kubernetes Service that is read.
 type Service struct {
 	Namespace  string
 	Name       string
 	Labels     map[string]string
 	ClusterIPs []string
 	Ports      []int
-	// Idle: it is known to have no endpoint, not even one that is not ready.
+	// Idle is true where the Service is known to have no endpoint, not even one that
+	// is not ready.
 	Idle bool
 }
 
-// MarkIdle notes which Services have no endpoint. endpoints has how many, by the
-// name of the Service, and is nil where that is not known.
+// MarkIdle sets Idle of Services, which must be of one namespace. endpoints is the
+// number of endpoints by the name of the Service, nil where that is not known.
 func MarkIdle(services []Service, endpoints map[string]int) {
 	for i := range services {
 		services[i].Idle = endpoints != nil && endpoints[services[i].Name] == 0
@@ -79,7 +81,7 @@ func MarkIdle(services []Service, endpoints map[string]int) {
 // cluster DNS itself: those of EKS Auto Mode do.
 func AnswersDNS(node map[string]string) bool { return node["eks.amazonaws.com/compute-type"] == "auto" }
 
-// ServiceOf takes what matters from the API's object.
+// ServiceOf returns the part of the API's object that is read, without Idle.
 func ServiceOf(s *corev1.Service) Service {
 	found := Service{Namespace: s.Namespace, Name: s.Name, Labels: s.Labels, ClusterIPs: s.Spec.ClusterIPs}
 	if len(found.ClusterIPs) == 0 && s.Spec.ClusterIP != "" {
@@ -119,7 +121,7 @@ type Result struct {
 	Contradictions []string `json:"contradictions"`
 }
 
-// Discover makes a Result of facts.
+// Discover derives a Result from facts.
 func Discover(f Facts) Result {
 	r := Result{Contradictions: []string{}}
 	domain, nameservers := fromResolvConf(f.ResolvConf)
@@ -154,9 +156,9 @@ func Discover(f Facts) Result {
 	return r
 }
 
-// isCache reports whether a nameserver of resolv.conf is a cache on the node.
-// Where kube-proxy uses iptables, a cache has the cluster DNS's address as well, so
-// without any Service nothing is known.
+// isCache reports whether a nameserver of resolv.conf is a cache on the node. With
+// kube-proxy in iptables mode a cache listens on the cluster DNS's address as well,
+// so what a cache listens on tells them apart only where Services are known.
 func (f *Facts) isCache(nameserver string, candidates []Service) bool {
 	address, err := netip.ParseAddr(nameserver)
 	if err != nil || slices.ContainsFunc(candidates, func(s Service) bool { return has(s.ClusterIPs, address) }) {
@@ -213,16 +215,18 @@ func hasNamespace(searches []string, domain string) bool {
 	})
 }
 
-// DNSServices returns the Services that look like the cluster DNS, best first,
-// and those through which a node-local cache reaches it, those that a cache names
-// first. It is the one place where they are told from others: doctor asks it too.
+// DNSServices picks, of all Services, those that look like the cluster DNS, the most
+// likely first, and those through which a node-local cache reaches it, beginning with
+// those that a cache names. It is the one place that recognises them: doctor and
+// detect call it too.
 func DNSServices(services []Service, caches []nodecache.Cache) (cluster, upstream []Service) {
 	named := func(s *Service) bool {
 		return slices.ContainsFunc(caches, func(c nodecache.Cache) bool { return c.Namespace == s.Namespace && c.Upstream == s.Name })
 	}
 	for _, s := range services {
 		switch rank := s.rank(); {
-		// By default, a cache asks the cluster DNS's own Service.
+		// A cache may name the cluster DNS's own Service, kube-dns or coredns: that one
+		// stays the cluster DNS.
 		case named(&s) && s.answers() && (rank == 0 || rank == rankLabel):
 			upstream = slices.Insert(upstream, 0, s)
 		case s.isUpstream():
@@ -267,8 +271,9 @@ func (s *Service) isUpstream() bool {
 	return s.Namespace == systemNamespace && s.Name == UpstreamService && s.answers()
 }
 
-// answers reports whether the Service has an address, as a headless one has
-// not, the port of DNS, as one for metrics has not, and anybody behind it.
+// answers reports whether pods can send queries to the Service: it has an address (a
+// headless one has none), the port of DNS (one for metrics has another), and
+// endpoints, as far as these are known.
 func (s *Service) answers() bool {
 	return !s.Idle && slices.Contains(s.Ports, portDNS) && len(s.ClusterIPs) > 0 &&
 		!slices.ContainsFunc(s.ClusterIPs, func(address string) bool {
@@ -279,6 +284,7 @@ func (s *Service) answers() bool {
 
 func (s *Service) source() string { return "Service " + s.Namespace + "/" + s.Name }
 
+// overlap reports whether two lists have an address in common.
 func overlap(a, b []string) bool {
 	return slices.ContainsFunc(a, func(text string) bool {
 		address, err := netip.ParseAddr(text)

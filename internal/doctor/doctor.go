@@ -5,11 +5,11 @@
 // facts into findings and does no I/O. A fact that could not be had makes the
 // checks that need it unknown, and no others.
 //
-// In the order in which they are read: the table of checks (checks.go), what is
-// asked (collect*.go) and kept (facts.go), what is made of it (judge_*.go, which
-// read Corefiles with internal/corefile and zones.go, and the policy with nodelocal.go),
-// and the words of it (words.go). What decides about new pods, for the other
-// commands, is in inforce.go.
+// To read the package, begin with the table of checks (checks.go). collect*.go ask
+// for facts, and facts.go keeps them. judge_*.go judge them: Corefiles with the help
+// of internal/corefile and zones.go, the policy with that of nodelocal.go. words.go
+// has what their sentences share. inforce.go finds out what decides about new pods,
+// for other commands as well.
 package doctor
 
 import (
@@ -78,7 +78,7 @@ func (r *Report) Count(status Status) int {
 	return n
 }
 
-// Judge makes the report. Every check is in it, whatever is known.
+// Judge makes the report. It has every check, however little is known.
 func Judge(f *Facts) *Report {
 	inForce := f.inForce()
 	report := &Report{Paths: f.paths(inForce)}
@@ -91,8 +91,8 @@ func Judge(f *Facts) *Report {
 	return report
 }
 
-// judgement is a check that is being made. It starts as a pass; each finding
-// can only make it worse.
+// judgement is the result of a check while it is being worked out. It usually starts
+// as a pass; each finding can only make it worse.
 type judgement struct {
 	status Status
 	found  string
@@ -101,20 +101,23 @@ type judgement struct {
 	block  []string
 }
 
-// passed begins with what is found where nothing is wrong.
+// passed starts a judgement with the sentence that holds if nothing turns out to be
+// wrong.
 func passed(format string, args ...any) *judgement {
 	return &judgement{status: Pass, found: fmt.Sprintf(format, args...)}
 }
 
-// unknown is a check that cannot be made.
+// unknown is the judgement of a check that cannot be made.
 func unknown(why error) *judgement { return &judgement{status: Unknown, found: why.Error()} }
 
-// add adds a finding. What is found first of the worst status is what the
-// report's line says, the rest follows it as items.
+// add adds a finding. The report's line is the first finding of the worst status;
+// all other findings become items below it. The sentence of passed is dropped with
+// the first finding. A finding that is there already is not added again, as for two
+// entries of a webhook configuration with the same fault.
 func (j *judgement) add(status Status, do, format string, args ...any) {
 	found := fmt.Sprintf(format, args...)
 	switch {
-	case found == j.found || slices.Contains(j.items, found): // of two entries
+	case found == j.found || slices.Contains(j.items, found): // is there already
 	case j.status == Pass:
 		j.found = found
 	case rank(status) > rank(j.status):
@@ -131,7 +134,7 @@ func (j *judgement) add(status Status, do, format string, args ...any) {
 	}
 }
 
-// tell adds what is worth knowing and nothing to look at.
+// tell adds an item that is worth knowing, and leaves the status as it is.
 func (j *judgement) tell(format string, args ...any) {
 	if item := fmt.Sprintf(format, args...); !slices.Contains(j.items, item) {
 		j.items = append(j.items, item)

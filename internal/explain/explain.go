@@ -5,8 +5,8 @@
 // In goes a pod of a manifest (package manifest), and as Conditions all that a
 // manifest does not say. Out comes an Explanation, which is what
 // kubectl-shorthop explain -o json prints; its notes name the flags of that
-// command by which more would be known. Nothing is read and nobody is asked.
-// The decision is the server's: mutate.Review makes it.
+// command that would tell it more. The package does no I/O. The decision is the
+// server's: mutate.Review makes it.
 package explain
 
 import (
@@ -30,15 +30,16 @@ type Conditions struct {
 	// Namespace is that of pods whose manifest names none. Defaults to
 	// "default", which is not written into the pod.
 	Namespace string
-	// NamespaceLabels are those of the pod's namespace. Its name, which is
-	// always one of them, need not be there, and does not count.
+	// NamespaceLabels are those of the pod's namespace. The label
+	// kubernetes.io/metadata.name may be left out: its value is always replaced by
+	// the pod's namespace.
 	NamespaceLabels map[string]string
-	// NamespaceAnnotations are those of the pod's namespace, of which those count
-	// that tune its pods.
+	// NamespaceAnnotations are those of the pod's namespace. Only those that tune
+	// pods have an effect.
 	NamespaceAnnotations map[string]string
-	// HostsClosed and CachesClosed are whether the health gates of hosts and of
-	// node-local caches are closed. Upstream is what the gate of the DNS servers
-	// says, empty where it is open, and PublicNamespace as in policy.Gates.
+	// HostsClosed and CachesClosed say that all health gates of hosts, or of
+	// node-local caches, are closed. Upstream is why the gates of the DNS servers are
+	// closed, empty where they are open. PublicNamespace is as in policy.Gates.
 	HostsClosed, CachesClosed bool
 	Upstream                  policy.Reason
 	PublicNamespace           bool
@@ -52,8 +53,8 @@ type Conditions struct {
 	Lookups []string
 }
 
-// Explain reviews a pod as the webhook would when it is created. It settles the
-// pod's namespace first. An error names the pod.
+// Explain reviews a pod as the webhook would when the pod is created, after
+// filling in its namespace (see place). An error names the pod.
 func (c *Conditions) Explain(p *manifest.Pod) (*Explanation, error) {
 	if err := c.place(p); err != nil {
 		return nil, fmt.Errorf("%s: set the namespace: %w", nameOf(p), err)
@@ -93,7 +94,7 @@ func (c *Conditions) Explain(p *manifest.Pod) (*Explanation, error) {
 	return e, nil
 }
 
-// place settles the pod's namespace: the manifest's, else that of the
+// place fills in the pod's namespace: the manifest's, else that of the
 // conditions, else "default".
 func (c *Conditions) place(p *manifest.Pod) error {
 	if p.Namespace == "" && c.Namespace != "" {
@@ -119,7 +120,8 @@ func (c *Conditions) review(p *manifest.Pod) mutate.Result {
 	})
 }
 
-// namespaceLabels are those that were given, without the name.
+// namespaceLabels is a copy of the labels that were given, without
+// kubernetes.io/metadata.name.
 func (c *Conditions) namespaceLabels() map[string]string {
 	labels := make(map[string]string, len(c.NamespaceLabels)+1)
 	maps.Copy(labels, c.NamespaceLabels)
@@ -127,7 +129,7 @@ func (c *Conditions) namespaceLabels() map[string]string {
 	return labels
 }
 
-// gates has every gate of the policy.
+// gates has every gate of the policy, open or closed as the conditions say.
 func (c *Conditions) gates() *policy.Gates {
 	state := &policy.Gates{
 		ServiceHosts: map[policy.Endpoint]bool{}, Caches: map[policy.Cache]bool{},

@@ -1,7 +1,7 @@
-// Package filterwatch compares the filter of the API server, which is made
-// from a policy when the webhook is installed, with the policy in force: the
-// two change by different hands, and pods that the filter keeps back are not
-// injected whatever the policy says.
+// Package filterwatch compares the filter of the API server with the policy in
+// force. The filter is made from a policy when the webhook is installed, and the two
+// are changed by different hands; a pod that the filter keeps back is not injected,
+// whatever the policy says.
 package filterwatch
 
 import (
@@ -34,21 +34,24 @@ type Options struct {
 	// Policy returns the policy in force, nil while there is none: nothing is
 	// compared then.
 	Policy func() *policy.Compiled
-	// Mismatch is told after each look whether the filter is that of another
-	// policy.
+	// Mismatch is told after each look that could compare whether the filter was
+	// made from another policy.
 	Mismatch func(bool)
-	// Present is told after each look whether there is a configuration. Defaults
-	// to nobody.
+	// Present is told after each look that could tell whether the configuration
+	// exists. Defaults to nil: nobody is told.
 	Present func(bool)
 	Log     logr.Logger
 }
 
-// Watcher looks again and again.
+// Watcher compares the two at every Interval.
 type Watcher struct {
 	Options
+	// mismatch and present are what the last look found.
 	mismatch bool
 	present  bool
-	problem  string
+	// problem is the error of the last look, empty where it had none: the same one
+	// is not logged twice in a row.
+	problem string
 }
 
 // New connects to nothing yet.
@@ -74,7 +77,7 @@ func (w *Watcher) Start(ctx context.Context) error {
 //	has the policy's hash        no
 //	has another hash, or none    yes
 //	is not there                 no: there is no filter
-//	cannot be read               what it was
+//	cannot be read               as before
 func (w *Watcher) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()

@@ -2,6 +2,7 @@ package filterwatch
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -17,9 +18,6 @@ import (
 	"github.com/shorthop/shorthop/test/cluster/clustertest"
 	"github.com/shorthop/shorthop/test/reviewtest"
 )
-
-// hang guards against tests that never end.
-const hang = time.Minute
 
 func compile(t *testing.T, spec string) *policy.Compiled {
 	t.Helper()
@@ -69,11 +67,7 @@ func TestWatcher(t *testing.T) {
 	}
 	becomes := func(want int32, when string) {
 		t.Helper()
-		for deadline := time.Now().Add(hang); mismatch.Load() != want; time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("%s: mismatch is %d, want %d", when, mismatch.Load(), want)
-			}
-		}
+		clustertest.Eventually(t, fmt.Sprintf("%s: mismatch is %d", when, want), func() bool { return mismatch.Load() == want })
 	}
 	configs := control.Client.AdmissionregistrationV1().MutatingWebhookConfigurations()
 

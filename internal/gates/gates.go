@@ -39,8 +39,8 @@ const (
 // Kinds returns the closed list.
 func Kinds() []Kind { return []Kind{KindServiceHost, KindNodeLocal, KindUpstream} }
 
-// patience bounds how long Prepare waits for first answers. It delays the
-// start of a server, and the reload of a policy that names something new.
+// patience bounds how long Prepare waits for first answers. For that long at most it
+// delays the start of a server, and the reload of a policy that names something new.
 const patience = 3 * time.Second
 
 // Recorder learns which gates are open.
@@ -113,20 +113,23 @@ type Set struct {
 	// probing has an entry for each probe under way.
 	probing chan struct{}
 
-	mu       sync.Mutex
-	policies []watched // in force, and about to be
-	due      bool      // publish has been put off
-	hosts    map[policy.Endpoint]*host
-	sets     map[string]*daemonSet
-	caches   map[policy.Cache]*gate
+	mu sync.Mutex
+	// policies has the policy in force first, and then those about to be.
+	policies []watched
+	// due is true while publishSoon has put publish off.
+	due   bool
+	hosts map[policy.Endpoint]*host
+	// sets are the DaemonSets of caches, by policy.Cache.DaemonSet.
+	sets   map[string]*daemonSet
+	caches map[policy.Cache]*gate
 	// upstreams are those of all policies, public is nil until one needs it.
 	upstreams map[policy.Upstream]*upstream
 	public    *publicNames
-	// dnsPort is where pods ask; tests have servers on another one.
+	// dnsPort is the port on which DNS servers are asked: 53 but in tests.
 	dnsPort string
 }
 
-// watched is a policy with what it needs, worked out once.
+// watched is a policy with the gates that it needs, worked out once.
 type watched struct {
 	compiled  *policy.Compiled
 	probes    []policy.HostProbe
@@ -179,8 +182,8 @@ func (s *Set) Start(ctx context.Context) error {
 // Prepare begins to watch what a policy that is about to come into force needs,
 // and returns as soon as all of it has answered once, at the latest after three
 // seconds: otherwise the first pods under the policy would find closed gates.
-// The gates of the policy in force stay. inForce takes away those that the new
-// policy does not need, and must be called once it is in force.
+// The gates of the policy in force stay. The caller must call inForce once the new
+// policy is in force: it takes away the gates that only earlier policies need.
 func (s *Set) Prepare(ctx context.Context, compiled *policy.Compiled) (inForce func()) {
 	next := watched{compiled, compiled.HostProbes(), compiled.Caches(), compiled.UpstreamProbes()}
 	s.mu.Lock()
@@ -216,8 +219,8 @@ func (s *Set) Prepare(ctx context.Context, compiled *policy.Compiled) (inForce f
 	return func() { s.keep(compiled) }
 }
 
-// keep ends everything that is not needed by the policy, nor by one that has
-// been prepared after it.
+// keep ends every probe and watch that neither the policy needs nor one that was
+// prepared after it.
 func (s *Set) keep(compiled *policy.Compiled) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -258,6 +261,10 @@ func (s *Set) keep(compiled *policy.Compiled) {
 			delete(s.sets, name)
 		}
 	}
+	if s.public != nil && !slices.ContainsFunc(s.policies, func(w watched) bool { return w.compiled.FallsThrough() }) {
+		s.public.cancel()
+		s.public = nil
+	}
 	s.publish()
 }
 
@@ -269,12 +276,13 @@ func (s *Set) begin(run func(context.Context)) context.CancelFunc {
 	return cancel
 }
 
-// publishPause is how long an answer may wait for others: working out the gates
-// takes time in proportion to their number, so it must not be done for each
-// answer when many hosts open or close at once.
+// publishPause is how long a change of a gate may wait for others before it is
+// published: working out the gates takes time in proportion to their number, so it
+// must not be done for each change when many hosts open or close at once.
 const publishPause = 20 * time.Millisecond
 
-// publishSoon is for an answer that changes a gate. s.mu is held.
+// publishSoon publishes after publishPause, for an answer that changes a gate. s.mu
+// is held.
 func (s *Set) publishSoon() {
 	if s.due {
 		return
@@ -287,15 +295,15 @@ func (s *Set) publishSoon() {
 	})
 }
 
-// publishIfDue does at once what publishSoon has put off. s.mu is held.
+// publishIfDue publishes at once where publishSoon has put that off. s.mu is held.
 func (s *Set) publishIfDue() {
 	if s.due {
 		s.publish()
 	}
 }
 
-// publish works out the gates anew: for reviews those of all policies, for the
-// metrics those of the one in force. s.mu is held.
+// publish works out the gates anew. Reviews get those of all policies (Current); the
+// metrics are about those of the policy in force. s.mu is held.
 func (s *Set) publish() {
 	s.due = false
 	next := &policy.Gates{ServiceHosts: map[policy.Endpoint]bool{}, Caches: map[policy.Cache]bool{}}

@@ -47,6 +47,7 @@ var endpointSlices = schema.GroupVersionResource{Group: "discovery.k8s.io", Vers
 type publicNames struct {
 	found    map[string]bool // nil: not known yet
 	answered chan struct{}   // closed once found is known
+	cancel   context.CancelFunc
 
 	// Of the one goroutine that asks.
 	asked map[string]askedName
@@ -70,15 +71,16 @@ func (p *publicNames) names() []string {
 // watchPublicNames begins to look for them, unless that is done. s.mu is held.
 func (s *Set) watchPublicNames() <-chan struct{} {
 	if s.public == nil {
-		s.public = &publicNames{answered: make(chan struct{}), asked: map[string]askedName{}}
-		s.begin(s.followPublicNames)
+		p := &publicNames{answered: make(chan struct{}), asked: map[string]askedName{}}
+		p.cancel = s.begin(func(ctx context.Context) { s.followPublicNames(ctx, p) })
+		s.public = p
 	}
 	return s.public.answered
 }
 
 // followPublicNames lists EndpointSlices and asks about their namespaces until
 // ctx ends.
-func (s *Set) followPublicNames(ctx context.Context) {
+func (s *Set) followPublicNames(ctx context.Context, p *publicNames) {
 	var synced func() bool
 	var slicesStore cache.Store
 	forbidden := make(chan struct{}, 1)
@@ -103,9 +105,9 @@ func (s *Set) followPublicNames(ctx context.Context) {
 		switch {
 		case synced != nil && synced():
 			mayList = true
-			s.notePublic(s.askNames(ctx, namespacesOf(slicesStore)))
+			s.notePublic(p, s.askNames(ctx, p, namespacesOf(slicesStore)))
 		case !mayList:
-			s.notePublic(topLevelDomains(s.Namespaces()))
+			s.notePublic(p, topLevelDomains(s.Namespaces()))
 		}
 		if ctx.Err() != nil {
 			return
@@ -156,8 +158,8 @@ func topLevelDomains(namespaces []string) map[string]bool {
 }
 
 // askNames asks about the namespaces that it is time for.
-func (s *Set) askNames(ctx context.Context, namespaces []string) map[string]bool {
-	p, found := s.public, map[string]bool{}
+func (s *Set) askNames(ctx context.Context, p *publicNames, namespaces []string) map[string]bool {
+	found := map[string]bool{}
 	for name := range p.asked {
 		if _, there := slices.BinarySearch(namespaces, name); !there {
 			delete(p.asked, name)
@@ -214,17 +216,17 @@ func (s *Set) isPublic(ctx context.Context, name string) (public, ok bool) {
 }
 
 // notePublic takes over what was found.
-func (s *Set) notePublic(found map[string]bool) {
+func (s *Set) notePublic(p *publicNames, found map[string]bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.public.found == nil || !maps.Equal(found, s.public.found) {
-		s.public.found = found
+	if p.found == nil || !maps.Equal(found, p.found) {
+		p.found = found
 		s.Log.Info("namespaces that are names outside the cluster", "namespaces", len(found))
 		s.publishSoon()
 	}
 	select {
-	case <-s.public.answered:
+	case <-p.answered:
 	default:
-		close(s.public.answered)
+		close(p.answered)
 	}
 }

@@ -57,22 +57,29 @@ func TestPublicNamespacesAtARealAPIServer(t *testing.T) {
 	set.Namespaces = func() []string { t.Error("the list of top-level domains was looked at"); return nil }
 	set.AskDNSAt(server.port)
 	start(t, set)
-	set.Prepare(t.Context(), compileFallthrough(t, strings.Replace(fallthroughPolicy, "REQUIRED", "true", 1)))()
+	falls := compileFallthrough(t, strings.Replace(fallthroughPolicy, "REQUIRED", "true", 1))
+	set.Prepare(t.Context(), falls)()
 	is := func(want ...string) func() bool {
 		return func() bool {
 			return slices.Equal(set.Status()[0].PublicNamespaces, want) && set.Current().PublicNamespace == (len(want) > 0)
 		}
 	}
-	eventually(t, "none is public", is())
+	clustertest.Eventually(t, "none is public", is())
 	makeSlice("data", "db", headless)
-	eventually(t, "data is public", is("data"))
+	clustertest.Eventually(t, "data is public", is("data"))
 	makeSlice("dev", "db", headless)
 	makeSlice("app", "db", headless)
-	eventually(t, "data and dev are public", is("data", "dev"))
+	clustertest.Eventually(t, "data and dev are public", is("data", "dev"))
+	set.Prepare(t.Context(), compile(t, "{}"))()
+	if set.Current().PublicNamespace {
+		t.Error("names are remembered, and asked for, that no policy needs any more")
+	}
+	set.Prepare(t.Context(), falls)()
+	clustertest.Eventually(t, "data and dev are found again", is("data", "dev"))
 	for _, namespace := range []string{"data", "dev"} {
 		if err := control.Client.DiscoveryV1().EndpointSlices(namespace).Delete(t.Context(), "db", metav1.DeleteOptions{}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "none is public any more", is())
+	clustertest.Eventually(t, "none is public any more", is())
 }

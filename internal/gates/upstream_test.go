@@ -237,18 +237,6 @@ func start(t *testing.T, set *gates.Set) {
 	})
 }
 
-// eventually waits for what the next probes bring.
-func eventually(t *testing.T, what string, holds func() bool) {
-	t.Helper()
-	for range 1500 {
-		if holds() {
-			return
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Fatalf("never: %s", what)
-}
-
 func TestGateOfTheUpstreamFollowsTheServer(t *testing.T) {
 	t.Parallel()
 	server := newDNSServer(t, local)
@@ -277,7 +265,7 @@ func TestGateOfTheUpstreamFollowsTheServer(t *testing.T) {
 		{local, "", "local"},
 	} {
 		server.answers(step.answer)
-		eventually(t, string(step.want), is(step.want))
+		clustertest.Eventually(t, string(step.want), is(step.want))
 		status := set.Status()[0]
 		open := step.want == ""
 		if status.Gate != gates.KindUpstream || status.State != step.state || status.Reason != step.want || status.Open != open || status.Target != "127.0.0.1" {
@@ -309,7 +297,7 @@ func TestAVerdictIsOfTheServersThatPodsAsk(t *testing.T) {
 		start(t, set)
 		for range 2 {
 			set.Prepare(t.Context(), compileFallthrough(t, patient))()
-			eventually(t, "open", func() bool { return has(set) == "" })
+			clustertest.Eventually(t, "open", func() bool { return has(set) == "" })
 			set.Prepare(t.Context(), compileFallthrough(t, strings.Replace(patient, here, nobody, 1)))()
 			if got := has(set); got != policy.ReasonUpstreamFails {
 				t.Errorf("%q as soon as the other servers are in force", got)
@@ -323,9 +311,9 @@ func TestAVerdictIsOfTheServersThatPodsAsk(t *testing.T) {
 		set.Discovered = discovered.Load
 		start(t, set)
 		set.Prepare(t.Context(), compileFallthrough(t, strings.Replace(patient, "cluster: {dnsServers: [127.0.0.1]}", "cluster: {}", 1)))()
-		eventually(t, "open", func() bool { return has(set) == "" })
+		clustertest.Eventually(t, "open", func() bool { return has(set) == "" })
 		discovered.Store(&policy.Discovered{DNSServers: []string{nobody}})
-		eventually(t, "closed", func() bool { return has(set) == policy.ReasonUpstreamFails })
+		clustertest.Eventually(t, "closed", func() bool { return has(set) == policy.ReasonUpstreamFails })
 	})
 }
 

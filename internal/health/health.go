@@ -48,8 +48,8 @@ type Options struct {
 
 // NewHandler answers
 //
-//	/healthz       200 as long as the process runs. Nothing else: a restart
-//	               heals neither a broken policy nor an expired certificate.
+//	/healthz       200 as long as the process runs. It checks nothing else, as a
+//	               restart heals neither a broken policy nor an expired certificate.
 //	/readyz        200 if all checks hold, else 503. Lists every check.
 //	/debug/policy  the policy in force with its defaults, the health gates, what is known
 //	               of the cluster's DNS, and which advice there is, as JSON; 503 above
@@ -64,8 +64,8 @@ func NewHandler(o Options) http.Handler {
 	return mux
 }
 
-// maxDebug is how many requests for the debug document are answered at once: it
-// can be large, and its readers slow.
+// maxDebug is how many requests for the debug document are answered at once: the
+// document can be large, and its readers slow.
 const maxDebug = 2
 
 // limited answers 503 where maxDebug requests are being answered.
@@ -103,9 +103,9 @@ func (o *Options) ready(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprint(w, body.String())
 }
 
-// PolicyDocument is what /debug/policy shows. doctor and audit read it, from
-// servers of other versions too, which say more or less: fields are only ever
-// added, and a reader must do without any of them.
+// PolicyDocument is what /debug/policy shows. doctor and audit read it, also from
+// servers of other versions, whose document may have more fields or fewer: fields are
+// only ever added, and a reader must cope with any of them missing.
 type PolicyDocument struct {
 	Name string `json:"name"`
 	Hash string `json:"hash"`
@@ -122,8 +122,8 @@ type PolicyDocument struct {
 	Document *policy.InjectionPolicy `json:"document"`
 }
 
-// AdviceDocument is what /debug/policy shows of the advice in force: not each
-// workload of a cluster.
+// AdviceDocument is what /debug/policy shows of the advice in force. It leaves out
+// the advice for each workload.
 type AdviceDocument struct {
 	Name      string `json:"name"`
 	Hash      string `json:"hash"`
@@ -137,7 +137,7 @@ func (o *Options) debugPolicy(w http.ResponseWriter, _ *http.Request) {
 	if compiled == nil {
 		why := errors.New("policy_invalid")
 		if o.NoPolicy != nil {
-			why = cmp.Or(o.NoPolicy(), why) // nil where one has come into force just now
+			why = cmp.Or(o.NoPolicy(), why) // NoPolicy returns nil where a policy has come into force just now
 		}
 		http.Error(w, why.Error(), http.StatusServiceUnavailable)
 		return

@@ -1,4 +1,4 @@
-// Package httplog bounds what strangers make net/http write to the log.
+// Package httplog limits what clients can make net/http write to the log.
 package httplog
 
 import (
@@ -11,13 +11,13 @@ import (
 	"github.com/shorthop/shorthop/internal/loglimit"
 )
 
-// quoted is how much of a line of net/http is logged, in bytes, so that the
-// whole line has less than 300.
+// quoted is how many bytes of a line of net/http are logged, so that our whole line
+// has less than 300.
 const quoted = 160
 
-// New returns what net/http writes its complaints to: failed handshakes,
-// broken HTTP/2, panics. Nearly all of them are caused by whoever connects,
-// and repeat what that one has sent.
+// New returns a logger for http.Server.ErrorLog, to which net/http reports failed
+// handshakes, broken HTTP/2 and panics. Nearly all of these lines are caused by a
+// client, and repeat what it has sent, so their number and their length are limited.
 func New(to *zap.Logger) *log.Logger {
 	return log.New(&writer{log: to.Named("http"), lines: loglimit.New(), stacks: loglimit.NewWith(1.0/60, 1)}, "", 0)
 }
@@ -28,8 +28,8 @@ type writer struct {
 	lines, stacks *loglimit.Limiter
 }
 
-// panicking is how net/http begins a line that has a stack, which is worth its
-// length now and then.
+// panicking matches the beginning of a line of net/http that has a stack. Stacks are
+// long, so one is logged once a minute at most.
 var panicking = regexp.MustCompile(`^http2?: panic serving`)
 
 func (w *writer) Write(line []byte) (int, error) {

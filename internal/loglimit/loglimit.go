@@ -1,4 +1,4 @@
-// Package loglimit bounds how many lines of the log others can cause.
+// Package loglimit limits how many log lines, and of which length, others can cause.
 package loglimit
 
 import (
@@ -7,9 +7,9 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// Lines that somebody else causes: as many at once, and as many a second from
-// then on. A person who looks for the reason of a failure needs a few of them;
-// how many there were is a metric.
+// The limits of New: burst lines at once, then perSecond lines a second. A person who
+// looks for the reason of a failure needs only a few lines; how often it happened is
+// in the metrics.
 const (
 	burst     = 20
 	perSecond = 2
@@ -25,13 +25,15 @@ type Limiter struct {
 // then on.
 func New() *Limiter { return NewWith(perSecond, burst) }
 
-// NewWith returns a Limiter with another limit.
+// NewWith returns a Limiter that allows burst lines at once, and perSecond a second
+// from then on.
 func NewWith(perSecond rate.Limit, burst int) *Limiter {
 	return &Limiter{lines: rate.NewLimiter(perSecond, burst)}
 }
 
-// Allow reports whether a line may be written. leftOut is how many were not
-// since the last one that was, and belongs in this one.
+// Allow reports whether a line may be written. Where it may, leftOut is how many
+// lines were not allowed since the last one that was; the caller adds that number to
+// the line (With).
 func (l *Limiter) Allow() (leftOut int64, ok bool) {
 	if !l.lines.Allow() {
 		l.leftOut.Add(1)
@@ -40,8 +42,8 @@ func (l *Limiter) Allow() (leftOut int64, ok bool) {
 	return l.leftOut.Swap(0), true
 }
 
-// With appends to the fields of a line how many were left out before it, where
-// that is any.
+// With appends the number of lines left out before a line to the fields of that
+// line, unless it is 0.
 func With(fields []any, leftOut int64) []any {
 	if leftOut == 0 {
 		return fields

@@ -13,4 +13,11 @@
 //	type, no name, no containers, a template, encryption
 //
 // kubectl refuses what becomes a Problem too.
+//
+// The way of a file, which Reader.Read goes:
+//
+//	document.go     a file -> its documents -> the objects in them (expand takes lists apart)
+//	kinds.go        which kinds have pods, and what their controllers add to one
+//	pod.go          an object -> its Pod, and the checks of both
+//	unreadable.go   what to say of a file that is something else
 package manifest

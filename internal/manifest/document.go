@@ -30,13 +30,15 @@ func (f Finding) String() string {
 	return f.Field + ": " + f.Message
 }
 
-// Place is where in what is read something stands.
+// Place says where in the input something was found.
 type Place struct {
-	// File is what messages call it.
+	// File is the name that messages give to the file.
 	File string `json:"file"`
-	// Document is which one of the file it is, from 1; 0 of an only one.
+	// Document is the document's number within the file, from 1; 0 where the file
+	// has only one.
 	Document int `json:"document,omitzero"`
-	// Line is that of the file which the document begins on, from 1.
+	// Line is the line of the file on which the document begins, from 1; 0 where
+	// the file has only one document.
 	Line int `json:"line,omitzero"`
 }
 
@@ -66,8 +68,8 @@ type Document struct {
 	Object map[string]any
 	// Text is the document as it stands in the file.
 	Text []byte
-	// Twice names a key that the document has twice, where the last counts;
-	// empty for none. kubectl passes over it.
+	// Twice names a key that occurs twice in the document, of which the last one
+	// counts; empty where there is none. kubectl says nothing about it.
 	Twice string
 }
 
@@ -88,7 +90,7 @@ func (d *Document) problems(findings []Finding) []Problem {
 }
 
 // Check compares the object with the Go type of its kind. wrong are values that
-// do not fit it, unknown are fields that it does not have.
+// do not fit the type, unknown are fields that the type does not have.
 func (d *Document) Check(t reflect.Type) (wrong, unknown []Finding) {
 	var s shape.Checker
 	s.Check(d.Object, t, d.At)
@@ -134,7 +136,7 @@ func Documents(file string, data []byte) (documents []Document, problems []Probl
 			if isTemplate {
 				templated++
 			}
-			if !isTemplate || templated == 1 { // such a file is one in all its parts
+			if !isTemplate || templated == 1 { // one message is enough for a template, which fails in many documents
 				problems = append(problems, d.problem(nil, "%s", message))
 			}
 			continue
@@ -202,8 +204,8 @@ func isObject(value any) bool {
 	return ok
 }
 
-// items expands the items of a list. apiVersion and kind are what the list says
-// of them: the items of a PodList need not say what they are.
+// items expands the items of a list. apiVersion and kind come from the list's own
+// kind: the items of a PodList need not have either.
 func (d *Document) items(values []any, at *field.Path, apiVersion, kind string) (documents []Document, problems []Problem) {
 	for i, value := range values {
 		item := Document{Place: d.Place, At: at.Index(i), APIVersion: apiVersion, Kind: kind, Text: d.Text, Twice: d.Twice}

@@ -51,7 +51,8 @@ type kind struct {
 	template []string
 	// pod returns what controllers add to the first pod of a workload.
 	pod func(workload) madePod
-	// guessed: it only looks like a kind with pods.
+	// guessed is true for a kind that is not in the table, and only looks as if it
+	// had pods.
 	guessed bool
 }
 

@@ -20,7 +20,8 @@ type Pod struct {
 	Place
 	// From is the workload that the pod was made from; empty for a pod.
 	From policy.Workload
-	// Guessed: From is of a kind that is only taken to own its pods.
+	// Guessed is true where From is of a kind that is not in the table of kinds, and
+	// is assumed to own its pods.
 	Guessed bool
 	// Namespace is what the object says, empty where it says nothing.
 	Namespace string
@@ -112,9 +113,9 @@ func (d *Document) check(k kind) (wrong, unknown []Finding) {
 	return findings(&s)
 }
 
-// name is the object's name, or what a workload would be called that has its
-// name generated. Both name and namespace must not have been left to a tool to
-// fill in.
+// name is the object's name; for a workload with generateName it is a name that
+// the API server could generate. A placeholder that some tool should have filled
+// in, in the name or in the namespace, is a problem.
 func (d *Document) name(metadata map[string]any, k kind) (name string, problems []Problem) {
 	name, _ = metadata["name"].(string)
 	generateName, _ := metadata["generateName"].(string)

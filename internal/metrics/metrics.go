@@ -139,7 +139,8 @@ func New(r prometheus.Registerer) *Metrics {
 	return m
 }
 
-// closedLists registers what has labels, with every series at its first value.
+// closedLists registers the metrics with labels, and creates every series of them at
+// its first value.
 func (m *Metrics) closedLists(r prometheus.Registerer) {
 	decisions := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "shorthop_decisions_total",
@@ -176,7 +177,8 @@ func (m *Metrics) closedLists(r prometheus.Registerer) {
 	r.MustRegister(decisions, errors, build, open)
 }
 
-// detector registers what tells of pods and the webhook configuration.
+// detector registers the metrics of the scans for missed pods, and of whether the
+// webhook configuration exists.
 func (m *Metrics) detector(r prometheus.Registerer) {
 	m.detectorOn = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "shorthop_detector_enabled",
@@ -201,8 +203,8 @@ func (m *Metrics) detector(r prometheus.Registerer) {
 	r.MustRegister(m.adviceRaised, m.scanTime)
 }
 
-// certificates registers what tells of the CA and the caBundle, which only a
-// server that signs its own certificate changes.
+// certificates registers the metrics of the CA and the caBundle. Only a server that
+// signs its own certificate ever changes them.
 func (m *Metrics) certificates(r prometheus.Registerer) {
 	m.secretPresent = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "shorthop_ca_secret_present",
@@ -250,7 +252,8 @@ func oneIf(is bool) float64 {
 	return 0
 }
 
-// Decision counts one decision. All combinations come from policy.Reasons.
+// Decision counts one decision. A combination that policy.Reasons does not have is
+// not counted: see Error.
 func (m *Metrics) Decision(feature policy.Feature, action policy.Action, reason policy.Reason) {
 	if counter, ok := m.decisions[decisionKey{feature, action, reason}]; ok {
 		counter.Inc()
@@ -277,10 +280,7 @@ func (m *Metrics) ReviewEnded(took time.Duration) {
 // FilterMismatch says whether the API server's filter was made from another
 // policy than the one in force.
 func (m *Metrics) FilterMismatch(is bool) {
-	m.filterMismatch.Set(0)
-	if is {
-		m.filterMismatch.Set(1)
-	}
+	m.filterMismatch.Set(oneIf(is))
 }
 
 // PolicyReloaded says that the policy with this hash is in force since at.
@@ -321,13 +321,14 @@ func (m *Metrics) GateOpen(kind gates.Kind, open bool) {
 // PublicNamespaces says how many namespaces are names outside the cluster too.
 func (m *Metrics) PublicNamespaces(n int) { m.publicNames.Set(float64(n)) }
 
-// Contradictions says how many there are about the cluster's DNS.
+// Contradictions says how many contradictions discovery has found about the
+// cluster's DNS.
 func (m *Metrics) Contradictions(n int) { m.contradictions.Set(float64(n)) }
 
 // LogLinesLost counts lines of the log that were not written.
 func (m *Metrics) LogLinesLost(lines int) { m.logLinesLost.Add(float64(lines)) }
 
-// scanGauge is a gauge that can be without a value.
+// scanGauge is a gauge that has no value, and so no series, until it is set.
 func scanGauge(name, help string) *prometheus.GaugeVec {
 	return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, nil)
 }
@@ -345,7 +346,7 @@ func (m *Metrics) Scanned(counts *audit.Counts, at time.Time) {
 // stays.
 func (m *Metrics) ScanFailed() { m.Error(StageDetector) }
 
-// ScansElsewhere takes away what scans have found: another replica has it.
+// ScansElsewhere removes the results of scans, as another replica has them now.
 func (m *Metrics) ScansElsewhere() {
 	for _, gauge := range m.scanned {
 		gauge.Reset()

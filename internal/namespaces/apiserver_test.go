@@ -2,6 +2,7 @@ package namespaces_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -15,10 +16,6 @@ import (
 	"github.com/shorthop/shorthop/test/cluster"
 	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
-
-// hang guards against tests that never end; nothing is expected to take that
-// long.
-const hang = time.Minute
 
 func TestCacheAtARealAPIServer(t *testing.T) {
 	control := clustertest.Start(t, cluster.Options{})
@@ -43,22 +40,17 @@ func TestCacheAtARealAPIServer(t *testing.T) {
 		t.Helper()
 		began := time.Now()
 		got, ok := cache.Get(t.Context(), name)
-		if took := time.Since(began); took > hang {
+		if took := time.Since(began); took > clustertest.Hang {
 			t.Errorf("Get(%s) took %s", name, took)
 		}
 		return got.Labels["team"], ok
 	}
 	eventually := func(name, team string, want bool) {
 		t.Helper()
-		for deadline := time.Now().Add(hang); ; time.Sleep(10 * time.Millisecond) {
+		clustertest.Eventually(t, fmt.Sprintf("Get(%s) = %q, %t", name, team, want), func() bool {
 			got, ok := labels(name)
-			if got == team && ok == want {
-				return
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("Get(%s) = %q, %t, want %q, %t", name, got, ok, team, want)
-			}
-		}
+			return got == team && ok == want
+		})
 	}
 
 	create("early", map[string]string{"team": "one"})
@@ -74,11 +66,7 @@ func TestCacheAtARealAPIServer(t *testing.T) {
 			t.Errorf("Start: %v", err)
 		}
 	})
-	for deadline := time.Now().Add(hang); !cache.Synced(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the cache is never filled")
-		}
-	}
+	clustertest.Eventually(t, "the cache is filled", cache.Synced)
 
 	// A new namespace is known at once, whether or not the watch has brought it.
 	create("late", map[string]string{"team": "two"})

@@ -24,8 +24,8 @@ import (
 	"github.com/shorthop/shorthop/pkg/policy"
 )
 
-// Namespaces that are not in the cache are named by whoever sends a review. So
-// reading them is bounded:
+// Whoever sends a review can name any namespace, and one that is not in the cache is
+// read from the API server. So these reads are bounded:
 //
 //	bound            what beyond it
 //	readTimeout      unknown: well below the webhook's own timeout, as what is not brought
@@ -50,9 +50,9 @@ const (
 
 var resource = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
 
-// Cache knows all namespaces from a watch on their metadata, and
-// reads a namespace itself that the watch has not brought yet, which is usual
-// for the first pods of a new one.
+// Cache knows all namespaces from a watch on their metadata. A namespace that the
+// watch has not brought yet, which is usual for the first pods of a new one, it reads
+// when it is asked for.
 type Cache struct {
 	reader   metadata.Interface
 	informer cache.SharedIndexInformer
@@ -64,9 +64,9 @@ type Cache struct {
 	lines    *loglimit.Limiter
 }
 
-// New returns a Cache that is filled once it is started. watcher reads and follows
-// all namespaces, reader reads single ones: its configuration is to be one of
-// Limit.
+// New returns a Cache that is filled once it is started. watcher lists and watches
+// all namespaces. reader reads single ones, and must be made from a configuration
+// that Limit returns.
 func New(watcher, reader metadata.Interface, log logr.Logger) (*Cache, error) {
 	informer := metadatainformer.NewFilteredMetadataInformer(watcher, resource, metav1.NamespaceAll, 0, cache.Indexers{}, nil).Informer()
 	if err := informer.SetTransform(strip); err != nil {
@@ -79,9 +79,9 @@ func New(watcher, reader metadata.Interface, log logr.Logger) (*Cache, error) {
 	}, nil
 }
 
-// strip keeps of a namespace what is used, so that ten thousand of them with
-// all their annotations and managed fields do not cost much memory. The watch
-// itself needs UID and resourceVersion.
+// strip reduces a namespace to what is used of it, so that ten thousand of them, with
+// all their annotations and managed fields, do not take much memory. UID and
+// resourceVersion stay for the watch itself.
 func strip(object any) (any, error) {
 	namespace, ok := object.(*metav1.PartialObjectMetadata)
 	if !ok {
@@ -120,7 +120,7 @@ func (c *Cache) Get(ctx context.Context, namespace string) (known policy.Namespa
 		return known, true
 	}
 	if _, absent := c.absent.Get(namespace); absent || len(validation.IsDNS1123Label(namespace)) > 0 {
-		return policy.Namespace{}, false // a name that is none could make another request of the read
+		return policy.Namespace{}, false // what is no valid name could turn the read into another request
 	}
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
@@ -166,10 +166,10 @@ func (c *Cache) read(namespace string) (policy.Namespace, error) {
 	return policy.Namespace{}, err
 }
 
-// errTooMany is why a namespace is not read.
+// errTooMany is why a namespace is not read: others are read, or wait to be.
 var errTooMany = errors.New("too many namespaces to read that are not in the cache")
 
-// get reads a namespace when it is its turn.
+// get waits until the limits above allow a read, and reads a namespace.
 func (c *Cache) get(ctx context.Context, namespace string) (policy.Namespace, error) {
 	if c.rate.Wait(ctx) != nil {
 		return policy.Namespace{}, errTooMany

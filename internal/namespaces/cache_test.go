@@ -29,6 +29,7 @@ import (
 
 	"github.com/shorthop/shorthop/internal/namespaces"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
 
 var resource = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
@@ -70,11 +71,7 @@ func start(t *testing.T, cache *namespaces.Cache) {
 			t.Errorf("Start: %v", err)
 		}
 	})
-	for deadline := time.Now().Add(time.Minute); !cache.Synced(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the cache is not filled after a minute")
-		}
-	}
+	clustertest.Eventually(t, "the cache is filled", cache.Synced)
 }
 
 // countReads makes reads of single namespaces go through answer first.

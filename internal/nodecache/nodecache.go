@@ -1,5 +1,5 @@
-// Package nodecache reads the objects of node-local caches: what their arguments
-// tell of them, and the policies of Cilium that redirect an address to them.
+// Package nodecache reads the objects of node-local caches: the arguments of their
+// containers, and the policies of Cilium that redirect an address to them.
 package nodecache
 
 import (
@@ -35,16 +35,16 @@ type Cache struct {
 	// Upstream is the name of a Service in its namespace, empty where it is not
 	// named.
 	Upstream string `json:"upstream,omitzero"`
-	// Unowned: no node owns an address that it listens on. It is in the pod
-	// network, and says itself that it makes no interface. Only a redirect leads to
-	// it.
+	// Unowned is true where no node owns the addresses that the cache listens on: it
+	// runs in the pod network, and its arguments say that it makes no interface. Only
+	// a redirect leads to it.
 	Unowned bool `json:"unowned,omitzero"`
 }
 
-// Of reads a DaemonSet. found is false where nothing tells that it is a cache:
-// neither node-cache's image nor -upstreamsvc, which nobody else has, nor its other
-// arguments of a container that serves DNS. What they say is read all the same: a
-// policy may name it.
+// Of reads a DaemonSet. found is true where it is recognised as a cache: by the image
+// of node-cache, by the argument -upstreamsvc, which no other program has, or by
+// other arguments of node-cache in a container that serves DNS. cache is filled in all
+// the same where it is not: a policy may name that DaemonSet.
 func Of(set *appsv1.DaemonSet) (cache Cache, found bool) {
 	cache = Cache{Namespace: set.Namespace, Name: set.Name}
 	pod := &set.Spec.Template.Spec
@@ -63,11 +63,11 @@ func Of(set *appsv1.DaemonSet) (cache Cache, found bool) {
 		if name := Flag(arguments, "upstreamsvc"); name != "" {
 			cache.Upstream, found = name, true
 		}
-		// A flag of Go's: its value, if any, is joined to it.
-		made, err := strconv.ParseBool(joined(words(arguments), "setupinterface"))
-		unmade := err == nil && !made
-		noInterface = noInterface || unmade
-		if (unmade || len(addresses)+len(unread) > 0) && servesDNS(container, arguments) {
+		// A boolean flag of Go has its value, if any, behind an equals sign.
+		makesInterface, err := strconv.ParseBool(joined(words(arguments), "setupinterface"))
+		saysNoInterface := err == nil && !makesInterface
+		noInterface = noInterface || saysNoInterface
+		if (saysNoInterface || len(addresses)+len(unread) > 0) && servesDNS(container, arguments) {
 			found = true
 		}
 	}
@@ -75,8 +75,9 @@ func Of(set *appsv1.DaemonSet) (cache Cache, found bool) {
 	return cache, found
 }
 
-// OfServer is Of, and takes besides any DNS server on the network of its nodes that
-// its Corefiles bind to link-local addresses, as CoreDNS can be had too.
+// OfServer is like Of, and also recognises any DNS server on its nodes' network that
+// its Corefiles bind to link-local addresses, since CoreDNS itself can be run as a
+// cache in that way.
 func OfServer(set *appsv1.DaemonSet, corefiles []corefile.File) (cache Cache, found bool) {
 	cache, found = Of(set)
 	if found || !OnNode(set) {
@@ -113,7 +114,8 @@ func OnNode(set *appsv1.DaemonSet) bool {
 	return pod.HostNetwork && slices.ContainsFunc(pod.Containers, func(c corev1.Container) bool { return servesDNS(&c, Arguments(&c)) })
 }
 
-// servesDNS goes by the program, its Corefile and its port.
+// servesDNS reports whether a container serves DNS, by its program, its Corefile or
+// its port.
 func servesDNS(container *corev1.Container, arguments []string) bool {
 	program := func(name string) bool {
 		return strings.Contains(container.Image, name) || slices.ContainsFunc(words(arguments), func(word string) bool { return path.Base(word) == name })
@@ -124,9 +126,9 @@ func servesDNS(container *corev1.Container, arguments []string) bool {
 
 const portDNS = 53
 
-// Arguments are the command and the arguments of a container, with the variables
-// of its template in the places of $(NAME), as kubelet puts them there. $(NAME) of a
-// variable whose value is elsewhere stays.
+// Arguments are the command and the arguments of a container, with $(NAME) replaced
+// by the value of that variable, as kubelet does it. $(NAME) stays where the value is
+// not in the template (valueFrom, envFrom).
 func Arguments(container *corev1.Container) []string {
 	values := map[string]string{}
 	for i := range container.Env {
@@ -172,8 +174,8 @@ func expanded(text string, values map[string]string) string {
 // stubDomains is where node-cache reads what it takes over from kube-dns.
 const stubDomains = "/etc/kube-dns"
 
-// Corefiles are the names of the ConfigMaps that a pod may have its Corefile from:
-// all that it mounts, but for stub domains.
+// Corefiles are the names of the ConfigMaps in which a pod's Corefile may be: all that
+// it has as volumes, except the one for stub domains.
 func Corefiles(pod *corev1.PodSpec) []string {
 	var names []string
 	for i := range pod.Volumes {
@@ -211,8 +213,8 @@ func Flag(arguments []string, flag string) string {
 	return found
 }
 
-// words takes the scripts of shells apart, as far as blanks, quotes and semicolons
-// do that.
+// words splits an argument that is a shell script at white space, quotes and
+// semicolons. Any argument with " -" in it is taken for a script.
 func words(arguments []string) []string {
 	var all []string
 	for _, argument := range arguments {
@@ -225,6 +227,8 @@ func words(arguments []string) []string {
 	return all
 }
 
+// joined is the value of a flag written -flag=value or --flag=value; empty where it is
+// not there. Of several the last counts.
 func joined(arguments []string, flag string) string {
 	found := ""
 	for _, argument := range arguments {
@@ -273,9 +277,9 @@ func Addresses(text string) []string {
 	return all
 }
 
-// Nobodys returns those of the servers that pods would ask and nobody has: the
-// cache does not own them (Unowned), they are link-local, so that no Service can
-// have them, and nothing redirects them.
+// Nobodys returns those of the servers that pods would ask at whose address nobody
+// answers: the cache is Unowned, the address is link-local, so that no Service can
+// have it, and no redirect leads from it to the cache.
 func (c *Cache) Nobodys(servers []string, redirects []Redirect) []string {
 	if !c.Unowned {
 		return nil

@@ -1,6 +1,6 @@
-// Package nodeprobe asks, from where it runs, whom pods of that node ask: DNS
-// servers and API servers. `webhook probe` runs it in a short pod, and doctor
-// reads what it says.
+// Package nodeprobe tries the DNS servers and API servers that pods of a node ask,
+// from that node. `webhook probe` runs it in a pod that lives for seconds, and doctor
+// reads the answers in that pod's termination message.
 package nodeprobe
 
 import (
@@ -20,25 +20,26 @@ import (
 )
 
 const (
-	// timeout bounds one try, and tries how many there are: a lost packet is no
-	// fault.
+	// timeout bounds one try. A question is tried up to tries times, as one lost
+	// packet is no fault.
 	timeout = 2 * time.Second
 	tries   = 2
-	// MaxSize bounds, in bytes, what is written: kubelet keeps that much of a
-	// container's last words.
+	// MaxSize bounds, in bytes, what Encode returns: kubelet keeps that much of a
+	// container's termination message.
 	MaxSize = 4096
-	// maxError bounds what is said of one of them.
+	// maxError bounds, in bytes, the error of one answer.
 	maxError = 160
 )
 
-// Questions say whom to ask what.
+// Questions say which servers to try, and with what.
 type Questions struct {
-	// DNS are addresses of servers, asked for Name on port 53. Name is a name that
-	// exists; "" asks for the servers of the root, and takes any answer.
+	// DNS are addresses of servers, which are asked for Name on port 53. Name is a
+	// name that exists; if it is empty, they are asked for the servers of the root,
+	// and any answer will do.
 	DNS  []string
 	Name string
-	// API are HOST:PORT of API servers. CAFile verifies them; "" or a file that is
-	// not there: whatever they prove.
+	// API are API servers as HOST:PORT. CAFile has the CA that verifies their
+	// certificates; if it is empty, or there is no such file, any certificate will do.
 	API    []string
 	CAFile string
 }
@@ -53,11 +54,12 @@ const (
 type Answer struct {
 	Kind   string `json:"kind"`
 	Target string `json:"target"`
-	// Error is empty where it answered as it should.
+	// Error is empty where the server answered as it should.
 	Error string `json:"error,omitzero"`
 }
 
-// Ask asks all at once.
+// Ask asks all servers at once, and takes four seconds at most. The answers are in
+// the order of q, those of DNS first.
 func Ask(ctx context.Context, q *Questions) []Answer {
 	answers := make([]Answer, len(q.DNS)+len(q.API))
 	var wait sync.WaitGroup
@@ -118,7 +120,7 @@ func askAPI(ctx context.Context, server string, roots *x509.CertPool) error {
 	return connection.Close()
 }
 
-// trusted reads the CA's file, nil where there is none.
+// trusted reads the CAs in a file, nil where there is no such file.
 func trusted(file string) (*x509.CertPool, error) {
 	data, err := os.ReadFile(file)
 	switch {
@@ -134,8 +136,8 @@ func trusted(file string) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// Encode writes answers within MaxSize. Where they are more, the first that fit
-// are written.
+// Encode writes answers as JSON of at most MaxSize bytes: as many of the first ones
+// as fit.
 func Encode(answers []Answer) []byte {
 	for n := len(answers); ; n-- {
 		text, err := json.Marshal(answers[:n])

@@ -27,8 +27,9 @@ const (
 // its reader wants. Client is required; it is the REST client of the core API.
 type Reader[P any] struct {
 	Client rest.Interface
-	// Page is called after each page with the number of pods read so far, and
-	// of those that are left; an error ends the reading. Defaults to nothing.
+	// Page is called after each page with the number of pods read so far, and the
+	// number left, 0 where the API server does not say. An error ends the reading.
+	// Defaults to nothing.
 	Page func(ctx context.Context, read, left int) error
 }
 
@@ -41,7 +42,8 @@ type list[P any] struct {
 	Items items[P] `json:"items"`
 }
 
-// items are handed on one by one, while the answer is still coming in.
+// items hands on pods one by one, while the answer is still coming in, and counts
+// them.
 type items[P any] struct {
 	each func(*P)
 	n    int
@@ -64,16 +66,17 @@ func (i *items[P]) UnmarshalJSONFrom(decoder *jsontext.Decoder) error {
 	return err
 }
 
-// decode trusts the API server, as a review does.
+// decode accepts names that come twice, and invalid UTF-8, as the decoding of reviews
+// does: the text comes from the API server.
 func decode[P any](r io.Reader, into *list[P]) error {
 	return json.UnmarshalRead(r, into, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
 // Read calls each for every pod of a namespace, "" for all. It holds one pod at
-// a time. On an error some pods have been read. consistent is false where the
-// reading took so long that the API server went on with a newer list: every
-// pod that was there from beginning to end has been read once, but others may
-// be missing.
+// a time. Before an error it may have been called for some pods. consistent is false
+// where the reading took so long that the API server went on with a newer list: each
+// was then called once for every pod that was there from beginning to end, but
+// perhaps not for others.
 func (r *Reader[P]) Read(ctx context.Context, namespace string, each func(*P)) (consistent bool, err error) {
 	consistent = true
 	read, token, expired := 0, "", false
@@ -100,9 +103,9 @@ func (r *Reader[P]) Read(ctx context.Context, namespace string, each func(*P)) (
 	}
 }
 
-// continueAfterExpiry returns the token that the API server offers where the
-// list that a token belongs to is not kept any more: with it the list goes on
-// at the same key as it is now.
+// continueAfterExpiry returns the token that the API server offers in the error for a
+// token whose list it does not keep any more; "" for any other error. With the new
+// token the reading goes on at the same place, in the list as it is now.
 func continueAfterExpiry(err error) string {
 	if !apierrors.IsResourceExpired(err) {
 		return ""

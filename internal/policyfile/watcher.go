@@ -59,9 +59,10 @@ type Options struct {
 //	broken from the start                   has no policy, says why, and takes the first
 //	                                        content that is good (state policy_invalid)
 //
-// That the file cannot be read, or is not a regular file, counts as a broken content. Looking at the
-// content, and at nothing else, is what makes renames, the symbolic links that
-// kubelet swaps, and files that are written in place all the same.
+// A file that cannot be read, or is not a regular file, counts as broken. The watcher
+// looks at the content and at nothing else, so it makes no difference whether the
+// file is renamed into place, is a symbolic link that kubelet swaps, or is written in
+// place.
 type Watcher struct {
 	Options
 	current atomic.Pointer[policy.Compiled]
@@ -73,7 +74,8 @@ type Watcher struct {
 	settled, candidate content
 }
 
-// New loads the file. One that is broken is no error: it can be mended.
+// New loads the file. A broken file is reported and is no error: it can be mended
+// while the watcher runs.
 func New(o Options) *Watcher {
 	w := &Watcher{Options: o}
 	w.settled = readRegular(o.Path)
@@ -134,7 +136,7 @@ func (w *Watcher) poll(ctx context.Context) {
 	inForce()
 }
 
-// compile makes a policy of a content, or says why it cannot be used.
+// compile compiles the policy in a content, or returns why it cannot be used.
 func (w *Watcher) compile(c content) (*policy.Compiled, error) {
 	compiled, err := c.compile(w.Path, w.OwnNamespace)
 	if err != nil {

@@ -80,11 +80,7 @@ func newRival(t *testing.T, ours bool) *rival {
 // waitHeld returns once so many requests are held.
 func (r *rival) waitHeld(t *testing.T, n int64) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); r.held.Load() < n; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d of %d requests are held", r.held.Load(), n)
-		}
-	}
+	clustertest.Eventually(t, "all requests are held", func() bool { return r.held.Load() >= n })
 }
 
 // contextAtTheEnd holds a request, tells the server to end, and returns what became

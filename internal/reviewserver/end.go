@@ -16,7 +16,7 @@ import (
 //	at once            StartedChecker fails; answers ask clients for a new connection,
 //	                   which leads them to another replica
 //	for Options.Delay  everything is served as before, new connections included, while
-//	                   the cluster learns not to send anything here any more
+//	                   the cluster learns not to send reviews to this replica any more
 //	then               the server waits for handshakes in flight and the first request
 //	                   behind each, at most handshakeTimeout, and still accepts
 //	                   connections
@@ -27,23 +27,26 @@ import (
 // There is no delay where the context was ended for a cause: something the server
 // cannot do without has failed.
 //
-// Requests do not end with the context: their own context does not descend from
-// it, and their handlers bound themselves.
+// Requests do not end with the context of Start: theirs does not descend from it, and
+// their handlers set time limits themselves.
 const (
 	// endTimeout is what a review may take, and less than what the chart's
 	// terminationGracePeriodSeconds leaves after the delay.
 	endTimeout = writeTimeout
-	// handshakeTimeout keeps those who never finish one from holding up the end.
+	// handshakeTimeout keeps clients that never finish a handshake from holding up the
+	// end.
 	handshakeTimeout = 3 * time.Second
 	// firstRequest is how long after a handshake its first request is waited for. An
-	// API server sends it right behind; but http.Server.Shutdown hangs up on a
-	// connection whose first request it has not read, without a word by which the
-	// client could tell that it was not served.
+	// API server sends it right after the handshake. Without the wait,
+	// http.Server.Shutdown would close a connection whose first request it has not read
+	// yet, and the client could not tell that its request was not served.
 	firstRequest = 100 * time.Millisecond
+	// pollInterval is the time between two looks at the handshakes.
 	pollInterval = 10 * time.Millisecond
 )
 
-// end returns once server has ended. ctx has ended.
+// end ends server as described above, and returns once it has ended. ctx is that of
+// Start, which has ended before.
 func (s *Server) end(ctx context.Context, server *http.Server) {
 	s.ending.Store(true)
 	if errors.Is(context.Cause(ctx), ctx.Err()) {
@@ -58,18 +61,18 @@ func (s *Server) end(ctx context.Context, server *http.Server) {
 	}
 }
 
-// handshakes counts those that have begun with a hello and are not over.
+// handshakes counts the handshakes that have begun with a hello and are not over.
 type handshakes struct {
 	mu       sync.Mutex
 	inFlight int
-	// last is when the last one was over.
+	// last is when a handshake was over last.
 	last time.Time
 }
 
-// counted returns config, whose handshakes are counted. The context of a hello
-// ends when its handshake does, in whichever way: a hook such as
-// VerifyConnection is called before the client's Finished has come, and not
-// at all where the client leaves.
+// counted returns a copy of config that counts its handshakes. It relies on the context
+// of a hello, which ends when the handshake does, in whichever way. A hook such as
+// VerifyConnection would not do: it is called before the client's Finished has come,
+// and not at all where the client leaves.
 func (h *handshakes) counted(config *tls.Config) *tls.Config {
 	choose := config.GetConfigForClient
 	config = config.Clone()
@@ -91,8 +94,8 @@ func (h *handshakes) counted(config *tls.Config) *tls.Config {
 	return config
 }
 
-// wait returns once all are over and their first requests have come, and at the
-// latest after handshakeTimeout or with ctx.
+// wait returns once all handshakes are over, and the last one has been for
+// firstRequest; at the latest after handshakeTimeout or with ctx.
 func (h *handshakes) wait(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()

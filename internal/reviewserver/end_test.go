@@ -173,11 +173,7 @@ func TestHandshakesAreCounted(t *testing.T) {
 			if chosen != 1 {
 				t.Errorf("the configuration was chosen %d times", chosen)
 			}
-			for deadline := time.Now().Add(time.Minute); !h.over(); time.Sleep(time.Millisecond) {
-				if time.Now().After(deadline) {
-					t.Fatal("it is never over")
-				}
-			}
+			clustertest.Eventually(t, "it is over", h.over)
 		})
 	}
 }

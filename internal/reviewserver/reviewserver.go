@@ -22,8 +22,8 @@
 //	                                and a pod passed by
 //	contexts of requests in         canceled                   not canceled
 //	flight at its end
-//	bound of its end                1 min, after which kubelet endTimeout after the delay
-//	                                has killed it (30 s)
+//	bound of its end                1 min: kubelet kills it    endTimeout after the delay
+//	                                before that, after 30 s
 //	the readiness check             a TLS handshake with its   reads a flag
 //	                                own port at each probe
 //
@@ -77,16 +77,16 @@ const (
 	// token where they have one for us. Headers are held until their handler
 	// begins to read the body.
 	maxHeaderBytes = 8 << 10
-	// maxFrame is the least that HTTP/2 allows: a connection keeps a buffer of the
-	// largest frame that has come. net/http's own limit is 1 MiB, as it is of the
-	// next two.
+	// maxFrame is the lowest limit that HTTP/2 allows. A connection keeps a buffer as
+	// large as the largest frame that has come. net/http's default is 1 MiB, for this
+	// and for the next two.
 	maxFrame = 16 << 10
-	// unreadBody is what the server holds of the bodies of one connection that
-	// wait to be read, and unreadStream of one of them. Large bodies that wait for
-	// memory must not keep others on the same connection from arriving, so there is
-	// room for all that may wait (admission.MaxUnread) and two more. A stream has
-	// what HTTP/2 begins with: a client that sends so much before it has seen a
-	// lower limit would be refused.
+	// unreadBody is how many bytes of the bodies on one connection the server holds
+	// until they are read, and unreadStream how many of a single body. Large bodies
+	// that wait for memory must not keep others on the same connection from arriving,
+	// so unreadBody has room for all that may wait (admission.MaxUnread) and two more.
+	// unreadStream is the window with which HTTP/2 begins: with a lower one, a client
+	// that sends as much before it has seen our settings would be refused.
 	unreadBody   = 384 << 10
 	unreadStream = 64 << 10
 	// maxStreams is more than an API server has in flight on one connection;
@@ -125,15 +125,16 @@ type Options struct {
 	Log   *zap.Logger
 }
 
-// Server is a webhook.Server: it serves the handlers that were registered over
-// HTTPS. The order of its end is in end.go; a manager that runs one has to give it
-// the time, as GracefulShutdownTimeout: Delay and 15 seconds.
+// Server is a webhook.Server: it serves registered handlers over HTTPS. The order of
+// its end is in end.go. A manager that runs one has to leave it the time for that: a
+// GracefulShutdownTimeout of Delay plus 15 seconds (endTimeout).
 type Server struct {
 	Options
 	mux        *http.ServeMux
 	tls        *tls.Config
 	handshakes handshakes
-	// listening is set once, ending from when the context of Start has ended.
+	// listening is true from when the server listens, and stays so; ending is true from
+	// when the context of Start has ended.
 	listening, ending atomic.Bool
 }
 

@@ -69,11 +69,7 @@ func start(t *testing.T, server webhook.Server) (stop func()) {
 	})
 	t.Cleanup(stop)
 	check := server.StartedChecker()
-	for deadline := time.Now().Add(time.Minute); check(nil) != nil; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the server does not listen")
-		}
-	}
+	clustertest.Eventually(t, "the server listens", func() bool { return check(nil) == nil })
 	return stop
 }
 

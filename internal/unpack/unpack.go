@@ -1,5 +1,5 @@
-// Package unpack reads files as people have them: compressed, and in UTF-16 as
-// PowerShell writes what a command prints.
+// Package unpack reads files in the forms in which people have them: compressed, or
+// in UTF-16, which is how PowerShell stores the output of a command.
 package unpack
 
 import (
@@ -17,16 +17,17 @@ import (
 )
 
 const (
-	// bufferSize is how much is looked at, and read at once.
+	// bufferSize is how many bytes are read at once.
 	bufferSize = 64 << 10
-	// maxWindow bounds the memory that a file of Zstandard can ask for.
+	// maxWindow bounds, in bytes, the memory that a file of Zstandard can ask for.
 	maxWindow = 64 << 20
-	// maxLayers is how often something may be compressed.
+	// maxLayers is how many times something may be compressed; what is inside is read
+	// as it is.
 	maxLayers = 3
 )
 
-// Reader unpacks what is compressed, by its first bytes, and turns UTF-16 into UTF-8.
-// What is neither is read as it is.
+// Reader returns a reader that unpacks what is compressed and turns UTF-16 into
+// UTF-8. It tells by the first bytes; anything else is read as it is.
 //
 //	first bytes       what it is
 //	1f 8b             gzip
@@ -38,13 +39,13 @@ const (
 func Reader(r io.Reader) (io.Reader, error) {
 	for range maxLayers {
 		b := bufio.NewReaderSize(r, bufferSize)
-		start, _ := b.Peek(6) // what cannot be read is found out when it is
+		start, _ := b.Peek(6) // an error comes again when b is read
 		var err error
 		switch {
 		case bytes.HasPrefix(start, []byte{0x1f, 0x8b}):
 			r, err = gzip.NewReader(b)
 		case bytes.HasPrefix(start, []byte{0x28, 0xb5, 0x2f, 0xfd}), len(start) > 3 && start[0]&0xf0 == 0x50 && bytes.Equal(start[1:4], []byte{0x2a, 0x4d, 0x18}):
-			// One goroutine, and no more memory than a window: the reader has two cores to itself.
+			// With one goroutine it needs no more memory than a window, and leaves the cores to whoever reads.
 			var d *zstd.Decoder
 			if d, err = zstd.NewReader(b, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow)); err == nil {
 				r = d
@@ -76,7 +77,8 @@ func isMark(start []byte) bool {
 	return start[0] == 0xff && start[1] == 0xfe || start[0] == 0xfe && start[1] == 0xff
 }
 
-// utf16 goes by a byte order mark, else by where the zeros are.
+// utf16 decodes UTF-16 in the order of a byte order mark; without one, in the order
+// that the place of a zero tells.
 func utf16(start []byte) transform.Transformer {
 	endian := unicode.LittleEndian
 	if start[0] == 0 {

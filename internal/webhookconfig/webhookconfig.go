@@ -1,9 +1,9 @@
 // Package webhookconfig makes the MutatingWebhookConfiguration that fits a
 // policy, and finds faults in one that does not.
 //
-// The API server's own filter is the first line of an opt-out: what it keeps
-// from us does not depend on us being up. It lets through a superset of what
-// the server would change; the server decides again by itself.
+// An opt-out takes effect in the API server's own filter first: for pods that it
+// keeps from us it does not matter whether we are up. The filter lets through a
+// superset of the pods that our server would change; the server decides for itself.
 package webhookconfig
 
 import (
@@ -23,11 +23,11 @@ import (
 // of the policy that its filters were made from.
 const AnnotationFilterHash = "shorthop.dev/filter-hash"
 
-// AnnotationEnforcerDisabled keeps, with the value "true", the admissions
-// enforcer of AKS from adding to the selectors of a configuration (FAQ of Azure
-// Kubernetes Service, which takes it as a label as well). Whoever applies the
-// configuration again on the server's side would meet a conflict otherwise. What
-// the enforcer would add keeps AKS's own namespaces out: the policy can do that.
+// AnnotationEnforcerDisabled with the value "true" keeps the admissions enforcer of
+// AKS from adding to the selectors of a configuration (FAQ of Azure Kubernetes
+// Service; a label of that name does the same). Without it, the next server-side
+// apply of the configuration meets a conflict. What the enforcer adds keeps AKS's own
+// namespaces out: the policy can do that.
 const AnnotationEnforcerDisabled = "admissions.enforcer/disabled"
 
 // Path is where the server answers reviews of pods.
@@ -44,9 +44,9 @@ const Path = "/mutate-v1-pod"
 // Off is one of policy.DisablingValues; under namespaceOptOut Final there
 // is no entry for closed namespaces. Own and excluded namespaces are in none.
 //
-// Nearly all pods are of the first kind, so that one makes do with selectors,
+// Nearly all pods are selected by the first entry. So that entry has selectors only,
 // unless the policy excludes namespaces by prefix: for a match condition, the API
-// server makes a CEL object of every pod.
+// server turns every pod into a CEL object.
 const (
 	OpenEntry     = "open.pods.shorthop.dev"
 	OptedOutEntry = "opted-out.pods.shorthop.dev"
@@ -68,8 +68,9 @@ const ConditionMode = "mode-is-not-off"
 // in the selectors.
 const ConditionExcluded = "namespace-is-not-excluded"
 
-// timeoutSeconds is what a pod's creation waits at most for us. A review takes
-// well under a millisecond; a miss of the namespace cache up to half a second.
+// timeoutSeconds is how long the creation of a pod waits for us at most. A review
+// takes well under a millisecond, and half a second more at most where the namespace
+// is not in the cache.
 const timeoutSeconds = 2
 
 // Options says where the server is.
@@ -119,8 +120,8 @@ func New(p *policy.InjectionPolicy, o Options) *admissionv1.MutatingWebhookConfi
 func FilterHash(p *policy.InjectionPolicy) string {
 	var text strings.Builder
 	if p.Spec.Mode == policy.ModeOff {
-		// Left behind by a mode that was changed back in the policy only, the
-		// condition would keep out every pod.
+		// If the mode were changed back in the policy only, ConditionMode would be left
+		// in the configuration and keep out every pod. The hash shows that.
 		text.WriteString("mode Off\n")
 	}
 	fmt.Fprintf(&text, "namespaceOptOut %s\n", p.Spec.NamespaceOptOut)
@@ -134,8 +135,8 @@ func FilterHash(p *policy.InjectionPolicy) string {
 	return hex.EncodeToString(sum[:6])
 }
 
-// entry makes one that selects by the labels of namespace and pod (nil: whatever
-// they are), and lets pass what meets the condition, if there is one.
+// entry makes an entry that selects by a label of the namespace and by one of the pod
+// (pod nil: any pod), and lets pass the pods that meet all conditions in asks.
 func entry(p *policy.InjectionPolicy, o Options, name string, namespace, pod *metav1.LabelSelectorRequirement, asks ...admissionv1.MatchCondition) admissionv1.MutatingWebhook {
 	all := policy.NewExcluded(p.Spec.ExcludedNamespaces)
 	excluded := slices.Clone(all.Names)
@@ -224,9 +225,9 @@ func notExcluded(prefixes []string) admissionv1.MatchCondition {
 	return admissionv1.MatchCondition{Name: ConditionExcluded, Expression: strings.Join(terms, " && ")}
 }
 
-// anyEnabled is the condition that one of the pod's labels enables something.
-// Labels only through optionals: labels['k'] of a pod without it is an error,
-// which under failurePolicy Ignore silently skips the webhook.
+// anyEnabled is the condition that one of these labels of the pod enables something.
+// It reads labels as optionals only: labels['k'] is an error for a pod without that
+// label, and under failurePolicy Ignore an error silently skips the webhook.
 func anyEnabled(labels []string) admissionv1.MatchCondition {
 	return admissionv1.MatchCondition{
 		Name:       "asks-for-injection",

@@ -16,32 +16,34 @@ import (
 )
 
 const (
-	// blockSize is how much of a log is taken apart at once.
+	// blockSize is how many bytes of a log are parsed at once.
 	blockSize = 256 << 10
-	// shards is how many goroutines count; each has its own workloads.
+	// shards is how many goroutines count; each has its own workloads. As many parse.
 	shards = 2
-	// maxUnknown is how many addresses without a pod are told apart.
+	// maxUnknown is how many addresses without a pod are counted one by one.
 	maxUnknown = 1000
 )
 
-// Skipped counts lines that are no queries.
+// Skipped counts lines that were not counted as queries.
 type Skipped struct {
-	// Other lines are of something else, for example of another plugin.
+	// Other lines are about something else, for example from another plugin.
 	Other int64 `json:"other"`
-	// Malformed lines began as one of a query, have one in a shape that is not read, or
-	// are longer than any.
+	// Malformed lines begin as a query's does, hold a query in a form that cannot be
+	// read, or are longer than a query's can be.
 	Malformed int64 `json:"malformed"`
-	// Requests are the questions of sources that have an answer to each, which counts.
+	// Requests are questions in logs that have the answers on lines of their own; there
+	// the answers count.
 	Requests int64 `json:"requests,omitzero"`
 }
 
-// Progress is how far a Collector is.
+// Progress is how much a Collector has read of all logs so far. Bytes are those of the
+// logs as ReadLog gets them.
 type Progress struct {
 	Bytes, Lines int64
 }
 
-// Collector counts the queries of logs. It is not for concurrent use; it works on
-// two cores by itself.
+// Collector counts the queries of logs. It is not safe for concurrent use, but works
+// on two cores by itself.
 type Collector struct {
 	parser  *querylog.Parser
 	clients *Clients
@@ -50,10 +52,10 @@ type Collector struct {
 	shards  [shards]*shard
 	tally   tally
 	logs    []countedLog
-	tooLong int64 // lines of the log that is being read
+	tooLong int64 // lines of the log that is being read which fit in no block
 	seed    maphash.Seed
-	suffix  []byte // of the cluster's names
-	blocks  [8]*block
+	suffix  []byte    // of the cluster's names, with the dot before it
+	blocks  [8]*block // used again and again; their number bounds the memory
 }
 
 // tally is what is counted for a whole log.
@@ -63,16 +65,16 @@ type tally struct {
 	kinds                 kinds
 	forms                 [querylog.Forms]int64
 	unread                unread
-	inCluster             int64 // in the cluster's domain, as assumed
+	inCluster             int64 // queries for names in the cluster domain that is assumed
 	first, last           int64 // Unix seconds, 0 without timestamps
-	untimed               int64
+	untimed               int64 // queries without a timestamp
 	unknown               map[string]*unknownClient
 	unattributed          map[Reason]int64
 	early                 map[int32]bool // tenures whose address asked just before they began
 	sample                sample
 }
 
-// unknownClient is an address that queries cannot be attributed to a pod by.
+// unknownClient is an address whose queries cannot be attributed to a pod.
 type unknownClient struct {
 	why     Reason
 	queries int64
@@ -113,12 +115,12 @@ func (t *tally) add(other *tally) {
 	}
 }
 
-// NewCollector makes a Collector. All pods must have been added to the clients. Of
-// the node, ClusterDomain matters and, of its file, the search domains: nil leaves
-// it to the report to find them in the log.
+// NewCollector makes a Collector. All pods must have been added to the clients. Of the
+// node, only ClusterDomain and Host.Searches matter; where Host.Searches is nil, the
+// report finds the node's search domains in the log.
 func NewCollector(parser *querylog.Parser, clients *Clients, node resolver.Node) *Collector {
 	if len(node.ClusterDNS) == 0 {
-		node.ClusterDNS = []string{"0.0.0.0"} // any: without one, kubelet falls back to the node's file
+		node.ClusterDNS = []string{"0.0.0.0"} // any address will do; without one, kubelet would give pods the node's resolv.conf
 	}
 	c := &Collector{parser: parser, clients: clients, owners: clients.owners(), node: node, tally: newTally(), seed: maphash.MakeSeed()}
 	c.suffix = []byte("." + node.ClusterDomain)
@@ -144,25 +146,25 @@ type query struct {
 	group  int32 // of the tenure
 	source uint32
 	unix   uint32 // 0 where it is not known
-	// transport and source are for which resolver wrote it.
+	// transport, with source, tells which resolver wrote the query.
 	transport resolverhint.Transport
 }
 
-// block is a piece of a log, whole lines.
+// block is a piece of a log that consists of whole lines.
 type block struct {
-	log     int32
+	log     int32 // index of the log
 	data    []byte
 	queries []query
-	parsed  chan struct{}
-	readers atomic.Int32
+	parsed  chan struct{} // closed once queries is complete
+	readers atomic.Int32  // shards that have not counted it yet
 }
 
 // Read is ReadLog for a log without a name.
 func (c *Collector) Read(r io.Reader, tell func(Progress)) error { return c.ReadLog("", r, tell) }
 
-// ReadLog counts a log, up to its end. tell, if not nil, is called now and then. The
-// error is the reader's; what was read before counts, and the log as one that breaks
-// off.
+// ReadLog counts a log, up to its end. tell, if not nil, is called after each block. An
+// error is the reader's; what was read before it counts, and the report says that the
+// log breaks off.
 func (c *Collector) ReadLog(name string, r io.Reader, tell func(Progress)) error {
 	log := int32(len(c.logs))
 	free := make(chan *block, len(c.blocks))
@@ -245,11 +247,12 @@ func (c *Collector) Missing(name, why string) {
 	c.logs = append(c.logs, countedLog{LogSource: LogSource{Name: name, BreaksOff: why, Missing: true}})
 }
 
-// split cuts what it reads into blocks of whole lines. A line that fits in no block
-// is skipped. cut tells whether it ends in the middle of a line.
+// split cuts what it reads into blocks of whole lines: it gets an empty block from
+// take, and hands it on to give. A line that fits in no block is skipped and counted in
+// tooLong. It sets cut to whether the log ends in the middle of a line.
 func (c *Collector) split(r io.Reader, cut *bool, take func() *block, give func(*block)) error {
 	var (
-		rest     []byte // of the block before: the beginning of a line
+		rest     []byte // the beginning of a line, which the block before ended with
 		skipping bool   // in a line that is too long
 	)
 	b := take()
@@ -298,8 +301,8 @@ func (c *Collector) split(r io.Reader, cut *bool, take func() *block, give func(
 	}
 }
 
-// cutOff tells whether a log's end is that of a line that was cut: it has no newline,
-// and is no query of its own.
+// cutOff tells whether the last line of a log was cut: it has no newline, and is not a
+// complete query.
 func (c *Collector) cutOff(data []byte) bool {
 	last := bytes.Clone(data[bytes.LastIndexByte(data, '\n')+1:])
 	if len(last) == 0 {
@@ -312,7 +315,7 @@ func (c *Collector) cutOff(data []byte) bool {
 	return c.parser.Parse(last, &r) != querylog.Query
 }
 
-// countedReader counts what is read, before documents are taken apart.
+// countedReader counts the bytes that are read.
 type countedReader struct {
 	r io.Reader
 	n int64

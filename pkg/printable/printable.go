@@ -4,12 +4,14 @@
 // escape sequences that rewrite a terminal, line breaks that forge a line,
 // directions and letters that look like others, or a megabyte.
 //
-// What comes out is printable ASCII on one line, and of ordinary names and
-// sentences the very same string. Escapes are Go's: \x1b, \n, \u202e.
+// What comes out is printable ASCII on one line. Ordinary names and sentences come
+// out unchanged. Escapes are Go's: \x1b, \n, \u202e.
 //
-//	a value in a sentence or a cell: a name, an image   Name
+//	a value in a sentence: a name, an image             Name
+//	the same in a column of a table                     Cell
 //	a value that is always in quotes: an annotation's   Quote
-//	a sentence that may repeat values                   Line; of a stranger: Clip
+//	a sentence that may repeat values                   Line
+//	a sentence that somebody else wrote: an error       Clip
 //	JSON for people                                     JSON
 //	a name that is kept until it is shown               Cut
 package printable
@@ -25,11 +27,11 @@ const (
 	// MaxName bounds, in columns, how much of a name is shown. Names of objects
 	// have 253 at most.
 	MaxName = 253
-	// MaxCell is how many columns of a name are shown in a table, all rows of which
-	// are as wide.
+	// MaxCell bounds, in columns, how much of a name is shown in a table, where the
+	// longest name makes every row as wide.
 	MaxCell = 100
-	// MaxLine bounds, in bytes of the original, how much is shown of a sentence
-	// that somebody else wrote, such as an error.
+	// MaxLine bounds, in bytes before escaping, how much is shown of a sentence that
+	// somebody else wrote, such as an error.
 	MaxLine = 2048
 )
 
@@ -64,8 +66,9 @@ func isWord(s string) bool {
 	return s != ""
 }
 
-// Quote returns a string in quotes, with everything but printable ASCII escaped,
-// and of one that would have more than so many columns in them the beginning.
+// Quote returns a string in quotes, with everything but printable ASCII escaped. Where
+// that takes more than most columns between the quotes, only the beginning is
+// returned, with dots behind the closing quote.
 func Quote(s string, most int) string {
 	if quoted := strconv.QuoteToASCII(s[:min(len(s), most+1)]); len(s) <= most && len(quoted)-2 <= most {
 		return quoted
@@ -85,8 +88,9 @@ func Quote(s string, most int) string {
 	return string(append(quoted, '"')) + cut
 }
 
-// Cut returns the first most bytes of a string, and dots for the rest. It
-// escapes nothing: it is for what is kept, not for what is shown.
+// Cut returns a string of at most most bytes as it is, and of a longer one the first
+// most bytes, without a character that is cut in two, and dots. It escapes nothing: it
+// is for what is kept, not for what is shown.
 func Cut(s string, most int) string {
 	if len(s) <= most {
 		return s
@@ -167,7 +171,7 @@ func JSON(text []byte) []byte {
 	return escaped
 }
 
-// appendUnit appends a unit of UTF-16.
+// appendUnit appends a code unit of UTF-16 as \uXXXX.
 func appendUnit(b []byte, unit rune) []byte {
 	const digits = "0123456789abcdef"
 	return append(b, '\\', 'u', digits[unit>>12&0xf], digits[unit>>8&0xf], digits[unit>>4&0xf], digits[unit&0xf])

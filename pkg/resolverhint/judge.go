@@ -2,20 +2,21 @@ package resolverhint
 
 import "math"
 
-// Name is what is called the writer of queries. The names are API.
+// Name is the resolver that wrote the queries. The names are API.
 type Name string
 
-// Names of resolvers, where they differ from those of pkg/resolver with a reason.
+// Names of resolvers. They are those of pkg/resolver, unless a comment says why not.
 const (
 	// Unknown is no name.
 	Unknown Name = ""
-	// Musl is musl, or by caution glibc 2.26 to 2.29, whose IDs are as close, and that
-	// of AAAA behind that of A too.
+	// Musl is musl. glibc 2.26 to 2.29 is called musl too, as its IDs are as close, and
+	// that of AAAA also follows that of A: of the two, musl is the safe assumption.
 	Musl Name = "musl"
-	// Glibc is the GNU C library, and all that looks up names with it.
+	// Glibc is the GNU C library, and every program that looks up names with it.
 	Glibc Name = "glibc"
-	// Go is Go's own resolver, or dig, Net::DNS with that buffer size and others that
-	// are called for one type after the other: hence the question mark.
+	// Go is Go's own resolver. It has a question mark because others look the same when
+	// they are called for one type after the other: dig, Net::DNS with the same buffer
+	// size.
 	Go Name = "go?"
 	// CAres is c-ares 1.24 and later.
 	CAres Name = "c-ares"
@@ -53,19 +54,20 @@ const (
 	// Mixed means: pairs of more than one kind.
 	Mixed Reason = "mixed"
 	// OneType means: more queries for one type alone, or without the other nearby, than
-	// losses explain, whoever wrote them.
+	// lost lines explain. Any resolver may have written them.
 	OneType Reason = "one_type"
 	// InTurn means: A and AAAA of a name are not asked for at once, but one after the
 	// other, as Net::DNS does, or with much between them, as in a busy pod.
 	InTurn Reason = "in_turn"
 )
 
-// Reasons are all of them.
+// Reasons are all reasons.
 func Reasons() []Reason {
 	return []Reason{FewPairs, FieldsMissing, Captured, Forwarder, TCP, TwoPorts, SharedPort, OtherEDNS, SlowClock, IDsNotSpread, MuslRun, Mixed, OneType, InTurn}
 }
 
-// Sentence says the same to a human.
+// Sentence says what a reason means, for people. It is empty for a reason that is not
+// in the list.
 func (r Reason) Sentence() string {
 	switch r {
 	case FewPairs:
@@ -107,7 +109,7 @@ type Verdict struct {
 	Pairs  int64
 }
 
-// minPairs is from how many pairs on there is a verdict.
+// minPairs is how many pairs a verdict needs at least.
 const minPairs = 20
 
 // Judge names the resolver. captured tells that something between the pods and the
@@ -138,19 +140,20 @@ const minPairs = 20
 //	AAAA's ID behind A's      more or less often than before    slow_clock
 //	else                                                        glibc
 //
-// glibc from 2.30 on takes an ID from a clock in nanoseconds, xored with itself moved by
+// glibc from 2.30 on takes an ID from a clock in nanoseconds, xored with itself shifted by
 // a byte (random_bits). Where A and AAAA are made within a few microseconds, as on a fast
-// machine, IDs are as close as musl's: but that of AAAA is behind that of A as often as
-// in front of it, and musl's is always behind.
+// machine, IDs are as close as musl's. But the ID of AAAA is then behind that of A as often
+// as in front of it, and with musl it is always behind.
 //
 // c-ares and Netty ask for A and AAAA at once, so that either may come first, and mostly
 // with nothing between them. Net::DNS, whose EDNS is what a program says, goes through the
 // search list for one type and then for the other.
 //
-// What would be named otherwise than musl is not (one_type) if one type alone is asked
-// for more often than the other: a second resolver may do that. Nor is what asks from one
-// port if five queries find no other half there for four pairs: Net::DNS goes through the
-// search list for A and then for AAAA.
+// Any name but musl is withheld (one_type) if one type alone is asked for more often than
+// the other, because a second resolver may be doing that. Any name but musl and go? is also
+// withheld if, for every four pairs from one port, more than five queries have no other half
+// there, because Net::DNS may have written them: it goes through the search list for A and
+// then for AAAA.
 func (e *Evidence) Judge(captured bool) Verdict {
 	v := Verdict{Pairs: e.Pairs()}
 	v.Name, v.Reason = e.judge(captured)
@@ -174,7 +177,7 @@ func (e *Evidence) judge(captured bool) (Name, Reason) {
 	case pairs < minPairs:
 		return Unknown, FewPairs
 	case e.OnePort >= minPairs && part(e.Close, 4, 5, uint64(e.OnePort)) && e.mostly(noEDNS) && !part(e.Reused, 1, 8, uint64(e.OnePort)) && !e.bothSides():
-		if part(e.Lead, 4, 5, uint64(e.OnePort)) { // nine against one
+		if part(e.Lead, 4, 5, uint64(e.OnePort)) { // nine pairs at the same distance against one at others
 			return Unknown, SlowClock
 		}
 		return Musl, ""
@@ -221,26 +224,28 @@ func (e *Evidence) byIDs() (Name, Reason) {
 	return Glibc, ""
 }
 
-// bySide is how many of random IDs are close on one side.
+// bySide is the share of pairs with random IDs in which AAAA's ID is close to A's on one
+// given side, behind or before.
 const bySide = 1.0 / 16
 
-// fewBothSides pairs are too few to tell by the sides.
+// fewBothSides is how many pairs are needed to tell by the sides.
 const fewBothSides = 50
 
-// bothSides tells whether close IDs of AAAA are before those of A as often as behind, but
-// for chance and a fiftieth. That leaves little room for musl among them: two standard
-// deviations.
+// bothSides tells whether, among close IDs, that of AAAA is before that of A as often as
+// behind it, within two standard deviations and a fiftieth: a wider margin would leave room
+// for pairs of musl among them.
 func (e *Evidence) bothSides() bool {
 	behind, before := float64(e.Distances[0]), float64(e.Distances[len(e.Distances)-1])
 	sum := behind + before
 	return e.OnePort >= fewBothSides && math.Abs(behind-before) <= 2*math.Sqrt(sum)+sum/50
 }
 
-// fromOnePort tells whether pairs come from one port each. In a log that is lossy or out
-// of order, halves of two lookups of a name are taken for a pair from two ports: some of
-// the many then that find no other half. Where few names are asked for again and again,
-// most find one, and A is first as often as AAAA: who asks from two ports, without Go's
-// EDNS, asks for A first, or always for AAAA.
+// fromOnePort tells whether A and AAAA of a pair come from the same port. A log that is
+// lossy or out of order also gives false pairs from two ports, of halves that belong to
+// different lookups of a name. They are recognised in two ways: far more halves have found
+// no other half at all; or, where few names are asked for again and again, so that most
+// halves find one, A is first as often as AAAA. A resolver that does ask from two ports,
+// without Go's EDNS, always asks for the same type first.
 func (e *Evidence) fromOnePort() bool {
 	pairs := uint64(e.Pairs())
 	return part(e.OnePort, 9, 10, pairs) ||
@@ -257,18 +262,18 @@ func (e *Evidence) atOnce() bool {
 	return part(rarer, 1, 8, pairs) && part(e.Next, 3, 10, pairs)
 }
 
-// eitherFirst tells whether A came first in as many pairs from two ports as AAAA, but for
-// two standard deviations. Five that are all alike are beyond them.
+// eitherFirst tells whether, among pairs from two ports, A came first as often as AAAA,
+// within two standard deviations. Five pairs in the same order are already beyond that.
 func (e *Evidence) eitherFirst() bool {
 	return math.Abs(2*float64(e.AFirst)-float64(e.TwoPorts)) <= 2*math.Sqrt(float64(e.TwoPorts))
 }
 
-// part tells whether a count is of/in of a whole, or more.
+// part tells whether a count is the fraction of/in of a whole, or more.
 func part(count uint32, of, in, whole uint64) bool {
 	return uint64(count)*in >= of*whole
 }
 
-// mostly tells whether nearly all queries by UDP have EDNS of a class.
+// mostly tells whether 19 of 20 queries by UDP, or more, have EDNS of a class.
 func (e *Evidence) mostly(class Transport) bool {
 	var all uint64
 	for _, n := range e.Sizes {
@@ -277,11 +282,12 @@ func (e *Evidence) mostly(class Transport) bool {
 	return part(e.Sizes[class], 19, 20, all)
 }
 
-// sigmas is how many standard deviations are still taken for chance.
+// sigmas is how many standard deviations are still taken for chance, where nothing else
+// is said.
 const sigmas = 4
 
-// exceeds tells whether a count is beyond a share of n by more than chance, and more
-// than the slack, a share too.
+// exceeds tells whether a count is more than share*n by more than chance and slack*n
+// together.
 func exceeds(count uint32, n uint64, share, slack float64) bool {
 	expected := share * float64(n)
 	return float64(count) > expected+slack*float64(n)+sigmas*math.Sqrt(expected*(1-share))
@@ -296,9 +302,9 @@ func quarters(sixteenths [16]uint32) (quarters [4]uint32, all uint64) {
 	return quarters, all
 }
 
-// spread tells whether at least three quarters of the range are there, and none has
-// more than seven in ten. More cannot be asked for: the distances of glibc 2.41 are
-// twice as often around the middle as they were if its IDs were random.
+// spread tells whether at least three of the four quarters of the range occur, and no
+// quarter has more than seven in ten. A stricter test would reject glibc 2.41, whose
+// distances are around the middle of the range twice as often as those of random IDs.
 func spread(sixteenths [16]uint32) bool {
 	counts, all := quarters(sixteenths)
 	there := 0
@@ -313,30 +319,31 @@ func spread(sixteenths [16]uint32) bool {
 	return there >= 3
 }
 
-// symmetric tells whether A's ID is behind as often as AAAA's, and as far, which IDs of
-// no clock are: a clock goes one way.
+// symmetric tells whether A's ID is behind AAAA's as often, and as far, as the other way
+// round. IDs from a clock are not, as a clock goes one way.
 func symmetric(sixteenths [16]uint32) bool {
 	counts, _ := quarters(sixteenths)
 	return balanced(counts[0], counts[3]) && balanced(counts[1], counts[2])
 }
 
-// balanced tells whether two counts are equal but for chance, three standard deviations,
-// and a tenth. With more, a second resolver would pass for chance whose clock is too slow
-// for its IDs to be close, as musl's on a slow machine.
+// balanced tells whether two counts are equal within three standard deviations and a tenth.
+// With a wider margin, a second resolver could pass for chance: one whose IDs come from a
+// clock and are not close, as musl's on a slow machine.
 func balanced(a, b uint32) bool {
 	sum := float64(a) + float64(b)
 	return math.Abs(float64(a)-float64(b)) <= 3*math.Sqrt(sum)+sum/10
 }
 
-// mostlyAlone tells whether five queries have no other half from the same port for four
-// pairs that have. Lost lines leave as many where two in five are lost.
+// mostlyAlone tells whether, for every four pairs from one port, more than five queries have
+// no other half from the same port. For lost lines to leave that many, two in five would
+// have to be lost.
 func (e *Evidence) mostlyAlone() bool {
 	alone := uint64(e.OnlyA) + uint64(e.OnlyAAAA) + 2*uint64(e.TwoPorts)
 	return 4*alone > 5*uint64(e.OnePort)
 }
 
-// oneType tells whether one type was asked for alone more often than the other: lines
-// and queries that are lost are of both.
+// oneType tells whether one type was asked for alone more often than the other. Lost lines
+// and queries do not explain that, as they are of both types.
 func (e *Evidence) oneType() bool {
 	a, b := float64(e.OnlyA), float64(e.OnlyAAAA)
 	return math.Abs(a-b) > waiting/2+sigmas*math.Sqrt(a+b)

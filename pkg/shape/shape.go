@@ -21,14 +21,14 @@ import (
 	"github.com/shorthop/shorthop/pkg/yamlstream"
 )
 
-// Checker compares values with types. What it finds is added up.
+// Checker compares values with types. It collects what several calls of Check find.
 type Checker struct {
-	// Prune takes what does not fit out of the value, so that the rest can be
-	// decoded: fields are deleted, and items of lists become empty ones, so that those
-	// behind them keep their index.
+	// Prune makes Check remove what does not fit from the value, so that the rest can
+	// be decoded: a field is deleted, and an item of a list becomes null, so that the
+	// items behind it keep their index.
 	Prune bool
-	// Notations says what is wanted of types with a notation of their own, besides
-	// those of the API's own types.
+	// Notations says, for types that decode themselves, what a value should be, for
+	// example "a duration such as 30s". The types of the API are known without it.
 	Notations map[reflect.Type]string
 
 	// Wrong are values that do not fit the type.
@@ -57,8 +57,8 @@ func (w Wrong) String() string {
 	return fmt.Sprintf("got %s, want %s", Describe(w.Value), w.Want) + hint
 }
 
-// Check compares a value, as encoding/json decodes it with UseNumber, with a
-// type. It reports whether the value itself fits, whatever is in it.
+// Check compares a value, as encoding/json decodes it with UseNumber, with a type. It
+// reports whether the value itself fits, even if something inside it does not.
 func (s *Checker) Check(value any, t reflect.Type, at *field.Path) bool {
 	if value == nil {
 		return true
@@ -88,11 +88,11 @@ func (s *Checker) Check(value any, t reflect.Type, at *field.Path) bool {
 			return s.reject(value, "a list", at)
 		}
 		for i := range list {
-			if list[i] == nil { // an empty list item, which is left out nowhere
+			if list[i] == nil { // a field that is null counts as left out, an item cannot be left out
 				s.reject(nil, "a value", at.Index(i))
 			}
 			if !s.Check(list[i], t.Elem(), at.Index(i)) && s.Prune {
-				list[i] = nil // decodes to what is empty, whatever the type
+				list[i] = nil // null decodes to the zero value of any type
 			}
 		}
 	case reflect.String:
@@ -114,7 +114,7 @@ func (s *Checker) Check(value any, t reflect.Type, at *field.Path) bool {
 			return s.reject(value, fmt.Sprintf("an integer of %d bits", t.Bits()), at)
 		}
 	default:
-		// No other kind is in a pod or a policy; the decoder has the last word.
+		// Pods and policies have no values of other kinds; the decoder would find what is wrong.
 	}
 	return true
 }
@@ -136,7 +136,7 @@ func (s *Checker) checkStruct(value any, t reflect.Type, at *field.Path) bool {
 	return true
 }
 
-// fieldsOf remembers Fields.
+// fieldsOf returns Fields of a type, which it works out once.
 func (s *Checker) fieldsOf(t reflect.Type) map[string]reflect.Type {
 	fields, found := s.fields[t]
 	if !found {
@@ -167,7 +167,7 @@ func Fields(t reflect.Type) map[string]reflect.Type {
 	return fields
 }
 
-// notations are of the API's types with a notation of their own.
+// notations are those of the API's types that decode themselves: see Notations.
 var notations = map[reflect.Type]string{
 	reflect.TypeFor[resource.Quantity]():  "a quantity such as 100m or 64Mi",
 	reflect.TypeFor[intstr.IntOrString](): "an integer or a string",
@@ -177,6 +177,7 @@ var notations = map[reflect.Type]string{
 	reflect.TypeFor[metav1.FieldsV1]():    "an object",
 }
 
+// checkUnmarshaler lets a type that decodes itself decode the value.
 func (s *Checker) checkUnmarshaler(value any, t reflect.Type, at *field.Path) bool {
 	encoded, err := json.Marshal(value)
 	if err == nil {
@@ -188,7 +189,8 @@ func (s *Checker) checkUnmarshaler(value any, t reflect.Type, at *field.Path) bo
 	return s.reject(value, Want(t, s.Notations), at)
 }
 
-// Want says what a value of a type is. more are notations as those of a Checker.
+// Want says what a value of a type should be, as the end of "got ..., want ...". more
+// are further notations, as in Checker.Notations.
 func Want(t reflect.Type, more map[reflect.Type]string) string {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()

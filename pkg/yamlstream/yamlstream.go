@@ -1,10 +1,10 @@
-// Package yamlstream takes a file apart into its documents, and says of each
-// whether it can be read, so that one that cannot be hides none of the others
-// and none is taken for nothing.
+// Package yamlstream splits a file into its documents, and says of each whether it
+// can be read, so that a broken document neither hides another one nor passes for an
+// empty one.
 //
-// The boundaries are those that the YAML library finds. Where a document is
-// broken the library cannot go on; the next line that begins with a marker is
-// then where it begins anew.
+// The documents end where the YAML library says that they do. The library cannot go
+// on behind a broken document; reading then begins again at the next line that begins
+// with a marker ("---" or "...").
 package yamlstream
 
 import (
@@ -29,12 +29,12 @@ type Document struct {
 	// Text is the document as it stands in the stream, in UTF-8. A marker
 	// ("---") that is alone on its line is left out, comments are not.
 	Text []byte
-	// Line is that of the stream which Text begins on, from 1.
+	// Line is the line of the stream on which Text begins, from 1.
 	Line int
-	// Err is why the document cannot be read; nil where its syntax is right.
-	// Its lines are those of the stream.
+	// Err is why the document cannot be read; nil where its syntax is right. Line
+	// numbers in it are those of the stream.
 	Err error
-	// JSON tells that Text is a JSON value.
+	// JSON is true where Text is a JSON value.
 	JSON bool
 }
 
@@ -57,12 +57,13 @@ func Split(data []byte) []Document {
 	return s.documents
 }
 
-// ToJSON converts a document. Keys that are there twice are an error, and so
-// are aliases that expand to far more than what is written. Lines in errors are
-// those of the stream.
+// ToJSON converts a document to JSON. A key that occurs twice in an object is an
+// error, and so are aliases that expand to far more than what is written. Line numbers
+// in errors are those of the stream.
 func (d Document) ToJSON() ([]byte, error) { return d.toJSON(kyaml.YAMLToJSONStrict) }
 
-// ToJSONLastCounts is ToJSON where of keys that are there twice the last counts.
+// ToJSONLastCounts is like ToJSON, but accepts a key that occurs twice: the last one
+// counts.
 func (d Document) ToJSONLastCounts() ([]byte, error) {
 	if d.Err == nil && d.JSON {
 		return d.Text, nil // decoders do the same
@@ -89,9 +90,11 @@ func (d Document) toJSON(convert func([]byte) ([]byte, error)) ([]byte, error) {
 	return converted, nil
 }
 
-// splitJSON is for streams that are JSON: YAML has other escapes, and needs a
-// marker between documents. ok is false where the stream, or what follows its
-// first value, is better told by the YAML library.
+// splitJSON splits a stream of JSON values. The YAML library could not: YAML has other
+// escapes, and needs a marker between documents. ok is false for streams that are left
+// to the YAML library: those that do not begin with a JSON object or list (YAML's
+// {a: b} looks like one, but is none), and those in which something that neither is a
+// JSON value nor begins like an object follows a value.
 func splitJSON(text []byte) (documents []Document, ok bool) {
 	if rest := bytes.TrimLeft(text, " \t\r\n"); len(rest) == 0 || rest[0] != '{' && rest[0] != '[' {
 		return nil, false
@@ -132,8 +135,8 @@ type splitter struct {
 func (s *splitter) lines() int                { return len(s.starts) - 1 }
 func (s *splitter) slice(from, to int) []byte { return s.text[s.starts[from]:s.starts[to]] }
 
-// readFrom reads documents from a line on, until the end or an error, and
-// returns the line to go on with.
+// readFrom adds the documents from a line on, up to the end or to a broken document,
+// which it adds as well. It returns the line to go on with.
 func (s *splitter) readFrom(from int) int {
 	decoder := yaml.NewDecoder(bytes.NewReader(s.slice(from, s.lines())))
 	start, pending := from, false
@@ -160,8 +163,9 @@ func (s *splitter) readFrom(from int) int {
 	}
 }
 
-// readAlone reads what stands between a line and the next marker, where the
-// stream as a whole cannot be read, and returns the line to go on with.
+// readAlone adds what stands between a line and the next marker as one document,
+// broken or not, after the library could not read on from that line. It returns the
+// line to go on with.
 func (s *splitter) readAlone(from int) int {
 	end, next := s.end(from)
 	decoder := yaml.NewDecoder(bytes.NewReader(s.slice(from, end)))
@@ -181,8 +185,7 @@ func (s *splitter) readAlone(from int) int {
 	}
 }
 
-// end returns the line of the next marker behind a line, and the line to go on
-// with.
+// end returns the line of the next marker after a line, and the line to go on with.
 func (s *splitter) end(from int) (end, next int) {
 	for line := from + 1; line < s.lines(); line++ {
 		switch markerOf(s.slice(line, line+1)) {
@@ -195,6 +198,8 @@ func (s *splitter) end(from int) (end, next int) {
 	return s.lines(), s.lines()
 }
 
+// add adds the lines from from up to, and without, to as a document. It leaves out a
+// marker that is alone on the first line, except before a directive.
 func (s *splitter) add(from, to int, err error) {
 	first := s.slice(from, from+1)
 	if to > from+1 && markerOf(first) == "---" && len(bytes.TrimSpace(first)) == len("---") && s.text[s.starts[from+1]] != '%' {
@@ -270,8 +275,9 @@ func toUTF8(data []byte) ([]byte, error) {
 
 var lineNumber = regexp.MustCompile(`line ([0-9]+)`)
 
-// explain is the YAML library's error on one line, with lines of the stream in
-// place of those of what it was given, which begins on the line first.
+// explain puts the YAML library's error on one line, and changes the line numbers in
+// it to those of the stream. The text that the library was given begins on line first
+// of the stream.
 func explain(err error, first int) error {
 	text := strings.Join(strings.Fields(err.Error()), " ")
 	for _, noise := range []string{"error converting YAML to JSON: ", "yaml: unmarshal errors: ", "yaml: "} {

@@ -84,7 +84,7 @@ func TestCertManager(t *testing.T) {
 
 	// kubelet starts a container once its Secret has the keys that it mounts.
 	folder := &rotation.Folder{Dir: filepath.Join(dir, "tls")}
-	f.eventually("the leaf is issued and the CA injected", func() bool {
+	clustertest.Eventually(f, "the leaf is issued and the CA injected", func() bool {
 		return len(f.secret("shorthop-tls").Data[corev1.TLSCertKey]) > 0 && !slices.ContainsFunc(f.bundles(), func(b []byte) bool { return len(b) == 0 })
 	})
 	f.mount(folder, "shorthop-tls")
@@ -94,7 +94,7 @@ func TestCertManager(t *testing.T) {
 			Args: []string{"--own-namespace", release},
 		}, balancer)
 	}
-	f.eventually("pods are mutated", f.mutated)
+	clustertest.Eventually(f, "pods are mutated", f.mutated)
 
 	load, err := rotation.StartLoad(t.Context(), f.cluster.Config, balancer, *rate, "open", "closed")
 	if err != nil {
@@ -127,7 +127,7 @@ func (f *fixture) renewEverything() {
 
 	old := f.secret("shorthop-issuer-ca").Data
 	f.renew("shorthop-ca")
-	f.eventually("there is a new CA", func() bool {
+	clustertest.Eventually(f, "there is a new CA", func() bool {
 		return !bytes.Equal(f.secret("shorthop-issuer-ca").Data[corev1.TLSCertKey], old[corev1.TLSCertKey])
 	})
 	renewed := f.secret("shorthop-issuer-ca").Data
@@ -143,7 +143,7 @@ func (f *fixture) renewEverything() {
 			break
 		}
 	}
-	f.eventually("the webhook configuration has the new CA", func() bool {
+	clustertest.Eventually(f, "the webhook configuration has the new CA", func() bool {
 		return !slices.ContainsFunc(f.bundles(), func(bundle []byte) bool { return !bytes.Contains(bundle, want) })
 	})
 	block, _ := pem.Decode(want)
@@ -162,7 +162,7 @@ func (f *fixture) renewLeaf() {
 	f.Helper()
 	before := f.served()
 	f.renew("shorthop")
-	f.eventually("every server serves a new certificate", func() bool {
+	clustertest.Eventually(f, "every server serves a new certificate", func() bool {
 		return !slices.ContainsFunc(f.served(), func(c *x509.Certificate) bool { return slices.ContainsFunc(before, c.Equal) })
 	})
 }
@@ -339,13 +339,4 @@ func (f *fixture) mutated() bool {
 		f.Fatal(err)
 	}
 	return rotation.Mutated(created)
-}
-
-func (f *fixture) eventually(what string, holds func() bool) {
-	f.Helper()
-	for deadline := time.Now().Add(hang); !holds(); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			f.Fatalf("not after %s: %s", hang, what)
-		}
-	}
 }

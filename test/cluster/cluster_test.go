@@ -17,12 +17,14 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // The tests of this file run one after the other: they look for leftovers of the whole process.
 
 func TestClusterServesPodsAndLeavesNothingBehind(t *testing.T) {
+	clustertest.NotShort(t)
 	tmp := t.TempDir()
 	t.Setenv("TMPDIR", tmp)
 	auditLog := filepath.Join(t.TempDir(), "audit.log")
@@ -96,6 +98,7 @@ func checkWebhookIsCalled(t *testing.T, c *cluster.Cluster) {
 }
 
 func TestClusterStartThatFailsLeavesNothingBehind(t *testing.T) {
+	clustertest.NotShort(t)
 	t.Run("ctx is cancelled before the start", func(t *testing.T) {
 		tmp := t.TempDir()
 		t.Setenv("TMPDIR", tmp)

@@ -26,8 +26,8 @@ import (
 )
 
 var (
-	overload = flag.Duration("overload", 2*time.Second, "how long to ask for a review every 50 us; half a second at most under -short")
-	hostile  = flag.Int("hostile", 1000, "how many hostile reviews to send at once, of each kind; 100 at most under -short")
+	overload = flag.Duration("overload", 2*time.Second, "how long to ask for a review every 50 us")
+	hostile  = flag.Int("hostile", 1000, "how many hostile reviews to send at once, of each kind")
 )
 
 // What TestMain sets up for all tests. Those that harm the control plane run one after the other, before the others.
@@ -37,9 +37,8 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	if testing.Short() {
-		*hostile, *overload = min(*hostile, 100), min(*overload, 500*time.Millisecond)
+	if clustertest.LeftOut() {
+		return
 	}
 	if err := enterNamespace(); err != nil {
 		fmt.Fprintln(os.Stderr, "fault tests: entering a network namespace:", err)

@@ -23,10 +23,11 @@ import (
 	"time"
 
 	"github.com/shorthop/shorthop/test/cluster"
+	"github.com/shorthop/shorthop/test/cluster/clustertest"
 )
 
 var (
-	podCount = flag.Int("pods", 0, "how many pods each test draws (default 500, with -short 100)")
+	podCount = flag.Int("pods", 500, "how many pods each test draws")
 	podFirst = flag.Int("first", 0, "number of the first pod that is drawn, to replay one without those before it")
 	podSeed  = flag.Uint64("seed", 1, "what the pods are drawn from; 0 draws a seed, which every failure names")
 )
@@ -38,12 +39,8 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	if *podCount == 0 {
-		*podCount = 500
-		if testing.Short() {
-			*podCount = 100
-		}
+	if clustertest.LeftOut() {
+		return
 	}
 	if *podSeed == 0 {
 		*podSeed = rand.Uint64()

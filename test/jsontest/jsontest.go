@@ -1,4 +1,5 @@
-// Package jsontest encodes and decodes what tests know to be right.
+// Package jsontest encodes and decodes JSON and YAML for tests, which fail on an
+// error.
 package jsontest
 
 import (

@@ -27,24 +27,24 @@ const (
 // Options say what to simulate.
 type Options struct {
 	Seed uint64
-	// Workloads is their number, with one pod each. Defaults to 40.
+	// Workloads is the number of workloads, with one pod each. Defaults to 40.
 	Workloads int
-	// Lookups of each workload. Defaults to 200.
+	// Lookups is how many lookups each workload makes. Defaults to 200.
 	Lookups int
-	// Loss is the share of packets that are lost, in a thousand, each of which
-	// means a retry.
+	// Loss is how many packets in a thousand are lost. Each loss leads to a retry.
 	Loss int
 	// Wildcard makes the nodes' search domain answer for every name.
 	Wildcard bool
-	// Timestamps puts one before every line.
+	// Timestamps puts a timestamp before every line.
 	Timestamps bool
-	// Upstream makes it the log of the server behind a cache on every node: the
-	// clients are the nodes, and what a cache has kept is not in it. The cache's own
-	// log, which this is otherwise, has all queries, kept or not.
+	// Upstream makes it the log of the cluster DNS behind the caches on the nodes: the
+	// clients are the nodes, and queries that a cache could answer are not in it.
+	// Otherwise it is the log of the caches, which has all queries.
 	Upstream bool
 }
 
-// What a cache on a node keeps, in time of the log.
+// How long a cache on a node keeps an answer with records and one without, in the time
+// of the log.
 const (
 	positiveTTL = 30 * time.Second
 	negativeTTL = 5 * time.Second
@@ -74,7 +74,8 @@ type Workload struct {
 	Only resolver.RRType
 }
 
-// Images by the resolver in them.
+// imagePrefix begins the reference of every image. The resolver in the image follows,
+// and the tag 1.
 const imagePrefix = "registry.example/"
 
 // ResolverOf says which resolver an image of the simulation contains.
@@ -114,7 +115,7 @@ func New(o Options) *Cluster {
 		c.exists[name] = true
 	}
 	c.exists["wiki."+NodeSearch] = true
-	// Somebody else has the same name outside.
+	// The trap: a name that exists both in the nodes' search domain and outside.
 	c.exists[trap+"."+NodeSearch], c.exists[trap] = true, true
 	resolvers := []resolver.Resolver{resolver.Glibc, resolver.Musl, resolver.Go}
 	for i := range o.Workloads {
@@ -185,7 +186,8 @@ func (c *Cluster) habit(own string, namespaces, services []string) []string {
 	return names
 }
 
-// Outcome is what the nameserver says.
+// Outcome is what the nameserver answers. A third of the names that exist, by the
+// length of the name, have no IPv6 address.
 func (c *Cluster) Outcome(_ int, name string, t resolver.RRType) resolver.Outcome {
 	if c.exists[name] || c.options.Wildcard && strings.HasSuffix(name, "."+NodeSearch) {
 		if t == resolver.AAAA && len(name)%3 == 0 {
@@ -196,7 +198,8 @@ func (c *Cluster) Outcome(_ int, name string, t resolver.RRType) resolver.Outcom
 	return resolver.NXDomain
 }
 
-// Zone is what the nameserver says to what a workload asks for.
+// Zone is what the nameserver answers to a workload. For one that asks for one type
+// only, the other type has the same outcome.
 func (c *Cluster) Zone(w *Workload) resolver.Zone {
 	return func(server int, name string, t resolver.RRType) resolver.Outcome {
 		if w.Only != 0 {

@@ -1,6 +1,6 @@
-// Package objectserver is an API server of the objects of a file: it answers gets and lists of them as a cluster would that has
-// them, and nothing else. What a platform's cluster looks like is known by its objects alone, and this is how programs that ask an
-// API server see them.
+// Package objectserver serves the objects of a file as an API server does: it answers GET requests for one object or a list, and
+// nothing else. We know the clusters of most platforms only by their objects; with this, a program that asks an API server can be
+// tested on them.
 package objectserver
 
 import (
@@ -21,7 +21,8 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// builtIn are kinds that every cluster knows, whether or not it has any. Of others the server knows those that it has.
+// builtIn are kinds that every cluster knows, whether or not it has any objects of them. Other kinds the server knows only if it
+// has an object of them.
 var builtIn = []schema.GroupVersionKind{
 	{Version: "v1", Kind: "ConfigMap"}, {Version: "v1", Kind: "Event"}, {Version: "v1", Kind: "Namespace"}, {Version: "v1", Kind: "Node"},
 	{Version: "v1", Kind: "Pod"}, {Version: "v1", Kind: "Secret"}, {Version: "v1", Kind: "Service"},
@@ -53,7 +54,7 @@ func Parse(tb testing.TB, text []byte) []unstructured.Unstructured {
 	return list.Items
 }
 
-// Typed reads an object into its type, which has all of its fields.
+// Typed reads an object into its Go type. The test fails if the object has a field that the type does not have.
 func Typed[T any](tb testing.TB, object *unstructured.Unstructured, into *T) *T {
 	tb.Helper()
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object.Object, into, true); err != nil {
@@ -78,7 +79,7 @@ func Start(tb testing.TB, objects []unstructured.Unstructured) *rest.Config {
 		_ = json.NewEncoder(w).Encode(body) // whoever does not read it has what it wanted
 	}))
 	tb.Cleanup(server.Close)
-	return &rest.Config{Host: server.URL, QPS: -1} // as the commands ask, without a limit of client-go's
+	return &rest.Config{Host: server.URL, QPS: -1} // like the commands, without client-go's limit of requests
 }
 
 func answer(r *http.Request, kinds []schema.GroupVersionKind, objects []unstructured.Unstructured) (status int, body any) {
@@ -127,7 +128,7 @@ func answer(r *http.Request, kinds []schema.GroupVersionKind, objects []unstruct
 	return http.StatusOK, list
 }
 
-// parse takes a path of the API apart. ok is false for any other, those of subresources included.
+// parse splits the path of an object or of a list. ok is false for any other path, including those of subresources.
 func parse(path string) (resource schema.GroupVersionResource, namespace, name string, ok bool) {
 	parts := strings.Split(strings.Trim(path, "/"), "/")
 	switch {

@@ -33,7 +33,8 @@ type Field struct {
 	Name, Key string
 	Type      ast.Expr
 	Doc       string
-	Required  bool
+	// Required is true for a field that a policy must have: its tag has no omitzero.
+	Required bool
 }
 
 // Value is one value of an enumeration.
@@ -44,7 +45,8 @@ type Value struct {
 	Doc  string
 }
 
-// Parse reads types.go and the files beside it that continue it.
+// Parse reads a file such as types.go, and the files beside it that continue it
+// (types_*.go).
 func Parse(file string) (*Types, error) {
 	more, err := filepath.Glob(strings.TrimSuffix(file, ".go") + "_*.go")
 	if err != nil {

@@ -1,4 +1,5 @@
-// Package reviewtest has what tests of reviews begin with, policies and gates, and does with a patch what the API server does.
+// Package reviewtest prepares what tests of reviews need, policies, advice and gates, and applies a patch as the API server
+// does.
 package reviewtest
 
 import (
@@ -45,7 +46,8 @@ func Advice[T string | []byte](tb testing.TB, document T) *policy.Advice {
 	return compiled
 }
 
-// Gates are all gates of a policy, open but for those that are closed: host:port, or namespace/name. Every upstream has the reason.
+// Gates returns all gates of a policy. Those of hosts and caches are open, except those that closed names, as host:port or as
+// namespace/name. upstream is the reason of every upstream's gate, empty for an open one.
 func Gates(compiled *policy.Compiled, closed []string, upstream policy.Reason) *policy.Gates {
 	gates := &policy.Gates{
 		ServiceHosts: map[policy.Endpoint]bool{}, Caches: map[policy.Cache]bool{}, Upstreams: map[policy.Upstream]policy.Reason{},

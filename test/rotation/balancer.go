@@ -19,9 +19,9 @@ import (
 // PollInterval is how often a server is asked whether it is ready.
 const PollInterval = 200 * time.Millisecond
 
-// Balancer does for webhook processes what a Service does: a new connection
-// goes to a ready server, in turn; one that is open stays where it is. It does
-// not look into connections.
+// Balancer does for webhook processes what a Service does: new connections go to the
+// ready servers in turn, and an open connection stays with its server. It does not
+// look into connections.
 type Balancer struct {
 	// Port on the address where it listens.
 	Port int
@@ -32,7 +32,7 @@ type Balancer struct {
 
 	mu       sync.Mutex
 	lag      time.Duration
-	finished time.Duration
+	hold     time.Duration
 	servers  []*server
 	turn     int
 	accepted int
@@ -78,7 +78,7 @@ func NewBalancerOn(ctx context.Context, host string) (*Balancer, error) {
 	return b, nil
 }
 
-// Add lets a server take part, which is ready.
+// Add lets a server take part. It counts as ready until a probe says otherwise.
 func (b *Balancer) Add(webhook *cluster.Webhook) error {
 	at, err := url.Parse(webhook.URL)
 	if err != nil {
@@ -97,21 +97,22 @@ func (b *Balancer) Remove(webhook *cluster.Webhook) {
 	b.servers = slices.DeleteFunc(b.servers, func(s *server) bool { return s.webhook == webhook })
 }
 
-// SetLag makes it go on sending connections to a server that is not ready any
-// more for that long, as endpoints and kube-proxy need a moment. Defaults to 0.
+// SetLag makes the balancer send connections to a server for that long after it has
+// stopped being ready, since endpoints and kube-proxy take a moment, too. Defaults to
+// 0.
 func (b *Balancer) SetLag(lag time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.lag = lag
 }
 
-// HoldFinished makes it keep back, for that long, what a client sends behind its
-// hello: the rest of the handshake, and its first request. An API server that is
-// short of CPU, or far away, does the same. Defaults to 0.
+// HoldFinished makes the balancer hold back, for that long, what a client sends after
+// its hello: the rest of the handshake, and its first request. An API server that is
+// short of CPU, or far away, has the same effect. Defaults to 0.
 func (b *Balancer) HoldFinished(hold time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.finished = hold
+	b.hold = hold
 }
 
 // Accepted is the number of connections so far.
@@ -129,8 +130,8 @@ func (b *Balancer) Refused() int {
 	return b.refused
 }
 
-// Cut closes all connections, which must be idle, and returns once the clients
-// have closed their end: until then they could still send on it.
+// Cut closes all connections, which must be idle, and returns once the clients have
+// closed their ends: until then a client could still send a request on one.
 func (b *Balancer) Cut() {
 	b.mu.Lock()
 	links := make([]*link, 0, len(b.open))
@@ -174,7 +175,7 @@ func (b *Balancer) serve(ctx context.Context, client net.Conn) {
 	b.mu.Lock()
 	b.accepted++
 	b.open[l] = struct{}{}
-	hold := b.finished
+	hold := b.hold
 	b.mu.Unlock()
 	defer func() {
 		b.mu.Lock()

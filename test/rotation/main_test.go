@@ -16,16 +16,15 @@ var (
 )
 
 // What TestMain sets up for all tests, which run one after the other: each has
-// the machine for its load. Under -short they run side by side, with less of it.
+// the machine for its load.
 var (
 	shared  *cluster.Cluster
 	program string
 )
 
 func TestMain(m *testing.M) {
-	flag.Parse()
-	if testing.Short() {
-		*rate = min(*rate, 10)
+	if clustertest.LeftOut() {
+		return
 	}
 	cluster.Main("rotation tests", m, func(ctx context.Context, dir string, after func(func() error)) (err error) {
 		if program, err = rotation.Build(ctx, dir); err != nil {

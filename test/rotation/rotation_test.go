@@ -184,12 +184,8 @@ func (s *site) rollingRestart() {
 	for range 2 {
 		s.start(options)
 	}
-	rounds := 3
-	if testing.Short() {
-		rounds = 1
-	}
 	s.underLoad(func() {
-		for range rounds {
+		for range 3 {
 			for _, webhook := range slices.Clone(s.servers) {
 				s.stop(webhook)
 				s.start(options)

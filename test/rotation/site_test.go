@@ -52,9 +52,6 @@ type site struct {
 // newSite prepares a site without servers.
 func newSite(t *testing.T, name string) *site {
 	t.Helper()
-	if testing.Short() {
-		t.Parallel()
-	}
 	s := &site{T: t, name: name, policy: filepath.Join(t.TempDir(), "policy.yaml"), open: name + "-open", closed: name + "-closed"}
 	testfile.Write(t, s.policy, document)
 	for namespace, labels := range map[string]map[string]string{

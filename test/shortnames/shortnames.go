@@ -1,8 +1,8 @@
-// Package shortnames lists how pods write names of their cluster, so that the
-// query models and the real resolvers are asked for the same ones.
+// Package shortnames lists the ways in which pods write names of their cluster, so that
+// the models of resolvers and the real resolvers are tested with the same names.
 package shortnames
 
-// Namespace is that of the pod that looks up.
+// Namespace is the namespace of the pod that looks up names.
 const Namespace = "shop"
 
 // Searches are the search domains of its resolv.conf, as kubelet writes them.
@@ -61,13 +61,13 @@ func Forms() []Form {
 	}
 }
 
-// ServiceRecord is a short SRV name. It has four dots, as the only short form
-// that the cluster's own domains complete.
+// ServiceRecord is a short SRV name. It has four dots: no other short form that the
+// cluster's own search domains complete has as many.
 func ServiceRecord() Form {
 	return Form{"_port._protocol.service.namespace.svc", "_http._tcp.cart.shop.svc", "_http._tcp.cart.shop.svc.cluster.local"}
 }
 
-// Exist are the names that have addresses.
+// Exist are the names that exist: those of all forms, and that of ServiceRecord.
 func Exist() []string {
 	exist := []string{ServiceRecord().Answer}
 	for _, form := range Forms() {

@@ -1,4 +1,5 @@
-// Package testfile reads and writes the files of tests: what they begin with, and what they expect, which `go test -update` rewrites.
+// Package testfile reads the files of tests, with their input and with what they expect. `go test -update` rewrites what they
+// expect.
 package testfile
 
 import (
@@ -34,7 +35,7 @@ func Write[T string | []byte](tb testing.TB, path string, content T) {
 	}
 }
 
-// Expect wants a file to have this content; under -update it gets it.
+// Expect fails the test unless the file has this content. Under -update it writes the content into the file instead.
 func Expect[T string | []byte](tb testing.TB, path string, got T) {
 	tb.Helper()
 	if *update {
@@ -46,7 +47,7 @@ func Expect[T string | []byte](tb testing.TB, path string, got T) {
 	}
 }
 
-// Case is a case file: its comment says what it is about, its sections have what is given and what is expected.
+// Case is a case file. Its comment says what the case is about; its sections have the input and the expected output.
 type Case struct {
 	Path string
 	*txtar.Archive
@@ -65,7 +66,7 @@ func ReadCase(tb testing.TB, path string) *Case {
 	return &Case{path, archive}
 }
 
-// ReadCases reads the case files of a folder, which has no other files.
+// ReadCases reads the case files of a folder. Any other file in it is an error.
 func ReadCases(tb testing.TB, folder string) []*Case {
 	tb.Helper()
 	entries, err := os.ReadDir(folder)
@@ -90,7 +91,7 @@ func ReadCases(tb testing.TB, folder string) []*Case {
 
 const extension = ".txtar"
 
-// Name is the file's name, in which words say what happens.
+// Name is the file's name without its extension: words that say what happens.
 func (c *Case) Name() string { return strings.TrimSuffix(filepath.Base(c.Path), extension) }
 
 // Section returns what a section has, nil if it is not there.
@@ -105,7 +106,7 @@ func (c *Case) index(name string) int {
 	return slices.IndexFunc(c.Files, func(f txtar.File) bool { return f.Name == name })
 }
 
-// OnlyHas wants no sections but these, and none of them twice.
+// OnlyHas fails the test where the case has a section that is not among these, or has one twice.
 func (c *Case) OnlyHas(tb testing.TB, known ...string) {
 	tb.Helper()
 	for i, section := range c.Files {
@@ -118,7 +119,8 @@ func (c *Case) OnlyHas(tb testing.TB, known ...string) {
 	}
 }
 
-// Expect wants a section to be this; under -update it becomes it. Nothing is expected of a case without the section but nothing.
+// Expect fails the test unless a section has this content; a section that is not there counts as empty. Under -update it writes
+// the content into the section instead, and removes a section that would be empty.
 func (c *Case) Expect(tb testing.TB, name string, got []byte) {
 	tb.Helper()
 	if !*update {

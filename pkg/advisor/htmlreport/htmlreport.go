@@ -2,10 +2,10 @@
 // loads nothing, so it works from a file, in a mail and behind any proxy, and it is
 // readable without JavaScript, in light and dark, and on paper.
 //
-// Names come from query logs, that is from whoever can send a query, and from owner
-// references, which nobody checks. Strings of the report are made printable before
-// anything else, html/template escapes them, and the page's Content-Security-Policy lets only the page's own
-// style and script run, by their hashes.
+// Names come from query logs, that is from anybody who can send a query, and from
+// owner references, which nobody checks. So the strings of the report are made
+// printable first, html/template escapes them, and the page's Content-Security-Policy
+// names the hashes of the page's own style and script and lets no other run.
 package htmlreport
 
 import (
@@ -41,7 +41,7 @@ type document struct {
 	// Compared tells whether there was an earlier report.
 	Compared       bool
 	Comparison     []advisor.Comparison
-	Apply          int // recommendations that can be applied
+	Apply          int // number of recommendations that can be applied
 	RiskKinds      []riskKind
 	Queries, Waste *chart // nil without anything to show
 	Results        *chart
@@ -167,7 +167,8 @@ func list[T any](values []T) string {
 	return strings.Join(words, ", ")
 }
 
-// result is what there is for a workload, for the filter of the page.
+// result says whether a workload has a recommendation, and whether it can be applied:
+// the page filters by this word.
 func result(w advisor.Workload) string {
 	switch {
 	case w.Recommendation == nil:
@@ -190,8 +191,8 @@ func resolverOf(w advisor.Workload) string {
 	return "–"
 }
 
-// because joins the reasons of a recommendation, but for what the column of resolvers
-// says.
+// because joins the reasons of a recommendation, without that of an unknown resolver,
+// which the column of resolvers shows.
 func because(r advisor.Recommendation) string {
 	return strings.Join(slices.DeleteFunc(slices.Clone(r.Because), func(why string) bool { return why == advisor.ResolverUnknown }), "; ")
 }

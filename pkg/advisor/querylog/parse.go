@@ -6,7 +6,7 @@ import (
 	"github.com/shorthop/shorthop/pkg/resolverhint"
 )
 
-// Type is what is told apart of a query's type.
+// Type is a query's type, as far as the advisor tells types apart.
 type Type uint8
 
 const (
@@ -21,12 +21,12 @@ const (
 // Types is the number of types.
 const Types = 3
 
-// Result is what is told apart of a response code.
+// Result is the result of a query, as far as the advisor tells results apart.
 type Result uint8
 
 const (
-	// OK is NOERROR, with records or without. One that has no flags is none: CoreDNS
-	// before 1.11 logs so that no answer came in time.
+	// OK is NOERROR, with records or without. NOERROR without any flags is Failed
+	// instead: CoreDNS before 1.11 logs it where no answer came in time.
 	OK Result = iota
 	// NXDomain says that the name does not exist.
 	NXDomain
@@ -46,20 +46,20 @@ type Record struct {
 	Name   []byte
 	Type   Type
 	Result Result
-	// Source is the client's port and the query's ID, equal in a retry. 0 where
-	// the format has not both.
+	// Source is the client's port in the upper 16 bits and the query's ID in the lower
+	// ones: the same in a retry. 0 where the format lacks one of the two.
 	Source uint32
 	// Transport tells resolvers apart. It is resolverhint.NotLogged where the format
-	// has not all that is needed for that.
+	// lacks something that is needed for that.
 	Transport resolverhint.Transport
-	// Unix is the line's timestamp in seconds, 0 where it has none.
+	// Unix is the line's timestamp in seconds since 1970, 0 where it has none.
 	Unix int64
-	// Namespace and Pod name the pod that asked, where the record does. Else there is
-	// a Client.
+	// Namespace and Pod name the pod that asked, where the record has them. Otherwise
+	// it has a Client.
 	Namespace, Pod []byte
-	// NoData tells that an OK has no address, where that is known.
+	// NoData is true for an OK that is known to have no address.
 	NoData bool
-	// Form is what it stood in.
+	// Form is the form in which the log had the query.
 	Form Form
 }
 
@@ -71,10 +71,11 @@ const (
 	Query Verdict = iota
 	// Other is a line of something else: the log is not only of queries.
 	Other
-	// Malformed is a line that began as one of a query, or has one in a shape that
-	// is not read.
+	// Malformed is a line that begins as a query's does, or holds a query in a form
+	// that cannot be read.
 	Malformed
-	// Request is a question of a source that has answers too, which count.
+	// Request is a question in a log that has the answer on a line of its own; the
+	// answer counts.
 	Request
 )
 
@@ -84,22 +85,22 @@ const MaxLine = 4096
 
 const (
 	maxName = 1012
-	// maxAnswer is how long what stands behind the response code is without anything of
-	// somebody else's: all flags, a size and a duration.
+	// maxAnswer is how long, in bytes, CoreDNS's own text behind the response code can
+	// be: all flags, a size and a duration. What is longer has something else in it.
 	maxAnswer = 64
 
 	common   = `{remote}:{port} - {>id} "{type} {class} {name} {proto} {size} {>do} {>bufsize}" {rcode} {>rflags} {rsize} {duration}`
 	combined = common + ` "{>opcode}"`
 )
 
-// Parser takes lines of one format apart. The zero value reads the log plugin's
-// formats common, which is its default, and combined.
+// Parser parses lines of one format. The zero value reads two formats of the log
+// plugin: common, which is the plugin's default, and combined.
 type Parser struct {
 	nodes []node // nil: common and combined
 }
 
-// Parse takes a line without its newline apart. The record is complete only for
-// [Query].
+// Parse parses a line, which has no newline at its end. It may put a name in the line
+// itself into lower case. The record is complete only for [Query].
 func (p *Parser) Parse(line []byte, r *Record) Verdict {
 	if len(line) > MaxLine {
 		return Malformed
@@ -116,8 +117,9 @@ func (p *Parser) Parse(line []byte, r *Record) Verdict {
 	return v
 }
 
-// looksLikeQuery tells whether a line has what only a query's has, somewhere: it is
-// one in a shape that is not read, and not a message of something else.
+// looksLikeQuery tells whether a line has something in it that only a query's has. It
+// is then a query in a form that cannot be read, and not a message about something
+// else.
 func looksLikeQuery(line []byte) bool {
 	return bytes.Contains(line, []byte(" IN ")) && (bytes.Contains(line, []byte(" udp ")) || bytes.Contains(line, []byte(" tcp "))) ||
 		bytes.Contains(line, []byte("NXDOMAIN")) || bytes.Contains(line, []byte("NOERROR"))
@@ -195,9 +197,9 @@ func parseCommon(line []byte, r *Record) Verdict {
 	return Query
 }
 
-// timeBehind is the best time among the cells behind a query, where tabs part them: so
-// do the command lines of CloudWatch (--output text) and Azure (-o tsv), in the order
-// of their columns' names, in which a time comes behind the message.
+// timeBehind is the best time among the cells behind a query, where tabs separate them.
+// The command lines of CloudWatch (--output text) and Azure (-o tsv) print cells like
+// that, ordered by the names of the columns, so that the time comes after the message.
 func timeBehind(answer []byte) int64 {
 	var best level
 	for tab := bytes.IndexByte(answer, '\t'); tab >= 0; tab = bytes.IndexByte(answer, '\t') {
@@ -211,7 +213,8 @@ func timeBehind(answer []byte) int64 {
 	return best.unix
 }
 
-// nameEnd finds the space behind a name. One in the name has a backslash before it.
+// nameEnd returns the index of the space behind a name, -1 if there is none. A space
+// that belongs to the name has a backslash before it.
 func nameEnd(text []byte) int {
 	for from := 0; ; {
 		space := bytes.IndexByte(text[from:], ' ')
@@ -226,7 +229,7 @@ func nameEnd(text []byte) int {
 	}
 }
 
-// escaped tells whether an odd number of backslashes stands before a place.
+// escaped tells whether an odd number of backslashes stands before an index.
 func escaped(text []byte, at int) bool {
 	n := 0
 	for at > n && text[at-n-1] == '\\' {
@@ -235,7 +238,8 @@ func escaped(text []byte, at int) bool {
 	return n%2 == 1
 }
 
-// setName refuses what CoreDNS would not write: it escapes what is not printable.
+// setName sets the name, and returns false for one that CoreDNS would not write: CoreDNS
+// escapes what is not printable. It puts the name into lower case in place.
 func (r *Record) setName(name []byte) bool {
 	n := len(name)
 	if n == 0 || n > maxName || name[n-1] != '.' {
@@ -302,8 +306,8 @@ func address(text []byte) bool {
 	return len(text) > 1
 }
 
-// digitsBefore reads the number that ends before a place, and says where it
-// begins.
+// digitsBefore reads the number of at most six digits that ends before an index, and
+// returns the index at which it begins.
 func digitsBefore(text []byte, end int) (number uint32, start int, ok bool) {
 	factor := uint32(1)
 	for start = end; start > 0 && text[start-1] >= '0' && text[start-1] <= '9' && end-start < 6; start-- {

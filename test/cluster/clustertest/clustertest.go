@@ -1,9 +1,11 @@
-// Package clustertest starts what package cluster has for one test, and ends it with the test. What a whole package's tests
-// share, its TestMain starts: see [cluster.Main].
+// Package clustertest starts the parts of package cluster for one test, and stops them when the test ends. For a control plane
+// that all tests of a package share, see [cluster.Main].
 package clustertest
 
 import (
 	"crypto/tls"
+	"flag"
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -17,9 +19,10 @@ import (
 // Hang guards against tests that never end; nothing is expected to take that long.
 const Hang = 2 * time.Minute
 
-// Start starts a control plane of the test's own.
+// Start starts a control plane of the test's own. Under -short the test is left out.
 func Start(t testing.TB, options cluster.Options) *cluster.Cluster {
 	t.Helper()
+	NotShort(t)
 	control, err := cluster.Start(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
@@ -31,6 +34,25 @@ func Start(t testing.TB, options cluster.Options) *cluster.Cluster {
 	})
 	return control
 }
+
+// NotShort leaves out a test that needs a control plane under -short, which needs nothing but Go.
+func NotShort(t testing.TB) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip(leftOut)
+	}
+}
+
+// LeftOut says, in a TestMain, whether NotShort would leave out all tests of a package.
+func LeftOut() bool {
+	flag.Parse()
+	if testing.Short() {
+		fmt.Println(leftOut)
+	}
+	return testing.Short()
+}
+
+const leftOut = "left out under -short: a control plane is needed"
 
 // Webhook starts the program and returns once it is ready. Its output is shown if the test fails.
 func Webhook(t testing.TB, options cluster.WebhookOptions) *cluster.Webhook {
@@ -98,7 +120,7 @@ func FreeAddresses(t testing.TB, n int) []string {
 	return addresses
 }
 
-// Eventually waits until something holds.
+// Eventually waits until holds returns true, and fails the test if that takes longer than Hang. what says what it waits for.
 func Eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(Hang); !holds(); time.Sleep(10 * time.Millisecond) {
