@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"github.com/shorthop/shorthop/internal/clusterread"
 	"github.com/shorthop/shorthop/internal/discovery"
 	"github.com/shorthop/shorthop/internal/podlist"
 	"github.com/shorthop/shorthop/pkg/advisor"
@@ -108,8 +109,8 @@ func (a *adviseSource) clusterNames(ctx context.Context, clients *advisor.Client
 		p.Metadata.Namespace, p.Metadata.Name = object.GetNamespace(), object.GetName()
 		clients.Add(&p)
 	}
-	for what, list := range map[string]func(metav1.ListOptions) (next string, err error){
-		"namespaces": func(o metav1.ListOptions) (string, error) {
+	for what, list := range map[string]func(context.Context, metav1.ListOptions) (next string, err error){
+		"namespaces": func(ctx context.Context, o metav1.ListOptions) (string, error) {
 			list, err := a.client.CoreV1().Namespaces().List(ctx, o)
 			if err != nil {
 				return "", err
@@ -119,7 +120,7 @@ func (a *adviseSource) clusterNames(ctx context.Context, clients *advisor.Client
 			}
 			return list.Continue, nil
 		},
-		"Services": func(o metav1.ListOptions) (string, error) {
+		"Services": func(ctx context.Context, o metav1.ListOptions) (string, error) {
 			list, err := a.client.CoreV1().Services(metav1.NamespaceAll).List(ctx, o)
 			if err != nil {
 				return "", err
@@ -129,7 +130,7 @@ func (a *adviseSource) clusterNames(ctx context.Context, clients *advisor.Client
 			}
 			return list.Continue, nil
 		},
-		"StatefulSets": func(o metav1.ListOptions) (string, error) {
+		"StatefulSets": func(ctx context.Context, o metav1.ListOptions) (string, error) {
 			list, err := a.client.AppsV1().StatefulSets(metav1.NamespaceAll).List(ctx, o)
 			if err != nil {
 				return "", err
@@ -140,22 +141,11 @@ func (a *adviseSource) clusterNames(ctx context.Context, clients *advisor.Client
 			return list.Continue, nil
 		},
 	} {
-		options := metav1.ListOptions{Limit: namesPage}
-		for {
-			next, err := list(options)
-			if err != nil {
-				a.streams.remark("cannot read the %s of the cluster, whose names need room though they are not ready: %v", what, err)
-				break
-			}
-			if options.Continue = next; next == "" {
-				break
-			}
+		if err := clusterread.Pages(ctx, strings.ToLower(what), "", list); err != nil {
+			a.streams.remark("cannot read the %s of the cluster, whose names need room though they are not ready: %v", what, err)
 		}
 	}
 }
-
-// namesPage is how many objects are read at once.
-const namesPage = 500
 
 // logs hands on the logs of the pods of the first hop. One that breaks off says less
 // than there was, and so does one that is missing: both are told, and lower the

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/shorthop/shorthop/internal/audit"
+	"github.com/shorthop/shorthop/internal/clusterread"
 	"github.com/shorthop/shorthop/internal/doctor"
 	"github.com/shorthop/shorthop/internal/explain"
 	"github.com/shorthop/shorthop/internal/podlist"
@@ -281,19 +282,20 @@ func readNamespaces(ctx context.Context, config *rest.Config, namespace string) 
 		}
 		return n, nil
 	}
-	options := metav1.ListOptions{Limit: 500}
-	for {
-		page, err := n.client.List(ctx, options)
+	err = clusterread.Pages(ctx, "namespaces", "", func(ctx context.Context, o metav1.ListOptions) (string, error) {
+		page, err := n.client.List(ctx, o)
 		if err != nil {
-			return nil, fmt.Errorf("list namespaces: %w", err)
+			return "", err
 		}
 		for i := range page.Items {
 			n.add(&page.Items[i])
 		}
-		if options.Continue = page.Continue; options.Continue == "" {
-			return n, nil
-		}
+		return page.Continue, nil
+	})
+	if err != nil {
+		return nil, err
 	}
+	return n, nil
 }
 
 func (n *knownNamespaces) get(ctx context.Context, namespace string) error {

@@ -5,6 +5,7 @@ package clusterread
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -56,24 +57,50 @@ func One[T any](ctx context.Context, resource, name string, read func(context.Co
 	})
 }
 
-// List reads all objects, page by page. page reads one page with the options that it
-// is given, and returns its objects and the token of the next page, empty after the
-// last one.
-func List[T any](ctx context.Context, resource, selector string, page func(context.Context, metav1.ListOptions) ([]T, string, error)) ([]T, error) {
-	var all []T
+// Pages reads all objects of a kind, page by page: read reads one with the options that
+// it is given, and returns the token of the next page, empty after the last one. Where
+// the API server does not keep the list any more, the rest is read as it is by then.
+func Pages(ctx context.Context, resource, selector string, read func(context.Context, metav1.ListOptions) (next string, err error)) error {
 	options := metav1.ListOptions{LabelSelector: selector, Limit: pageSize}
-	for {
-		items, err := Get(ctx, "list", resource, func(ctx context.Context) ([]T, error) {
-			items, next, err := page(ctx, options)
-			options.Continue = next
-			return items, err
-		})
-		if err != nil {
-			return nil, err
+	for expired := false; ; {
+		next, err := Get(ctx, "list", resource, func(ctx context.Context) (string, error) { return read(ctx, options) })
+		if further := ContinueAfterExpiry(err); further != "" && !expired {
+			options.Continue, expired = further, true
+			continue
 		}
-		all = append(all, items...)
-		if options.Continue == "" {
-			return all, nil
+		if err != nil {
+			return err
+		}
+		if options.Continue, expired = next, false; next == "" {
+			return nil
 		}
 	}
+}
+
+// List is Pages for objects that are wanted together: page returns those of its page.
+func List[T any](ctx context.Context, resource, selector string, page func(context.Context, metav1.ListOptions) ([]T, string, error)) ([]T, error) {
+	var all []T
+	err := Pages(ctx, resource, selector, func(ctx context.Context, options metav1.ListOptions) (string, error) {
+		items, next, err := page(ctx, options)
+		all = append(all, items...)
+		return next, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// ContinueAfterExpiry returns the token that the API server offers in the error for a
+// token whose list it does not keep any more; "" for any other error. With the new
+// token the reading goes on at the same place, in the list as it is now.
+func ContinueAfterExpiry(err error) string {
+	if !apierrors.IsResourceExpired(err) {
+		return ""
+	}
+	var status apierrors.APIStatus // not an error by its methods
+	if !errors.As(err, &status) {
+		return ""
+	}
+	return status.Status().Continue
 }

@@ -4,7 +4,6 @@ package podlist
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -12,8 +11,9 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/rest"
+
+	"github.com/shorthop/shorthop/internal/clusterread"
 )
 
 const (
@@ -83,7 +83,7 @@ func (r *Reader[P]) Read(ctx context.Context, namespace string, each func(*P)) (
 	for {
 		next := &list[P]{Items: items[P]{each: each}}
 		err := r.page(ctx, namespace, token, next)
-		if further := continueAfterExpiry(err); further != "" && !expired {
+		if further := clusterread.ContinueAfterExpiry(err); further != "" && !expired {
 			consistent, token, expired = false, further, true
 			continue
 		}
@@ -101,20 +101,6 @@ func (r *Reader[P]) Read(ctx context.Context, namespace string, each func(*P)) (
 			return consistent, nil
 		}
 	}
-}
-
-// continueAfterExpiry returns the token that the API server offers in the error for a
-// token whose list it does not keep any more; "" for any other error. With the new
-// token the reading goes on at the same place, in the list as it is now.
-func continueAfterExpiry(err error) string {
-	if !apierrors.IsResourceExpired(err) {
-		return ""
-	}
-	var status apierrors.APIStatus // not an error by its methods
-	if !errors.As(err, &status) {
-		return ""
-	}
-	return status.Status().Continue
 }
 
 func (r *Reader[P]) page(ctx context.Context, namespace, token string, into *list[P]) error {
