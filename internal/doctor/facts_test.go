@@ -280,11 +280,7 @@ func isolatedPod() corev1.Pod {
 
 func pinnedPod() corev1.Pod {
 	p := isolatedPod()
-	pin(&p)
-	return p
-}
-
-func pin(p *corev1.Pod) {
 	p.Labels[policy.LabelPinned] = policy.PinnedNodeLocal
 	p.Spec.DNSPolicy, p.Spec.DNSConfig = corev1.DNSNone, &corev1.PodDNSConfig{Nameservers: []string{"169.254.20.10"}}
+	return p
 }
