@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"flag"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -22,8 +21,6 @@ import (
 	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/reviewtest"
 )
-
-var update = flag.Bool("update", false, "rewrite the golden files")
 
 // policyNodeLocal uses everything there is. Other policies are made by adding
 // lines to its spec.
@@ -43,9 +40,7 @@ spec:
 const (
 	policyDeny   = policyNodeLocal + "  onError: Deny\n"
 	policyDryRun = policyNodeLocal + "  mode: DryRun\n"
-	// policyTrialRule has a rule in DryRun that matches every pod.
-	policyTrialRule = policyNodeLocal + "  rules: [{name: trial, mode: DryRun}]\n"
-	policyOff       = policyNodeLocal + "  mode: \"Off\"\n"
+	policyOff    = policyNodeLocal + "  mode: \"Off\"\n"
 )
 
 func compile(t testing.TB, document string) *policy.Compiled {

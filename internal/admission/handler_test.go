@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
-	"os"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -13,37 +16,26 @@ import (
 	admissionv1 "k8s.io/api/admission/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/internal/admission"
 	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/jsontest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
-// goldenPatch is the patch for the captured review under policyNodeLocal. The
-// file has a word for the policy's hash, which changes with every new default.
+// answers has the case files of TestAnswers.
+const answers = "testdata/answers/"
+
+// policyHash stands in case files for the policy's hash, which changes with every new default.
+const policyHash = "POLICY-HASH"
+
+// goldenPatch is the patch for the captured review under policyNodeLocal.
 func goldenPatch(t testing.TB) []byte {
 	t.Helper()
-	const file = "testdata/review-web-pod.patch.json"
-	hash := compile(t, policyNodeLocal).Hash()
-	if *update {
-		patch := decodeReview(t, newServer(t, policyNodeLocal).post(capturedReview(t)).Body.Bytes()).Response.Patch
-		var indented bytes.Buffer
-		if err := json.Indent(&indented, patch, "", "  "); err != nil {
-			t.Fatal(err)
-		}
-		text := strings.ReplaceAll(indented.String(), hash, "POLICY-HASH") + "\n"
-		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var patch bytes.Buffer
-	if err := json.Compact(&patch, bytes.ReplaceAll(text, []byte("POLICY-HASH"), []byte(hash))); err != nil {
-		t.Fatal(err)
-	}
-	return patch.Bytes()
+	operations := bytes.TrimSpace(testfile.ReadCase(t, answers+"a-pod-is-injected.txtar").Section("patch"))
+	patch := "[" + strings.ReplaceAll(string(operations), "\n", ",") + "]"
+	return []byte(strings.ReplaceAll(patch, policyHash, compile(t, policyNodeLocal).Hash()))
 }
 
 // allowed is the answer that lets a pod pass as it is.
@@ -83,312 +75,116 @@ func withRule(rule string, audit map[string]string) map[string]string {
 }
 
 // TestAnswers has the rows of the outcome table that end in an answer to the
-// review.
+// review. Case files: testdata/answers/<what happens, in words>.txtar. The sections:
+//
+//	spec.yaml    what the spec of policyNodeLocal has besides
+//	edits        what is different about the captured review: a text behind "-", and what stands in its place behind "+" in the
+//	             next line; {p*100} is a hundred p
+//	ends-before  where the review breaks off
+//	namespace    its labels, or "unknown", or "lost" where to ask for them panics
+//	answer.yaml, patch, metrics, log   expected: of the patch an operation in a line
+//
+// `go test ./internal/admission -run TestAnswers -update` rewrites what is expected.
 func TestAnswers(t *testing.T) {
 	t.Parallel()
-	inject := withRule("default", both("inject enabled_by_policy"))
-	injected := patched(goldenPatch(t), inject)
-	injectedCounts := map[string]int{
-		"decisions_total{inject service_host enabled_by_policy}": 1,
-		"decisions_total{inject dns enabled_by_policy}":          1,
-		"decisions_total{skip fallthrough resolver_unknown}":     1,
-		"decisions_total{skip advice not_configured}":            1,
-	}
-	skipped := func(reason string) map[string]int {
-		return map[string]int{
-			"decisions_total{skip service_host " + reason + "}": 1,
-			"decisions_total{skip dns " + reason + "}":          1,
-			"decisions_total{skip fallthrough " + reason + "}":  1,
-			"decisions_total{skip advice " + reason + "}":       1,
-		}
-	}
-	plus := func(counts map[string]int, more string) map[string]int {
-		counts[more] = 1
-		return counts
-	}
-	undecodable := map[string]string{"error": "object"}
-	notDecoded := "shorthop: the pod cannot be decoded, so the pod is left as it is"
-	panics := withNamespaces(func(context.Context, string) (map[string]string, bool) { panic("lost the cache") })
-	const (
-		create           = `"operation":"CREATE"`
-		resourcePods     = `"resource":{"group":"","version":"v1","resource":"pods"}`
-		ephemeralUpdate  = `"operation":"UPDATE"`
-		containersString = `"containers":"s3cr3t","containersWere":[{"name":"web"`
-		containers       = `"containers":[{"name":"web"`
-	)
-
-	tests := map[string]struct {
-		policy  string // default policyNodeLocal
-		options []func(*admission.Options)
-		body    []byte // default capturedReview
-		want    *admissionv1.AdmissionResponse
-		// version is that of the answer; default v1.
-		version string
-		counts  map[string]int
-	}{
-		"pod injected": {
-			want: injected, counts: injectedCounts,
-		},
-		"v1beta1 is answered in v1beta1": {
-			body: edited(t, "admission.k8s.io/v1", "admission.k8s.io/v1beta1"),
-			want: injected, version: "admission.k8s.io/v1beta1", counts: injectedCounts,
-		},
-		"a dry run of the API server gets the same patch": {
-			body: edited(t, `"dryRun":false`, `"dryRun":true`),
-			want: injected, counts: injectedCounts,
-		},
-		"kind and apiVersion after the request": {
-			body: append(edited(t, `"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1",`, "")[:len(capturedReview(t))-len(`"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1",`)-1],
-				`,"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1"}`...),
-			want: injected, counts: injectedCounts,
-		},
-		"policy in DryRun decides and patches nothing": {
-			policy: policyDryRun,
-			want:   allowed(withRule("default", both("dry_run enabled_by_policy"))),
-			counts: map[string]int{
-				"decisions_total{dry_run service_host enabled_by_policy}": 1,
-				"decisions_total{dry_run dns enabled_by_policy}":          1,
-				"decisions_total{skip fallthrough resolver_unknown}":      1,
-				"decisions_total{skip advice not_configured}":             1,
-			},
-		},
-		"rule in DryRun decides and patches nothing": {
-			policy: policyTrialRule,
-			want:   allowed(withRule("trial", both("dry_run enabled_by_policy"))),
-			counts: map[string]int{
-				"decisions_total{dry_run service_host enabled_by_policy}": 1,
-				"decisions_total{dry_run dns enabled_by_policy}":          1,
-				"decisions_total{skip fallthrough resolver_unknown}":      1,
-				"decisions_total{skip advice not_configured}":             1,
-			},
-		},
-		"pod skipped by its label": {
-			body:   edited(t, `"app":"web"`, `"app":"web","shorthop.dev/inject":"disabled"`),
-			want:   allowed(withRule("default", both("skip disabled_by_pod_label"))),
-			counts: skipped("disabled_by_pod_label"),
-		},
-		"pod skipped by its namespace's label": {
-			options: []func(*admission.Options){withNamespaces(func(_ context.Context, namespace string) (map[string]string, bool) {
-				return map[string]string{"shorthop.dev/inject": "disabled"}, namespace == "default"
-			})},
-			want:   allowed(withRule("default", both("skip namespace_closed"))),
-			counts: skipped("namespace_closed"),
-		},
-		"nothing to add": {
-			body: edited(t,
-				`"env":[{"name":"A","value":"b"}]`, `"env":[{"name":"KUBERNETES_SERVICE_HOST","value":"x"}]`,
-				`"env":[{"name":"DB_HOST"`, `"env":[{"name":"KUBERNETES_SERVICE_HOST","value":"x"},{"name":"DB_HOST"`,
-				`"image":"envoyproxy/envoy:v1.30"`, `"image":"envoyproxy/envoy:v1.30","env":[{"name":"KUBERNETES_SERVICE_PORT"}]`,
-				`"dnsPolicy":"ClusterFirst"`, `"dnsPolicy":"Default"`),
-			want: allowed(map[string]string{"rule": "default", "service_host": "skip service_port_set", "dns": "skip dns_policy_default", "fallthrough": "skip dns_policy_default", "advice": "skip dns_policy_default"}),
-			counts: map[string]int{
-				"decisions_total{skip service_host service_port_set}":  1,
-				"decisions_total{skip dns dns_policy_default}":         1,
-				"decisions_total{skip fallthrough dns_policy_default}": 1,
-				"decisions_total{skip advice dns_policy_default}":      1,
-			},
-		},
-		"label and annotations with bad values": {
-			body: edited(t,
-				`"app":"web"`, `"app":"web","shorthop.dev/dns":"yes"`,
-				`"prometheus.io/port":"8080"`, `"prometheus.io/port":"8080","shorthop.dev/ndots":"many","shorthop.dev/dns-mode":"Turbo"`),
-			want: patched(goldenPatch(t), inject,
-				`pod label shorthop.dev/dns: "yes" is not one of enabled, disabled: ignored`,
-				`annotation shorthop.dev/dns-mode: "Turbo" is not one of Options, NodeLocal; using NodeLocal`,
-				`annotation shorthop.dev/ndots: "many" is not a number; using 4`),
-			counts: injectedCounts,
-		},
-		"the record does not fit": {
-			body: edited(t, `"prometheus.io/port":"8080"`, `"prometheus.io/port":"8080","padding":"`+strings.Repeat("p", 256<<10-80)+`"`),
-			want: patched(goldenPatchWithout(t, "/metadata/annotations/shorthop.dev~1injected"),
-				map[string]string{"rule": "default", "service_host": "inject enabled_by_policy", "dns": "inject enabled_by_policy", "fallthrough": "skip resolver_unknown", "advice": "skip not_configured", "record": "skip annotation_budget"}),
-			counts: map[string]int{
-				"decisions_total{inject service_host enabled_by_policy}": 1,
-				"decisions_total{inject dns enabled_by_policy}":          1,
-				"decisions_total{skip fallthrough resolver_unknown}":     1,
-				"decisions_total{skip advice not_configured}":            1,
-				"decisions_total{skip record annotation_budget}":         1,
-			},
-		},
-
-		"object cannot be decoded": {
-			body:   edited(t, containers, containersString),
-			want:   allowed(undecodable, notDecoded),
-			counts: map[string]int{"errors_total{object}": 1},
-		},
-		"object cannot be decoded under onError Deny": {
-			policy: policyDeny,
-			body:   edited(t, containers, containersString),
-			want:   denied("object", "shorthop: the pod cannot be decoded; the policy says onError: Deny"),
-			counts: map[string]int{"errors_total{object}": 1},
-		},
-		"truncated after the UID": {
-			body:   capturedReview(t)[:len(capturedReview(t))/2],
-			want:   allowed(undecodable, notDecoded),
-			counts: map[string]int{"errors_total{object}": 1},
-		},
-		"truncated after the UID under onError Deny": {
-			policy: policyDeny,
-			body:   capturedReview(t)[:len(capturedReview(t))/2],
-			want:   denied("object", "shorthop: the pod cannot be decoded; the policy says onError: Deny"),
-			counts: map[string]int{"errors_total{object}": 1},
-		},
-		"panic": {
-			options: []func(*admission.Options){panics},
-			want:    allowed(map[string]string{"error": "panic"}, "shorthop: internal error, so the pod is left as it is"),
-			counts:  map[string]int{"errors_total{panic}": 1},
-		},
-		"panic under onError Deny": {
-			policy:  policyDeny,
-			options: []func(*admission.Options){panics},
-			want:    denied("panic", "shorthop: internal error; the policy says onError: Deny"),
-			counts:  map[string]int{"errors_total{panic}": 1},
-		},
-
-		"namespace labels unknown": {
-			options: []func(*admission.Options){withNamespaces(unknown)},
-			want:    allowed(both("skip namespace_unknown"), "shorthop: the labels of namespace default could not be read, so the pod is left as it is"),
-			counts:  plus(skipped("namespace_unknown"), "errors_total{namespace}"),
-		},
-		"namespace labels unknown under onError Deny": {
-			policy:  policyDeny,
-			options: []func(*admission.Options){withNamespaces(unknown)},
-			want:    allowed(both("skip namespace_unknown"), "shorthop: the labels of namespace default could not be read, so the pod is left as it is"),
-			counts:  plus(skipped("namespace_unknown"), "errors_total{namespace}"),
-		},
-		"namespace labels are not asked for under mode Off": {
-			policy:  policyOff,
-			options: []func(*admission.Options){withNamespaces(unknown)},
-			want:    allowed(both("skip mode_off")),
-			counts:  skipped("mode_off"),
-		},
-		"namespace labels are not asked for in an excluded namespace": {
-			body:    edited(t, `"namespace":"default","operation"`, `"namespace":"kube-system","operation"`),
-			options: []func(*admission.Options){withNamespaces(unknown)},
-			want:    allowed(both("skip excluded_namespace")),
-			counts:  skipped("excluded_namespace"),
-		},
-		"namespace labels are not asked for in our own namespace": {
-			body:    edited(t, `"namespace":"default","operation"`, `"namespace":"shorthop","operation"`),
-			options: []func(*admission.Options){withNamespaces(unknown)},
-			want:    allowed(both("skip excluded_namespace")),
-			counts:  skipped("excluded_namespace"),
-		},
-
-		"update of a pod": {
-			body:    edited(t, create, ephemeralUpdate),
-			options: []func(*admission.Options){withNamespaces(unknown)},
-			want:    allowed(both("skip operation")),
-			counts:  skipped("operation"),
-		},
-		"deletion of a pod": {
-			body:   edited(t, create, `"operation":"DELETE"`, `"object":{`, `"object":null,"oldObject":{`, `"oldObject":null,`, ``),
-			want:   allowed(both("skip operation")),
-			counts: skipped("operation"),
-		},
-		"update of a pod that cannot be decoded, under onError Deny": {
-			policy: policyDeny,
-			body:   edited(t, create, ephemeralUpdate, containers, containersString),
-			want:   allowed(both("skip operation")),
-			counts: skipped("operation"),
-		},
-		"creation of a subresource": {
-			body: edited(t, resourcePods, resourcePods+`,"subResource":"binding"`),
-			want: allowed(both("skip operation")), counts: skipped("operation"),
-		},
-		"bytes that are not UTF-8, in what is not read": {
-			body: edited(t, `"echo"`, "\"\xff\""),
-			want: injected, counts: injectedCounts,
-		},
-		"names that are there twice, in what is not read": {
-			body: edited(t, `"securityContext":{}`, `"securityContext":{"a":1,"a":2}`),
-			want: injected, counts: injectedCounts,
-		},
-		"new ephemeral container": {
-			body: edited(t,
-				resourcePods, resourcePods+`,"subResource":"ephemeralcontainers"`, create, ephemeralUpdate,
-				`"restartPolicy":"Always"`, `"restartPolicy":"Always","ephemeralContainers":[{"name":"old"},{"name":"new","env":[{"name":"A","value":"b"}]}]`,
-				`"oldObject":null`, `"oldObject":{"spec":{"ephemeralContainers":[{"name":"old"}]}}`),
-			want: patched([]byte(`[{"op":"add","path":"/spec/ephemeralContainers/1/env/0","value":{"name":"KUBERNETES_SERVICE_HOST","value":"api.example.com"}}]`),
-				map[string]string{"rule": "default", "service_host": "inject enabled_by_policy", "dns": "skip ephemeral_container", "fallthrough": "skip resolver_unknown", "advice": "skip ephemeral_container"}),
-			counts: map[string]int{
-				"decisions_total{inject service_host enabled_by_policy}": 1,
-				"decisions_total{skip dns ephemeral_container}":          1,
-				"decisions_total{skip fallthrough resolver_unknown}":     1,
-				"decisions_total{skip advice ephemeral_container}":       1,
-			},
-		},
-
-		"not about a pod": {
-			body: edited(t, resourcePods, `"resource":{"group":"apps","version":"v1","resource":"deployments"}`),
-			want: allowed(both("skip operation"),
-				"shorthop: reviews pods only, was asked about deployments.apps; check the webhook configuration"),
-			counts: skipped("operation"),
-		},
-		"not about a pod, of no namespace, and nothing like a pod, under onError Deny": {
-			policy: policyDeny,
-			body: edited(t, resourcePods, `"resource":{"group":"example.com","version":"v1","resource":"pods"}`,
-				`"namespace":"default",`, ``, containers, containersString),
-			options: []func(*admission.Options){withNamespaces(unknown)},
-			want: allowed(both("skip operation"),
-				"shorthop: reviews pods only, was asked about pods.example.com; check the webhook configuration"),
-			counts: skipped("operation"),
-		},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
+	for _, c := range testfile.ReadCases(t, answers) {
+		t.Run(c.Name(), func(t *testing.T) {
 			t.Parallel()
-			if test.policy == "" {
-				test.policy = policyNodeLocal
-			}
-			if test.body == nil {
-				test.body = capturedReview(t)
-			}
-			if test.version == "" {
-				test.version = "admission.k8s.io/v1"
-			}
-			s := newServer(t, test.policy, test.options...)
-			recorder := s.post(test.body)
+			c.OnlyHas(t, "spec.yaml", "edits", "ends-before", "namespace", "answer.yaml", "patch", "metrics", "log")
+			var log logLines
+			document := policyNodeLocal + string(c.Section("spec.yaml"))
+			s := newServer(t, document, withLog(log.logger()), withNamespaces(namespaceOf(t, c)))
+			recorder := s.post(reviewOf(t, c))
 			if recorder.Code != http.StatusOK {
 				t.Fatalf("status %d: %s", recorder.Code, recorder.Body)
 			}
 			if diff := cmp.Diff(http.Header{"Content-Type": {"application/json"}}, recorder.Header()); diff != "" {
 				t.Errorf("header (-want +got):\n%s", diff)
 			}
-			want := &admissionv1.AdmissionReview{
-				TypeMeta: metav1.TypeMeta{Kind: "AdmissionReview", APIVersion: test.version},
-				Response: test.want,
+			answer := decodeReview(t, recorder.Body.Bytes())
+			var patch, counts []string
+			if answer.Response.Patch != nil {
+				for _, operation := range jsontest.Decode[[]json.RawMessage](t, answer.Response.Patch) {
+					patch = append(patch, strings.ReplaceAll(string(operation), compile(t, document).Hash(), policyHash))
+				}
+				answer.Response.Patch = nil
 			}
-			if diff := cmp.Diff(want, decodeReview(t, recorder.Body.Bytes())); diff != "" {
-				t.Errorf("answer (-want +got):\n%s", diff)
+			for name, n := range s.counts(t) {
+				counts = append(counts, fmt.Sprintf("%s %d", name, n))
 			}
-			if diff := cmp.Diff(test.counts, s.counts(t)); diff != "" {
-				t.Errorf("metrics (-want +got):\n%s", diff)
+			slices.Sort(counts)
+			for i := range log.lines { // of a panic, TestLogOfPanic has the rest
+				log.lines[i], _, _ = strings.Cut(log.lines[i], ` "stack"=`)
 			}
+			c.Expect(t, "answer.yaml", jsontest.YAML(t, answer))
+			c.Expect(t, "patch", lines(patch))
+			c.Expect(t, "metrics", lines(counts))
+			c.Expect(t, "log", lines(log.lines))
 		})
 	}
 }
 
-// goldenPatchWithout is the golden patch without the operation at a path.
-func goldenPatchWithout(t testing.TB, path string) []byte {
+// lines has each of the texts in a line.
+func lines(texts []string) (all []byte) {
+	for _, text := range texts {
+		all = fmt.Appendln(all, text)
+	}
+	return all
+}
+
+// namespaceOf knows the labels of a case's namespace.
+func namespaceOf(t *testing.T, c *testfile.Case) namespaceLabels {
 	t.Helper()
-	var operations, rest []json.RawMessage
-	if err := json.Unmarshal(goldenPatch(t), &operations); err != nil {
+	section := c.Section("namespace")
+	switch strings.TrimSpace(string(section)) {
+	case "":
+		return unlabelled
+	case "unknown":
+		return unknown
+	case "lost":
+		return func(context.Context, string) (map[string]string, bool) { panic("lost the cache") }
+	}
+	var labels map[string]string
+	if err := yaml.UnmarshalStrict(section, &labels); err != nil {
 		t.Fatal(err)
 	}
-	for _, operation := range operations {
-		if !bytes.Contains(operation, []byte(`"path":"`+path+`"`)) {
-			rest = append(rest, operation)
+	return func(_ context.Context, namespace string) (map[string]string, bool) {
+		return labels, namespace == "default"
+	}
+}
+
+// repeated is a character and a number.
+var repeated = regexp.MustCompile(`\{(.)\*(\d+)\}`)
+
+// reviewOf is the captured review as a case has it.
+func reviewOf(t *testing.T, c *testfile.Case) []byte {
+	t.Helper()
+	var oldNew []string
+	for line := range strings.Lines(string(c.Section("edits"))) {
+		mark, text := line[:1], strings.TrimPrefix(strings.TrimSuffix(line[1:], "\n"), " ")
+		if want := []string{"-", "+"}[len(oldNew)%2]; mark != want {
+			t.Fatalf("edits: %q does not begin with %q", line, want)
 		}
+		oldNew = append(oldNew, repeated.ReplaceAllStringFunc(text, func(match string) string {
+			words := repeated.FindStringSubmatch(match)
+			n, _ := strconv.Atoi(words[2])
+			return strings.Repeat(words[1], n)
+		}))
 	}
-	if len(rest) != len(operations)-1 {
-		t.Fatalf("the golden patch has %d operations at %s", len(operations)-len(rest), path)
+	if end := c.Section("ends-before"); end != nil {
+		return capturedUpTo(t, strings.TrimSpace(string(end)))
 	}
-	patch, err := json.Marshal(rest)
-	if err != nil {
-		t.Fatal(err)
+	return edited(t, oldNew...)
+}
+
+// Bytes that are not UTF-8 may be there, in what is not read.
+func TestBytesThatAreNotUTF8(t *testing.T) {
+	t.Parallel()
+	want := patched(goldenPatch(t), withRule("default", both("inject enabled_by_policy")))
+	body := edited(t, `"echo"`, "\"\xff\"")
+	if diff := cmp.Diff(want, decodeReview(t, newServer(t, policyNodeLocal).post(body).Body.Bytes()).Response); diff != "" {
+		t.Errorf("answer (-want +got):\n%s", diff)
 	}
-	return patch
 }
 
 // TestUIDIsEscaped repeats whatever the API server sends as UID.
