@@ -3,8 +3,6 @@ package webhookconfig_test
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +11,7 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
@@ -40,46 +39,34 @@ spec:
 // inCluster is where a Helm release puts the server.
 var inCluster = webhookconfig.Options{OwnNamespace: "shorthop", Service: "shorthop-webhook", CABundle: []byte("PEM")}
 
-// TestGolden has the whole configuration for each kind of policy and place.
-func TestGolden(t *testing.T) {
+// TestNew has the whole configuration for each kind of policy and place. Case files: testdata/new/<what is special>.txtar. The
+// sections:
+//
+//	spec.yaml           what the policy's spec has besides
+//	options.yaml        the options, those of inCluster if there is none
+//	configuration.yaml  expected; `go test ./internal/webhookconfig -update` rewrites it
+func TestNew(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
-		spec    string
-		options webhookconfig.Options
-	}{
-		"default": {options: inCluster},
-		"final":   {spec: "  namespaceOptOut: Final\n", options: inCluster},
-		"off":     {spec: "  mode: Off\n", options: inCluster},
-		"aliases": {
-			spec: `
-  labelAliases:
-  - {label: example.com/dns-cache, feature: DNS}
-  - {label: example.com/direct, feature: ServiceHost}
-  - {label: example.com/no-direct, feature: ServiceHost, disableOnly: true}
-`,
-			options: inCluster,
-		},
-		"nothing-excluded": {spec: "  labelAliases: []\n  excludedNamespaces: []\n", options: webhookconfig.Options{URL: "https://webhook.example.com"}},
-		"own-excluded":     {spec: "  excludedNamespaces: [shorthop, vault]\n", options: inCluster},
-		"prefixes":         {spec: "  excludedNamespaces: [openshift-*, kube-system, gke-*]\n", options: inCluster},
-		"prefixes-off":     {spec: "  mode: Off\n  excludedNamespaces: [short*]\n", options: inCluster},
-		"url":              {options: webhookconfig.Options{Name: "outside", OwnNamespace: "shorthop", URL: "https://192.0.2.1:9443/", CABundle: []byte("PEM")}},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
+	for _, c := range testfile.ReadCases(t, "testdata/new") {
+		t.Run(c.Name(), func(t *testing.T) {
 			t.Parallel()
-			got := jsontest.YAML(t, webhookconfig.New(parse(t, test.spec), test.options))
-			testfile.Expect(t, filepath.Join("testdata", name+".yaml"), got)
+			c.OnlyHas(t, "spec.yaml", "options.yaml", "configuration.yaml")
+			options := inCluster
+			if c.Section("options.yaml") != nil {
+				options = webhookconfig.Options{}
+				readYAML(t, c, "options.yaml", &options)
+			}
+			config := webhookconfig.New(parse(t, string(c.Section("spec.yaml"))), options)
+			c.Expect(t, "configuration.yaml", jsontest.YAML(t, config))
 		})
 	}
-	files, err := os.ReadDir("testdata")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range files {
-		if _, known := tests[strings.TrimSuffix(file.Name(), ".yaml")]; !known {
-			t.Errorf("testdata/%s is stale: no test reads it", file.Name())
-		}
+}
+
+// readYAML reads a section of a case file into a value.
+func readYAML(t *testing.T, c *testfile.Case, section string, into any) {
+	t.Helper()
+	if err := yaml.UnmarshalStrict(c.Section(section), into); err != nil {
+		t.Fatalf("%s: %v", section, err)
 	}
 }
 
