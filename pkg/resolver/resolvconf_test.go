@@ -2,176 +2,82 @@ package resolver_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/shorthop/shorthop/pkg/resolver"
+	"github.com/shorthop/shorthop/test/jsontest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
+// Case files: testdata/resolvconf/<what is read, in words>.txtar. The sections:
+//
+//	resolv.conf           what is read
+//	parsed.yaml, written  expected: what is read of it, and how that is written
+//	error                 expected where it cannot be read
+//
+// `go test ./pkg/resolver -run TestParseResolvConf -update` rewrites what is expected.
 func TestParseResolvConf(t *testing.T) {
 	t.Parallel()
-	tests := map[string]struct {
-		text string
-		want resolver.ResolvConf
+	for _, c := range testfile.ReadCases(t, "testdata/resolvconf") {
+		t.Run(c.Name(), func(t *testing.T) {
+			t.Parallel()
+			c.OnlyHas(t, "resolv.conf", "parsed.yaml", "written", "error")
+			conf, err := resolver.ParseResolvConf(string(c.Section("resolv.conf")))
+			parsed := make(map[string][]string)
+			for key, entries := range map[string][]string{"nameservers": conf.Nameservers, "searches": conf.Searches, "options": conf.Options} {
+				if entries != nil {
+					parsed[key] = entries
+				}
+			}
+			c.Expect(t, "parsed.yaml", jsontest.YAML(t, parsed))
+			c.Expect(t, "written", []byte(conf.String()))
+			var message []byte
+			if err != nil {
+				message = fmt.Appendln(nil, err)
+			}
+			c.Expect(t, "error", message)
+		})
+	}
+}
+
+// What editors hide or mend, and what is too large for a case file.
+func TestParseOddResolvConf(t *testing.T) {
+	t.Parallel()
+	const limit = 10 << 20
+	for name, test := range map[string]struct {
+		text, err string
+		want      resolver.ResolvConf
 	}{
-		"an empty file has nothing": {
-			text: "",
-			want: resolver.ResolvConf{},
-		},
-		"every keyword is read": {
-			text: "search corp.example.com\nnameserver 10.9.9.9\nnameserver 10.9.9.8\noptions edns0 trust-ad\n",
-			want: resolver.ResolvConf{
-				Nameservers: []string{"10.9.9.9", "10.9.9.8"},
-				Searches:    []string{"corp.example.com"},
-				Options:     []string{"edns0", "trust-ad"},
-			},
-		},
-		"a last line without a newline counts": {
-			text: "nameserver 10.9.9.9",
-			want: resolver.ResolvConf{Nameservers: []string{"10.9.9.9"}},
-		},
+		"a last line without a newline counts": {text: "nameserver 10.9.9.9", want: resolver.ResolvConf{Nameservers: []string{"10.9.9.9"}}},
 		"spaces, tabs and carriage returns separate words": {
 			text: " \tsearch\ta  b \r\n\tnameserver \t 10.9.9.9\r\n",
 			want: resolver.ResolvConf{Nameservers: []string{"10.9.9.9"}, Searches: []string{"a", "b"}},
 		},
-		"nameservers are kept twice and unchecked, and only the first word of a line": {
-			text: "nameserver 10.9.9.9 10.9.9.8\nnameserver 10.9.9.9\nnameserver nonsense\n",
-			want: resolver.ResolvConf{Nameservers: []string{"10.9.9.9", "10.9.9.9", "nonsense"}},
-		},
-		"the last search line wins": {
-			text: "search a b\nsearch c\n",
-			want: resolver.ResolvConf{Searches: []string{"c"}},
-		},
-		"an empty search line removes the search domains": {
-			text: "search a b\nsearch\n",
-			want: resolver.ResolvConf{},
-		},
-		"a search domain of a single dot is left out": {
-			text: "search . a .\n",
-			want: resolver.ResolvConf{Searches: []string{"a"}},
-		},
-		"a search line of a single dot has no search domains": {
-			text: "search .\n",
-			want: resolver.ResolvConf{},
-		},
-		"one trailing dot of a search domain is cut": {
-			text: "search a. b.. c a\n",
-			want: resolver.ResolvConf{Searches: []string{"a", "b.", "c", "a"}},
-		},
-		"options lines add up": {
-			text: "options edns0\noptions trust-ad\n",
-			want: resolver.ResolvConf{Options: []string{"edns0", "trust-ad"}},
-		},
-		"the last of options with the same name wins in the place of the first": {
-			text: "options ndots:1 edns0 ndots:2\noptions timeout:1 ndots timeout:2\n",
-			want: resolver.ResolvConf{Options: []string{"ndots", "edns0", "timeout:2"}},
-		},
-		"an option's name ends at the first colon": {
-			text: "options a:b:c a:d\n",
-			want: resolver.ResolvConf{Options: []string{"a:d"}},
-		},
-		"a line that starts with a hash is a comment": {
-			text: "# search a\n  #nameserver 10.9.9.9\n",
-			want: resolver.ResolvConf{},
-		},
-		"a hash later in a line is a word like others": {
-			text: "search a # b\nnameserver 10.9.9.9 # c\noptions # d\n",
-			want: resolver.ResolvConf{
-				Nameservers: []string{"10.9.9.9"},
-				Searches:    []string{"a", "#", "b"},
-				Options:     []string{"#", "d"},
-			},
-		},
-		"unknown keywords are ignored": {
-			text: "domain corp.example.com\nsortlist 10.0.0.0\n;search a\nSEARCH a\noption edns0\nnameservers 10.9.9.9\n",
-			want: resolver.ResolvConf{},
-		},
-	}
-	for name, test := range tests {
+		"a file of 10 MiB is too large":  {text: strings.Repeat("#", limit), err: "parse resolv.conf: 10485760 bytes, kubelet reads less than 10485760"},
+		"a file of one byte less is not": {text: strings.Repeat("#", limit-1)},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			got, err := resolver.ParseResolvConf(test.text)
-			if err != nil {
-				t.Fatal(err)
+			if err == nil && test.err != "" || err != nil && err.Error() != test.err {
+				t.Errorf("error %v, want %q", err, test.err)
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
-				t.Errorf("ParseResolvConf(%q) (-want +got):\n%s", test.text, diff)
+				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-func TestParseResolvConfErrors(t *testing.T) {
+func TestEmptyEntriesHaveNoLine(t *testing.T) {
 	t.Parallel()
-	const limit = 10 << 20
-	tests := map[string]struct {
-		text string
-		want string
-	}{
-		"every nameserver line without an address is reported": {
-			text: "nameserver\nnameserver 10.9.9.9\n nameserver \n",
-			want: "parse resolv.conf: line 1: nameserver without an address\n" +
-				"parse resolv.conf: line 3: nameserver without an address",
-		},
-		"a file of 10 MiB is too large": {
-			text: strings.Repeat("#", limit),
-			want: "parse resolv.conf: 10485760 bytes, kubelet reads less than 10485760",
-		},
-		"a file of one byte less is not": {
-			text: strings.Repeat("#", limit-1),
-			want: "",
-		},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			conf, err := resolver.ParseResolvConf(test.text)
-			got := ""
-			if err != nil {
-				got = err.Error()
-			}
-			if got != test.want {
-				t.Errorf("error %q, want %q", got, test.want)
-			}
-			if diff := cmp.Diff(resolver.ResolvConf{}, conf); diff != "" {
-				t.Errorf("content beside an error (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-func TestResolvConfString(t *testing.T) {
-	t.Parallel()
-	tests := map[string]struct {
-		conf resolver.ResolvConf
-		want string
-	}{
-		"nothing is an empty text": {
-			conf: resolver.ResolvConf{},
-			want: "",
-		},
-		"search comes first, options last, one line for each nameserver": {
-			conf: resolver.ResolvConf{
-				Nameservers: []string{"10.9.9.9", "fd00::a"},
-				Searches:    []string{"a", "b"},
-				Options:     []string{"ndots:5", "edns0"},
-			},
-			want: "search a b\nnameserver 10.9.9.9\nnameserver fd00::a\noptions ndots:5 edns0\n",
-		},
-		"empty keywords have no line": {
-			conf: resolver.ResolvConf{Nameservers: []string{"10.9.9.9"}, Searches: []string{}},
-			want: "nameserver 10.9.9.9\n",
-		},
-	}
-	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			if diff := cmp.Diff(test.want, test.conf.String()); diff != "" {
-				t.Errorf("String() (-want +got):\n%s", diff)
-			}
-		})
+	conf := resolver.ResolvConf{Nameservers: []string{"10.9.9.9"}, Searches: []string{}}
+	if diff := cmp.Diff("nameserver 10.9.9.9\n", conf.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
