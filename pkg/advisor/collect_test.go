@@ -17,7 +17,6 @@ import (
 	"github.com/shorthop/shorthop/pkg/advisor/querylog"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/pkg/resolver"
-	"github.com/shorthop/shorthop/test/jsontest"
 )
 
 func webPod() *advisor.Pod {
@@ -59,95 +58,6 @@ func chain(port int, rrtype, name, answer string) string {
 		}
 	}
 	return b.String()
-}
-
-func names(w *advisor.Workload) string {
-	var words []string
-	for _, u := range w.Names {
-		words = append(words, fmt.Sprintf("%s x%d", u.Name, u.Lookups))
-	}
-	slices.Sort(words)
-	return strings.Join(words, ", ")
-}
-
-func TestWhatALogTells(t *testing.T) {
-	t.Parallel()
-	both := func(port int, name, answer string) string {
-		return chain(port, "A", name, answer) + chain(port+1, "AAAA", name, answer)
-	}
-	for name, test := range map[string]struct {
-		log, names string
-		ndots      int
-	}{
-		"an external name": {both(1, "api.example.com", "api.example.com"), "api.example.com x1", 1},
-		"a retry counts once": {
-			line(1, 1, "A", "web.shop.svc.cluster.local", "NOERROR") + line(1, 1, "A", "web.shop.svc.cluster.local", "NOERROR"), "web x1", 1,
-		},
-		"another ID from the same port counts twice": {
-			line(1, 1, "A", "web.shop.svc.cluster.local", "NOERROR") + line(1, 2, "A", "web.shop.svc.cluster.local", "NOERROR"), "web x2", 1,
-		},
-		"a pod of a headless Service or a name with a dot at its end": {line(1, 1, "A", "db-0.db.shop.svc.cluster.local", "NOERROR"), "db-0.db x1", 2},
-		"a name with a dot at its end":                                {line(1, 1, "A", "api.example.com", "NOERROR"), "api.example.com. x1", 1},
-		"SRV of a Service in another namespace":                       {chain(1, "SRV", "_http._tcp.db.data", "_http._tcp.db.data.svc.cluster.local"), "_http._tcp.db.data x1", 4},
-		"AAAA only":                                                   {chain(1, "AAAA", "db.data", "db.data.svc.cluster.local"), "db.data x1", 2},
-		"reverse lookups":                                             {line(1, 1, "PTR", "1.0.0.10.in-addr.arpa", "NXDOMAIN"), "1.0.0.10.in-addr.arpa. x1", 1},
-		"NODATA goes on": {
-			strings.ReplaceAll(both(1, "api.example.com", "api.example.com"), `api.example.com.cluster.local. udp 50 false 512" NXDOMAIN`, `api.example.com.cluster.local. udp 50 false 512" NOERROR`),
-			"api.example.com x1", 1,
-		},
-		"a name of a Service that is gone keeps its room": {both(1, "db.data.svc", ""), "db.data.svc x1", 3},
-		"a chain that shares steps with shorter ones": {
-			both(1, "db.shop.svc", "db.shop.svc.cluster.local") + both(3, "db.shop", "db.shop.svc.cluster.local") + both(5, "db", "db.shop.svc.cluster.local") + both(7, "db", "db.shop.svc.cluster.local"),
-			"db x2, db.shop x1, db.shop.svc x1", 3,
-		},
-		"NODATA goes on where a shorter name shares the step": {
-			strings.ReplaceAll(chain(1, "AAAA", "db-0.db.shop.svc", "")+chain(3, "AAAA", "db-0.db", ""),
-				`db-0.db.shop.svc.cluster.local. udp 50 false 512" NXDOMAIN`, `db-0.db.shop.svc.cluster.local. udp 50 false 512" NOERROR`),
-			"db-0.db x1, db-0.db.shop.svc x1", 4,
-		},
-		"the whole name of a Service": {both(1, "db.data.svc.cluster.local", "db.data.svc.cluster.local"), "db.data.svc.cluster.local x1", 1},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			report, err := read(t, strings.NewReader(test.log))
-			if err != nil {
-				t.Fatal(err)
-			}
-			w := &report.Workloads[0]
-			if w.Recommendation == nil {
-				t.Fatalf("no recommendation: %s", w.Reason)
-			}
-			if diff := cmp.Diff([]any{test.names, test.ndots}, []any{names(w), w.Recommendation.Ndots}); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
-		})
-	}
-}
-
-func TestPodsForWindowsGetNoAdvice(t *testing.T) {
-	t.Parallel()
-	for name, spec := range map[string]string{
-		"by their OS":         `{"os": {"name": "windows"}}`,
-		"by a node selector":  `{"nodeSelector": {"kubernetes.io/os": "windows"}}`,
-		"by the older label":  `{"nodeSelector": {"beta.kubernetes.io/os": "windows"}}`,
-		"not: they are Linux": `{"os": {"name": "linux"}, "nodeSelector": {"beta.kubernetes.io/os": "linux"}}`,
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			pod := webPod()
-			jsontest.Unmarshal(t, []byte(spec), &pod.Spec)
-			clients := advisor.NewClients(nil, nil)
-			clients.Add(pod)
-			collector := advisor.NewCollector(new(querylog.Parser), clients, resolver.Node{ClusterDomain: "cluster.local"})
-			if err := collector.Read(strings.NewReader(chain(1, "A", "db.data", "db.data.svc.cluster.local")), nil); err != nil {
-				t.Fatal(err)
-			}
-			w := collector.Report(advisor.Settings{}).Workloads[0]
-			if got, want := w.Reason == advisor.ReasonWindows, !strings.HasPrefix(name, "not"); got != want {
-				t.Errorf("reason %q", w.Reason)
-			}
-		})
-	}
 }
 
 func TestOddInputs(t *testing.T) {
