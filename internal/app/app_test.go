@@ -1,7 +1,6 @@
 package app_test
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -13,7 +12,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -51,7 +49,7 @@ type webhook struct {
 	certDir                  string
 	reviews, metrics, health string
 	roots                    *x509.CertPool
-	stderr                   lockedBuffer
+	stderr                   cluster.LogBuffer
 	code                     chan int
 }
 
@@ -180,23 +178,6 @@ func (w *webhook) patchIn(response *http.Response) string {
 		w.Fatalf("answer %+v", answer.Response)
 	}
 	return string(answer.Response.Patch)
-}
-
-type lockedBuffer struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.buffer.String()
 }
 
 func TestServeWithoutACluster(t *testing.T) {

@@ -38,19 +38,19 @@ func lastLines(output []byte) string {
 	return string(bytes.Join(lines, []byte("\n")))
 }
 
-// logBuffer is a bytes.Buffer that may be read while a process still writes to it.
-type logBuffer struct {
+// LogBuffer is a bytes.Buffer that may be read while a program still writes to it.
+type LogBuffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
 }
 
-func (b *logBuffer) Write(p []byte) (int, error) {
+func (b *LogBuffer) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.Write(p)
 }
 
-func (b *logBuffer) String() string {
+func (b *LogBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.String()

@@ -41,7 +41,7 @@ type Webhook struct {
 	HealthURL string
 
 	cmd    *exec.Cmd
-	output logBuffer
+	output LogBuffer
 	exited chan struct{} // closed once the process is gone and has been waited for
 }
 

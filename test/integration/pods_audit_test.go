@@ -17,7 +17,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -150,24 +149,6 @@ type auditReport struct {
 	Progress  []audit.Progress `json:"progress"`
 }
 
-// written is output that can be read while it grows.
-type written struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (w *written) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.text.Write(p)
-}
-
-func (w *written) String() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.text.String()
-}
-
 // auditRun is a run of the real program.
 type auditRun struct {
 	stdout, stderr string
@@ -177,7 +158,7 @@ type auditRun struct {
 }
 
 // run runs kubectl-shorthop audit. stderr is written to as it comes.
-func (a *auditedCluster) run(kubeconfig string, stderr *written, args ...string) *auditRun {
+func (a *auditedCluster) run(kubeconfig string, stderr *cluster.LogBuffer, args ...string) *auditRun {
 	a.t.Helper()
 	program, err := kubectlProgram()
 	if err != nil {
@@ -283,7 +264,7 @@ func (a *auditedCluster) createLease() {
 }
 
 func (a *auditedCluster) checkCommand(t *testing.T, total int, want map[audit.Class]int) {
-	stderr := &written{}
+	stderr := &cluster.LogBuffer{}
 	// The second page, which is not the last, is held up until the command says what takes so long, as it does on slow
 	// clusters: after it the command says how far it is.
 	pages := 1
@@ -354,7 +335,7 @@ func (a *auditedCluster) checkCommand(t *testing.T, total int, want map[audit.Cl
 
 func (a *auditedCluster) checkTable(t *testing.T) {
 	namespace := a.namespaces[0]
-	run := a.run(a.Kubeconfig(), &written{}, "-n", namespace)
+	run := a.run(a.Kubeconfig(), &cluster.LogBuffer{}, "-n", namespace)
 	for _, line := range []string{
 		`audited-0  deployment/missed-0   5/5   missed   service_host,dns  not_injected`,
 		`audited-0  deployment/stale-0    5/5   stale    dns               older_policy`,
@@ -373,12 +354,12 @@ func (a *auditedCluster) checkTable(t *testing.T) {
 	if run.code != 1 || run.stderr != "" {
 		t.Errorf("exit code %d, want 1; on standard error: %s", run.code, run.stderr)
 	}
-	run = a.run(a.Kubeconfig(), &written{}, "-n", namespace, "--all")
+	run = a.run(a.Kubeconfig(), &cluster.LogBuffer{}, "-n", namespace, "--all")
 	if !strings.Contains(run.stdout, "deployment/ok-0") || !strings.Contains(run.stdout, "deployment/opted-out-0") {
 		t.Errorf("--all does not list everything:\n%s", run.stdout)
 	}
 
-	run = a.run(a.Kubeconfig(), &written{}, "-n", byHand)
+	run = a.run(a.Kubeconfig(), &cluster.LogBuffer{}, "-n", byHand)
 	if diff := cmp.Diff(strings.Replace(tableByHand, "HASH", compile(t, a.document).Hash(), 1), run.stdout); diff != "" {
 		t.Errorf("the table of a namespace (-want +got):\n%s", diff)
 	}
@@ -386,7 +367,7 @@ func (a *auditedCluster) checkTable(t *testing.T) {
 	// Of another cache, the replica knows nothing.
 	file := filepath.Join(t.TempDir(), "policy.yaml")
 	replaceFile(t, file, strings.Replace(a.document, edgeCache, "kube-system/other", 1))
-	run = a.run(a.Kubeconfig(), &written{}, "-n", namespace, "--policy", file)
+	run = a.run(a.Kubeconfig(), &cluster.LogBuffer{}, "-n", namespace, "--policy", file)
 	if !strings.Contains(run.stderr, "the replicas have other health gates than this policy") || strings.Contains(run.stdout, "pinned") ||
 		!strings.Contains(run.stdout, "from --policy\n") {
 		t.Errorf("under another policy:\n%s%s", run.stdout, run.stderr)
@@ -394,17 +375,17 @@ func (a *auditedCluster) checkTable(t *testing.T) {
 
 	// What the API server leaves out would not be reviewed again: there is nothing to restart.
 	a.selectOnly(t, "none")
-	run = a.run(a.Kubeconfig(), &written{}, "-n", byHand)
+	run = a.run(a.Kubeconfig(), &cluster.LogBuffer{}, "-n", byHand)
 	if run.code != 0 || strings.Contains(run.stdout, "rollout restart") || !strings.Contains(run.stdout, "left_out_by_filter  service_host  skipped") {
 		t.Errorf("a namespace that the filter leaves out: exit code %d:\n%s%s", run.code, run.stdout, run.stderr)
 	}
 	a.selectOnly(t, "")
 
-	run = a.run(a.Kubeconfig(), &written{}, "-n", "kube-public")
+	run = a.run(a.Kubeconfig(), &cluster.LogBuffer{}, "-n", "kube-public")
 	if run.code != 0 {
 		t.Errorf("nothing to act on: exit code %d, want 0: %s", run.code, run.stdout)
 	}
-	run = a.run(a.Kubeconfig(), &written{}, "-n", "nowhere")
+	run = a.run(a.Kubeconfig(), &cluster.LogBuffer{}, "-n", "nowhere")
 	if run.code != 2 || run.stdout != "" {
 		t.Errorf("no such namespace: exit code %d, want 2: %s", run.code, run.stdout)
 	}
@@ -442,7 +423,7 @@ func (a *auditedCluster) checkWithoutReplica(t *testing.T, want map[audit.Class]
 	}
 	setReady(corev1.ConditionFalse)
 	defer setReady(corev1.ConditionTrue)
-	run := a.run(a.Kubeconfig(), &written{}, "-A", "-o", "json")
+	run := a.run(a.Kubeconfig(), &cluster.LogBuffer{}, "-A", "-o", "json")
 	report := run.report(t)
 	want = maps.Clone(want)
 	want[audit.OK] += want[audit.Pinned]
@@ -457,7 +438,7 @@ func (a *auditedCluster) checkWithoutReplica(t *testing.T, want map[audit.Class]
 	// What another policy would mean.
 	file := filepath.Join(t.TempDir(), "policy.yaml")
 	replaceFile(t, file, a.policy(4))
-	report = a.run(a.Kubeconfig(), &written{}, "-A", "-o", "json", "--policy", file).report(t)
+	report = a.run(a.Kubeconfig(), &cluster.LogBuffer{}, "-A", "-o", "json", "--policy", file).report(t)
 	want[audit.Stale] += want[audit.OK]
 	want[audit.OK] = 0
 	if diff := cmp.Diff(want, report.Classes); diff != "" {
@@ -537,7 +518,7 @@ func TestAuditOfAListThatExpires(t *testing.T) {
 			t.Errorf("the list does not expire: %v", err)
 		}
 	})
-	run := a.run(door.kubeconfig, &written{}, "-A", "-o", "json")
+	run := a.run(door.kubeconfig, &cluster.LogBuffer{}, "-A", "-o", "json")
 	report := run.report(t)
 	if report.Consistent || !strings.Contains(run.stderr, "not of one moment") {
 		t.Errorf("consistent is %t; on standard error: %s", report.Consistent, run.stderr)

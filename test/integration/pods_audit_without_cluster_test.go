@@ -2,6 +2,8 @@ package integration_test
 
 import (
 	"testing"
+
+	"github.com/shorthop/shorthop/test/cluster"
 )
 
 // A server that runs without the API server discovers nothing, and its /debug/policy has no such field: that is
@@ -20,7 +22,7 @@ spec:
 	a.install()
 	runAsPod(t, a.Cluster, a.kubelet, a.start("", "--cluster-access=false").Webhook, plainPod("shorthop-0"))
 
-	run := a.run(a.Kubeconfig(), &written{}, "-A", "-o", "json")
+	run := a.run(a.Kubeconfig(), &cluster.LogBuffer{}, "-A", "-o", "json")
 	report := run.report(t)
 	if p := report.Policy; p.From != "pod shorthop-0" || !p.GatesKnown || !p.DiscoveryKnown {
 		t.Errorf("the policy is %+v: %s", p, run.stderr)
