@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -118,18 +119,9 @@ func TestProbesAreBounded(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- s.Start(ctx) }()
 	s.Prepare(t.Context(), compile(t, "{rules: ["+strings.TrimSuffix(rules.String(), ",")+"]}"))()
-	for {
-		waiting := 0
-		for _, status := range s.Status() {
-			if status.LastError == "not known yet" {
-				waiting++
-			}
-		}
-		if waiting == 0 {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	clustertest.Eventually(t, "every host has been probed", func() bool {
+		return !slices.ContainsFunc(s.Status(), func(status gates.Status) bool { return status.LastError == "not known yet" })
+	})
 	stop()
 	if err := <-ended; err != nil {
 		t.Error(err)

@@ -76,11 +76,10 @@ func heldBackAtTheEnd(t *testing.T, server interface{ Start(context.Context) err
 	ended := make(chan error, 1)
 	go func() { ended <- server.Start(ctx) }()
 	var conn net.Conn
-	for deadline := time.Now().Add(time.Minute); conn == nil; {
-		if conn, err = net.Dial("tcp", address); err != nil && time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
+	clustertest.Eventually(t, "the server listens", func() bool {
+		conn, err = net.Dial("tcp", address)
+		return err == nil
+	})
 	held := newHeldBack(conn)
 	answered := make(chan struct{})
 	go func() {
