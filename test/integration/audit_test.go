@@ -37,6 +37,8 @@ func auditScope(t *testing.T) (s *scope, namespace string) {
 	return s, namespace
 }
 
+// TestTheAuditLogSaysWhatWasDecidedAndWhy has what the API server writes down. Which reasons there are, the case files of pkg/mutate
+// and internal/admission have.
 func TestTheAuditLogSaysWhatWasDecidedAndWhy(t *testing.T) {
 	t.Parallel()
 	s, namespace := auditScope(t)
@@ -51,23 +53,6 @@ func TestTheAuditLogSaysWhatWasDecidedAndWhy(t *testing.T) {
 		"a rule disables": {
 			func(pod *corev1.Pod) { pod.Labels = map[string]string{"app": "quiet"} },
 			map[string]string{"rule": "quiet", "service_host": "inject enabled_by_policy", "dns": "skip disabled_by_rule", "fallthrough": "skip disabled_by_rule", "advice": "skip disabled_by_rule"},
-		},
-		"labels decide": {
-			func(pod *corev1.Pod) {
-				pod.Labels = map[string]string{policy.LabelServiceHost: "disabled", policy.LabelDNS: "enabled"}
-			},
-			map[string]string{"rule": "default", "service_host": "skip disabled_by_pod_label", "dns": "inject enabled_by_pod_label", "fallthrough": "skip ndots_not_lower", "advice": "skip not_configured"},
-		},
-		"the pod says it itself": {
-			func(pod *corev1.Pod) {
-				pod.Spec.HostNetwork = true
-				pod.Spec.Containers[0].Env = []corev1.EnvVar{{Name: policy.EnvServiceHost, Value: "x"}}
-			},
-			map[string]string{"rule": "default", "service_host": "skip service_host_set", "dns": "skip host_network", "fallthrough": "skip host_network", "advice": "skip host_network"},
-		},
-		"a pod that serves DNS": {
-			func(pod *corev1.Pod) { pod.Labels = map[string]string{"k8s-app": "kube-dns"} },
-			map[string]string{"service_host": "skip dns_pod", "dns": "skip dns_pod", "fallthrough": "skip dns_pod", "advice": "skip dns_pod"},
 		},
 	}
 	for sentence, p := range pods {
@@ -131,6 +116,8 @@ func (s *scope) checkAudit(sentence string, event *auditEvent, want map[string]s
 	}
 }
 
+// TestWarningsReachWhoeverCreatesThePod has those that a header could lose or spoil. What is warned of, the case files of pkg/mutate
+// have.
 func TestWarningsReachWhoeverCreatesThePod(t *testing.T) {
 	t.Parallel()
 	_, namespace := auditScope(t)
@@ -139,21 +126,9 @@ func TestWarningsReachWhoeverCreatesThePod(t *testing.T) {
 		want   []string
 	}{
 		"nothing to say": {func(*corev1.Pod) {}, nil},
-		"a value that is no number": {
-			func(pod *corev1.Pod) { pod.Annotations = map[string]string{policy.AnnotationNdots: "two"} },
-			[]string{`annotation shorthop.dev/ndots: "two" is not a number; using 2`},
-		},
-		"a value that the policy does not allow": {
-			func(pod *corev1.Pod) { pod.Annotations = map[string]string{policy.AnnotationDNSMode: "NodeLocal"} },
-			[]string{`annotation shorthop.dev/dns-mode: "NodeLocal" is not allowed by the policy; using Options`},
-		},
 		"a value with a line break and an escape sequence": {
 			func(pod *corev1.Pod) { pod.Annotations = map[string]string{policy.AnnotationNdots: "\x1b[31m2\n"} },
 			[]string{`annotation shorthop.dev/ndots: "\x1b[31m2\n" is not a number; using 2`},
-		},
-		"a label that is neither": {
-			func(pod *corev1.Pod) { pod.Labels = map[string]string{policy.LabelDNS: "perhaps"} },
-			[]string{`pod label shorthop.dev/dns: "perhaps" is not one of enabled, disabled: ignored`},
 		},
 		"two at once": {
 			func(pod *corev1.Pod) {
