@@ -137,8 +137,12 @@ func (h *Handler) decode(ctx context.Context, b *body, r *review) error {
 		// A thousand that are half decoded would be in memory at once.
 		select {
 		case h.decoding <- struct{}{}:
-		case <-ctx.Done():
-			return errBusy
+		default: // a turn that is there is taken, however late it is: the API server waits longer than the deadline
+			select {
+			case h.decoding <- struct{}{}:
+			case <-ctx.Done():
+				return errBusy
+			}
 		}
 		defer func() { <-h.decoding }()
 	}
