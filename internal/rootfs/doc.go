@@ -27,6 +27,9 @@
 //	an entry that no runtime unpacks                      unclear        unknown
 //	any other ELF                                         other          not go
 //
+// What has been judged is kept in a cache by digest (internal/images): whoever changes
+// this table or the verdict raises the cache's version.
+//
 // The verdict, the first that applies:
 //
 //	musl                   musl
