@@ -178,9 +178,10 @@ func (c *Compiled) skipDNS(r *Request, s *settings) Reason {
 
 // skipDNSPolicy is the part of the table that says whether kubelet would use
 // the cluster DNS. Nothing else may be asked here: AsksClusterDNS takes the answer
-// for what kubelet does, whatever the policy. kubelet (getPodDNSType) takes ClusterFirst for Default on
-// the host's network, and ClusterFirstWithHostNet for ClusterFirst anywhere.
-// An empty dnsPolicy is what a client sends before defaulting: ClusterFirst.
+// for what kubelet does, whatever the policy. kubelet (getPodDNSType) takes
+// ClusterFirst for Default on the host's network, and ClusterFirstWithHostNet for
+// ClusterFirst anywhere. An empty dnsPolicy is what a client sends before defaulting:
+// ClusterFirst.
 func skipDNSPolicy(pod *Pod) Reason {
 	switch pod.Spec.DNSPolicy {
 	case "", "ClusterFirst":

@@ -33,7 +33,7 @@ type level struct {
 	// first is how many queries there were at its beginning.
 	first int
 	scope int
-	// time is the best so far, of this rank.
+	// unix is the best time so far, and rank its rank; 0 where there is none.
 	unix int64
 	rank uint8
 	// key is that of the value in what encloses it, and field what "field" says here.
