@@ -84,8 +84,11 @@ func TestJudge(t *testing.T) {
 				for _, other := range c.others {
 					passes = passes && other != r.Check
 				}
-				if passes != (r.Status == Pass) {
-					t.Errorf("%s is %s: %s. A check that follows the case's own is among its others, and no check that passes is", r.Check, r.Status, r.Found)
+				switch {
+				case passes && r.Status != Pass:
+					t.Errorf("%s is %s as well: %s. If that is right, name it among the case's others", r.Check, r.Status, r.Found)
+				case !passes && r.Status == Pass:
+					t.Errorf("%s passes: %s. The case has it among its others", r.Check, r.Found)
 				}
 			}
 		})
