@@ -64,9 +64,9 @@ var truths = []struct {
 		[]string{"internal/health/health.go", "internal/gates/gates.go", "internal/discovery/discover.go"}, "health.PolicyDocument",
 	},
 	{
-		"how a list of pods goes on that has expired",
+		"how a list goes on that has expired",
 		`\bIsResourceExpired\b`,
-		[]string{"internal/podlist/podlist.go"}, "podlist.Reader",
+		[]string{"internal/clusterread/clusterread.go"}, "clusterread.Pages, or clusterread.ContinueAfterExpiry",
 	},
 	{
 		"what is decided for a pod",
