@@ -59,7 +59,7 @@ func newBudget() *budget { return &budget{left: budgetSize - laneBudget} }
 // released.
 type grant struct {
 	from *budget
-	// left is what the request holds without the lane. It belongs to the budget.
+	// held is what the request holds besides the lane. It is guarded by the budget's mu.
 	held int64
 }
 

@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// reportKey and runKey are where NAME-report has the last report, and how the run
-	// ended that made it.
+	// NAME-report has the last report under reportKey, and under runKey how the run ended
+	// that made it.
 	reportKey = "report.json.gz"
 	runKey    = "run.json"
 	// maxReport is the most that a report may have, gzipped.

@@ -294,8 +294,8 @@ func (i *Injector) look() {
 	i.remember(cas)
 }
 
-// remember adds CAs to those seen. Of too many it forgets the oldest, but for
-// the one that is served by.
+// remember adds CAs to those seen. Of too many it forgets the oldest, but never the
+// one that has signed the certificate that this replica serves.
 func (i *Injector) remember(cas []*x509.Certificate) {
 	for _, ca := range cas {
 		if ca.IsCA && !contains(i.seen, ca) {

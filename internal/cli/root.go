@@ -7,9 +7,10 @@
 //
 //	0   done
 //	1   findings, or input that is not valid
-//	2   could not run: a usage error, or a file that cannot be read; of a command
-//	    that looks for something else than what is wrong with its input, also
-//	    input that is not valid
+//	2   could not run: a usage error, or a file that cannot be read
+//
+// Input that is not valid is a finding of a command that judges its input, as lint
+// does. A command that looks for something else, as doctor does, could not run then.
 package cli
 
 import (

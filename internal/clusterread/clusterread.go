@@ -1,6 +1,6 @@
-// Package clusterread reads single things from an API server on behalf of a person
-// who may lack a permission. Every request has a time limit of its own, and an error
-// names the permission that is missing.
+// Package clusterread reads single objects, and lists page by page, from an API server
+// on behalf of a person who may lack a permission. Every request has a time limit of its
+// own, and an error names the permission that is missing.
 package clusterread
 
 import (

@@ -7,9 +7,10 @@
 //
 // To read the package, begin with the table of checks (checks.go). collect*.go ask
 // for facts, and facts.go keeps them. judge_*.go judge them: Corefiles with the help
-// of internal/corefile and zones.go, the policy with that of nodelocal.go. words.go
-// has what their sentences share. inforce.go finds out what decides about new pods,
-// for other commands as well.
+// of internal/corefile and zones.go, the policy with that of nodelocal.go, policies of
+// the network with that of egress.go and egress_plugins.go. words.go has what their
+// sentences share. path.go draws the way of a new pod to DNS and the API server.
+// inforce.go finds out what decides about new pods, for other commands as well.
 package doctor
 
 import (

@@ -2,10 +2,12 @@ package doctor
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/shorthop/shorthop/internal/health"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // fault is a change to a healthy cluster, and what one check finds then.
@@ -47,7 +49,8 @@ func TestJudge(t *testing.T) {
 	for _, d := range Checks() {
 		for status, when := range map[Status]string{Warn: d.Warn, Fail: d.Fail} {
 			if (when != "") != tried[d.Check][status] {
-				t.Errorf("%s: its row says of %s %q, and a case that comes to it: %t", d.Check, status, when, tried[d.Check][status])
+				t.Errorf("%s: the row in checks.go says of %s %q, and there is a case that comes to it: %t. "+
+					"Add one to the faults beside the check's function (judge_*_test.go), or mend the row", d.Check, status, when, tried[d.Check][status])
 			}
 		}
 		if d.Check == "" || d.About == "" || d.Pass == "" || len(tried[d.Check]) == 0 {
@@ -81,11 +84,43 @@ func TestJudge(t *testing.T) {
 				for _, other := range c.others {
 					passes = passes && other != r.Check
 				}
-				if passes != (r.Status == Pass) {
-					t.Errorf("%s is %s as well: %s", r.Check, r.Status, r.Found)
+				switch {
+				case passes && r.Status != Pass:
+					t.Errorf("%s is %s as well: %s. If that is right, name it among the case's others", r.Check, r.Status, r.Found)
+				case !passes && r.Status == Pass:
+					t.Errorf("%s passes: %s. The case has it among its others", r.Check, r.Found)
 				}
 			}
 		})
+	}
+}
+
+// TestEveryCheckHasAFaultInAnInstallation tells what TestDoctorFindsEachFaultAndNothingElse
+// of test/integration wants, without the control plane that it needs: a fault that is
+// seeded there, or a word about where the check is tried instead.
+func TestEveryCheckHasAFaultInAnInstallation(t *testing.T) {
+	t.Parallel()
+	const folder = "../../test/integration/"
+	var source []byte
+	for _, file := range []string{"doctor_test.go", "doctor_faults_test.go", "doctor_podfaults_test.go"} {
+		source = append(source, testfile.Read(t, folder+file)...)
+	}
+	seeded := map[Check]bool{}
+	elsewhere := regexp.MustCompile(`seededElsewhere = .*\{.*\}`).Find(source)
+	for _, name := range regexp.MustCompile(`"([a-z-]+)": true`).FindAllSubmatch(elsewhere, -1) {
+		seeded[Check(name[1])] = true
+	}
+	for _, name := range regexp.MustCompile(`\bcheck: +"([a-z-]+)"`).FindAllSubmatch(source, -1) {
+		seeded[Check(name[1])] = true
+	}
+	for _, d := range Checks() {
+		if !seeded[d.Check] {
+			t.Errorf("%s has no fault in %sdoctor_*faults_test.go: seed one, or say in seededElsewhere of doctor_test.go where it is tried", d.Check, folder)
+		}
+		delete(seeded, d.Check)
+	}
+	for check := range seeded {
+		t.Errorf("%sdoctor_*test.go has a fault for %s, which is no check", folder, check)
 	}
 }
 

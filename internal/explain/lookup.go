@@ -167,8 +167,8 @@ func (e *Explanation) lookups(names []string, domain string, was, is *podResolvC
 	return l
 }
 
-// modelled are the resolvers that hints give to the pod's containers; all there
-// are, unless there is a hint for each.
+// modelled returns the resolvers that hints give to the pod's containers. Where a
+// container has no hint, it may have any resolver, so that is all of them.
 func (e *Explanation) modelled() []resolver.Resolver {
 	var hinted []resolver.Resolver
 	for _, r := range e.Resolvers {

@@ -35,11 +35,12 @@ import (
 // pods. It comes through caches, which the flag AA does not, or comes from
 // elsewhere.
 //
-//	the gate   a verdict         the gate
-//	any        no worse          takes it over
-//	any        invents_answers   takes it over: that is no failure that passes
-//	any        worse             takes it over if it is the failureThreshold-th in a row
-//	any        of other servers  takes it over, as the first: the last one was not about them
+// When the gate takes over the verdict of a probe:
+//
+//	the first one, or the first of other servers   at once: there is none about them yet
+//	no worse than the gate's                       at once
+//	upstream_invents_answers                       at once: that does not pass by itself
+//	any other that is worse                        if it is the failureThreshold-th in a row
 
 // probeNames are how many names are asked for, by turns: few enough that caches
 // know them, many enough that none keeps an old answer for all.

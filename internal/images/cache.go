@@ -11,7 +11,8 @@ import (
 	"strings"
 )
 
-// cacheVersion is part of the folder: what another version found is not read.
+// cacheVersion is part of the folder: what another version found is not read. It is
+// raised when an entry has another form, and when internal/rootfs judges otherwise.
 const cacheVersion = "v3"
 
 // maxCached bounds an entry.

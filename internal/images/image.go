@@ -13,11 +13,12 @@ type Image struct {
 	Reference string `json:"reference"`
 	// Pods is in how many pods it is.
 	Pods int `json:"pods,omitzero"`
-	// running are the digests with which containers of it run.
+	// running are the digests that running containers of it were started from.
 	running []string
 }
 
-// Running is an image of which containers run with these digests.
+// Running is an image as pods name it, with the digests that running containers of it
+// were started from. The tag may stand for another one by now.
 func Running(reference string, digests ...string) Image {
 	return Image{Reference: reference, running: digests}
 }
@@ -50,7 +51,7 @@ type Document struct {
 	Images []Result `json:"images"`
 }
 
-// InWords is what is known of the image for a cell each of a table.
+// InWords says for two cells of a table which resolver the image has, and why.
 func (r *Result) InWords() (resolver, because string) {
 	resolver = string(r.Resolver)
 	if r.Resolver == rootfs.Unknown {

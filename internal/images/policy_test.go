@@ -1,6 +1,7 @@
 package images_test
 
 import (
+	"regexp"
 	"slices"
 	"testing"
 
@@ -10,7 +11,30 @@ import (
 	"github.com/shorthop/shorthop/internal/rootfs"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/reviewtest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
+
+// What a policy cannot name would be left out of it, as if it were not known.
+func TestAPolicyCanNameWhateverAnImageIsJudgedToHave(t *testing.T) {
+	t.Parallel()
+	source := string(testfile.Read(t, "../rootfs/verdict.go"))
+	tried := 0
+	for _, kind := range []string{"Resolver", "Beside"} {
+		for _, match := range regexp.MustCompile(`(?m)^\t\w+ +`+kind+` += "([\w.-]+)"`).FindAllStringSubmatch(source, -1) {
+			verdict := rootfs.Verdict{Resolver: rootfs.Resolver(match[1])}
+			if kind == "Beside" {
+				verdict = rootfs.Verdict{Resolver: rootfs.Glibc, Beside: []rootfs.Beside{rootfs.Beside(match[1])}}
+			}
+			tried++
+			if text, leftOut, err := images.Policy([]images.Result{{Image: images.Image{Reference: "a:1"}, Found: images.Found{Verdict: verdict}}}); leftOut > 0 || err != nil {
+				t.Errorf("%s %s of verdict.go is left out of the policy (%v): add it to pkg/policy/types_resolvers.go and ImageResolver.Validate\n%s", kind, match[1], err, text)
+			}
+		}
+	}
+	if tried < 5 {
+		t.Errorf("found no more than %d names in verdict.go", tried)
+	}
+}
 
 func TestPolicy(t *testing.T) {
 	t.Parallel()

@@ -164,10 +164,11 @@ func Documents(file string, data []byte) (documents []Document, problems []Probl
 // expand turns a decoded value into an object, or a list into its items. The
 // lists:
 //
-//	kind List                     with items; null is none
-//	a kind that ends in List      where items is a list or null: an API may have a kind of that name
-//	any other kind                where items is a list with an object in it, as kubectl has it
-//	no object at all              a JSON or YAML list of objects
+//	kind List                     always; where items is null, it has none
+//	a kind that ends in List      if items is a list or null. Else it is an object: an API may have a
+//	                              kind whose own name ends so
+//	any other kind                if items is a list with an object in it, as for kubectl
+//	no object, but a list         always; its elements are the items
 //
 // Items may be lists.
 func (d *Document) expand(value any) (documents []Document, problems []Problem) {

@@ -75,9 +75,9 @@ func Of(set *appsv1.DaemonSet) (cache Cache, found bool) {
 	return cache, found
 }
 
-// OfServer is like Of, and also recognises any DNS server on its nodes' network that
-// its Corefiles bind to link-local addresses, since CoreDNS itself can be run as a
-// cache in that way.
+// OfServer is like Of, but takes more for a cache: also any DNS server on the network of
+// its nodes whose Corefiles bind it to link-local addresses. CoreDNS itself can be run as
+// a cache in that way.
 func OfServer(set *appsv1.DaemonSet, corefiles []corefile.File) (cache Cache, found bool) {
 	cache, found = Of(set)
 	if found || !OnNode(set) {

@@ -27,6 +27,9 @@
 //	an entry that no runtime unpacks                      unclear        unknown
 //	any other ELF                                         other          not go
 //
+// What has been judged is kept in a cache by digest (internal/images): whoever changes
+// this table or the verdict raises the cache's version.
+//
 // The verdict, the first that applies:
 //
 //	musl                   musl
@@ -39,10 +42,10 @@
 // other, others write all into one tree, and each follows other symbolic links. A file
 // of a lower layer is taken as gone only if all of this is so; else it counts:
 //
-//   - A layer above has a whiteout or anything else at its path; or, at that of a folder
-//     it is in and that is not the root, a whiteout, an opaque marker or something that is
-//     no folder. And this layer does not say of any path both that it is a folder and that it
-//     is something else.
+//   - A layer above takes it away: by a whiteout or anything else at the file's own path;
+//     or by a whiteout, an opaque marker or something that is no folder at the path of a
+//     folder around it, the root excepted. A layer that says of any path both that it is a
+//     folder and that it is something else takes nothing away.
 //   - None of its folders is a symbolic link in its own layer, or in a lower one while a
 //     layer above names one of these folders. No layer names a link by a path through
 //     another.

@@ -34,7 +34,7 @@ const (
 	GapUnreadLines GapCode = "unread_lines"
 	// GapNoAnswers means: hardly any query has an answer, as with class denial or error.
 	GapNoAnswers GapCode = "no_answers"
-	// GapNoNXDomain means: no query has none, as with class success.
+	// GapNoNXDomain means: no query was answered by NXDOMAIN, as with class success.
 	GapNoNXDomain GapCode = "no_nxdomain"
 	// GapNoClusterNames means: there is nothing of the cluster's domain, as with log in
 	// another server block only.
@@ -86,8 +86,8 @@ const (
 //	no line in a part of each minute; of each hour               low, medium if fewer than one log in ten; medium
 //	one line in a hundred without a timestamp, where others have one  medium
 //
-// A log in which only names of the cluster's domain are shows in lookups without an
-// end: confidence.go judges these by workload.
+// A log that has names of the cluster's domain only is no gap here. It shows in lookups
+// that do not end, which confidence.go judges for each workload.
 func (c *Collector) gaps(domain string, domainFound bool) (gaps []Gap) {
 	add := func(code GapCode, most Confidence, logs []string, format string, args ...any) {
 		gaps = append(gaps, Gap{Code: code, Text: fmt.Sprintf(format, args...), Confidence: most, Logs: logs})

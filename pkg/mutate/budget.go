@@ -12,8 +12,8 @@ func fits(annotations map[string]string, record string) bool {
 	return sizeWith(annotations, len(record)) <= annotationLimit
 }
 
-// largeRecord is more than a record takes, in bytes, but for the names of the
-// containers, which are in it three times at most.
+// largeRecord bounds, in bytes, a record without the names of containers. Each name
+// is in the record three times at most.
 const largeRecord = 8 << 10
 
 // mayLackRecord reports whether the pod may have node-local DNS of ours although

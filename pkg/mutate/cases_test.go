@@ -57,10 +57,11 @@ func TestCases(t *testing.T) {
 			break // -run chose some
 		}
 		if !reached[reason.Reason] {
-			t.Errorf("no case reaches reason %s", reason.Reason)
+			t.Errorf("no case reaches reason %s: add one to testdata/cases", reason.Reason)
 		}
 		if !back[reason.Reason] {
-			t.Errorf("no case has a pod that comes back with a record under reason %s", reason.Reason)
+			t.Errorf("no case has a pod that comes back under reason %s with a record of ours in its annotations: "+
+				"add one to testdata/cases, as those that are called a-pod-that-comes-back-... are", reason.Reason)
 		}
 	}
 }
@@ -79,10 +80,10 @@ func runCase(t *testing.T, c *testCase) mutate.Result {
 		}
 	}
 	if diff := cmp.Diff(string(c.section(sectionDecision)), decision); diff != "" {
-		t.Errorf("decision (-want +got):\n%s", diff)
+		t.Errorf("decision (-want +got; -update rewrites it):\n%s", diff)
 	}
 	if diff := cmp.Diff(string(c.section(sectionPatch)), patch); diff != "" {
-		t.Errorf("patch (-want +got):\n%s", diff)
+		t.Errorf("patch (-want +got; -update rewrites it):\n%s", diff)
 	}
 
 	inEnvironment := slices.ContainsFunc(result.Operations, func(o jsonpatch.Operation) bool { return strings.Contains(o.Path, "/env") })

@@ -5,17 +5,18 @@ import (
 	"slices"
 )
 
-// Nameservers and searches of ours go in front of the user's, and what the user
-// names too is written once. That is also what kubelet makes of two
-// (appendDNSConfig, omitDuplicates): the first of each stays. So the user's
-// entry moves to where ours would stand, and the record says where it stood:
+// Nameservers and searches of ours go in front of the user's. An entry that the user
+// names as well is written once, at our place: of two, kubelet too keeps the first
+// (appendDNSConfig, omitDuplicates). The record says how many entries in front are
+// counted as ours, and for each of these that is the user's, its index in the pod and
+// its index in the user's list, so that Undo can put it back:
 //
-//	ours     the user's     the pod gets     counted   the user's of them
+//	ours     the user's     the pod gets     counted   moved
 //	a b      x              a b x            2
 //	a b      a b x          a b x            0
 //	a b      b x            a b x            1
-//	a b      a x            a b x            2         [0 0]: a, the user's first
-//	a b      x a            a b x            2         [0 1]: a, the user's second
+//	a b      a x            a b x            2         [0 0]: a, first in both
+//	a b      x a            a b x            2         [0 1]: a, first here, second in the user's list
 
 // Moved is an entry of the user's among those that are counted as ours: its
 // index now, and its index in the user's list.
@@ -46,8 +47,8 @@ func putInFront(user []string, ours ...[]string) (list []string, counted int, mo
 			list = append(list, value)
 		}
 	}
-	// The last that are counted may stand as the user wrote them: then they and
-	// what follows are simply the user's.
+	// Where the last counted entries and all that follows are the end of the user's list
+	// as it was, they are not counted: nothing of ours is among them.
 	for len(moved) > 0 {
 		last := moved[len(moved)-1]
 		if last[0] != counted-1 || !slices.Equal(list[last[0]:], user[last[1]:]) {

@@ -19,15 +19,14 @@ import (
 //	the pod's dnsConfig names searches                   skip    own_searches
 //	the workload is named by a label, and podOverrides   skip    advice_none
 //	  does not allow ndots; or nothing is known of it
-//	its images and commands were seen                    inject  advised
-//	others, and a name needs more than the pods have     inject  advised
-//	others, and containers get fallthrough               inject  advised_fallthrough
-//	others, and none gets it                             skip    advised_fallthrough
-//	too little was seen, or below minConfidence, and     skip    advice_low
-//	  nothing needs more
+//	neither of its two numbers counts (below)            skip    advice_low
+//	ndots counts, or the pod's images and commands       inject  advised
+//	  were seen
+//	only fallthrough counts, and a container gets it     inject  advised_fallthrough
+//	only fallthrough counts, and no container gets it    skip    advised_fallthrough
 //
-// Of its two numbers, ndots goes into resolv.conf, which every resolver reads,
-// and fallthrough takes the place of dns.fallthrough's. Each counts so:
+// Of the two numbers, ndots goes into resolv.conf, which every resolver reads, and
+// fallthrough takes the place of dns.fallthrough's. Whether a number counts:
 //
 //	what a name needs (needed) is above the policy's     at once, whatever the confidence,
 //	                                                     images and commands
@@ -35,8 +34,9 @@ import (
 //	                                                     commands that were seen
 //	it is below, of less than minConfidence              no
 //
-// and the policy's stays where the rule names it. Neither goes below spec.advice.floor. All gates and conditions of
-// fall-through hold as they do for the policy's own number.
+// Where the rule that matches names dns.fallthrough.ndots, that stays. Neither number
+// goes below spec.advice.floor. All gates and conditions of fall-through hold as they
+// do for the policy's own number.
 
 // AdviceDecision says what advice comes to.
 type AdviceDecision struct {
@@ -275,9 +275,10 @@ func (c *Compiled) advise(r *Request, dns *dnsSettings) AdviceDecision {
 	return d
 }
 
-// advised is one number as advice has it, and whether it counts in the place of
-// the policy's: what is needed always, a value that is trusted where there is one. The
-// cheapest value may be above what is needed.
+// advised returns one number of advice, and whether it counts in the place of the
+// policy's. A trusted value counts where advice has one; it may be above what is needed,
+// since the cheapest value is not always the lowest. Without one, what is needed counts
+// where the policy's number is too low for it.
 func (c *Compiled) advised(value, needed int8, policys int32, trusted bool) (n int32, counts bool) {
 	n = max(int32(needed), c.advice.floor)
 	if trusted && value > 0 {
@@ -286,7 +287,8 @@ func (c *Compiled) advised(value, needed int8, policys int32, trusted bool) (n i
 	return n, int32(needed) > policys
 }
 
-// afterFallthrough says so where only fallthrough was to be used, and is not.
+// afterFallthrough turns an injection into a skip where advice was to be used for
+// fallthrough only, and no container gets that.
 func (d *AdviceDecision) afterFallthrough(through *FallthroughDecision) {
 	if d.Reason == ReasonAdvisedFallthrough && !through.Injects() {
 		d.Action, d.Fallthrough = ActionSkip, 0

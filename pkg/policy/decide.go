@@ -352,20 +352,6 @@ func (c *Compiled) decideDNS(r *Request, s *settings, outcome Outcome, decided *
 	decided.DNS = d
 }
 
-// skipDNS is the part of the table of skips (skip.go) that is about DNS alone.
-func (c *Compiled) skipDNS(r *Request, s *settings) Reason {
-	if reason := c.skipNode(r); reason != "" {
-		return reason
-	}
-	if reason := skipDNSPolicy(r.Pod); reason != "" && r.heeds(reason) {
-		return reason
-	}
-	if s.dns.leaveOwnConfig && r.Pod.Spec.DNSConfig.saysAnything() && r.heeds(ReasonOwnConfig) {
-		return ReasonOwnConfig
-	}
-	return ""
-}
-
 // setsEvery reports whether the pod's own dnsConfig sets all of the options.
 func setsEvery(pod *Pod, options []Option) bool {
 	for i := range options {

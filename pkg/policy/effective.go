@@ -45,9 +45,15 @@ type EffectiveServiceHost struct {
 	EnabledBy Origin
 }
 
-// EffectiveDNS has Enabled, Mode, Ndots, Fallthrough with all of its fields, Advice, MinConfidence and OwnConfig set, and
-// where there is an address of a cache also DaemonSet or DaemonSetSelector, and MaxUnavailable.
-// FallbackServers stays nil where nobody names any: Spec.fallbackServers knows the default.
+// EffectiveDNS is a DNS block with its defaults:
+//
+//	Enabled, Mode, Ndots, Advice, MinConfidence, OwnConfig,  set
+//	  Fallthrough with all of its fields
+//	NodeLocal.DaemonSet or .DaemonSetSelector, and           set where there is an address of a cache
+//	  .MaxUnavailable
+//	NodeLocal.FallbackServers                                nil where nobody names any: the default is
+//	                                                         known by Cluster.FallbackServers
+//	the rest                                                 as the blocks name it
 type EffectiveDNS struct {
 	DNS
 	// EnabledBy says whose word Enabled is: where nobody names it, that of who

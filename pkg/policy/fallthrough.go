@@ -18,20 +18,21 @@ import (
 //	              ResOptionsReason); musl, Go without cgo and Netty do not read
 //	              it, so that wrong knowledge is harmless
 //
-// Neither, the first that applies:
+// A pod gets neither where one of these applies; the first is the reason:
 //
-//	DNS is skipped for the pod, whatever for                    DNS's own reason
-//	  (new ephemeral containers: were it not for that)
+//	DNS is skipped for the pod, for any reason but              DNS's own reason
+//	  ephemeral_container
 //	the pod's dnsConfig, an annotation, or the rule names       ndots_set
 //	  ndots, and the rule names no fallthrough
 //	the pod's dnsConfig names searches                          own_searches
 //	fallthrough.ndots is not below resolv.conf's                ndots_not_lower
-//	no container gets either                                    the containers' reason
-//	the outside knows a namespace with a headless Service, and  namespace_is_public_suffix
-//	  3, which then counts, is not below resolv.conf's
-//	the gate                                                    upstream_*, svc_not_local
+//	no container may have either                                the containers' reason
+//	a namespace with a headless Service is a name outside, so   namespace_is_public_suffix
+//	  that 3 counts, and 3 is not below resolv.conf's
+//	the gate of the DNS servers                                 upstream_*, svc_not_local
 //
-// Of an ephemeral container the resolv.conf is that of the running pod.
+// An ephemeral container finds the resolv.conf of the running pod, so that file's
+// ndots counts for it (running).
 
 const (
 	// EnvResOptions has resolver options that count after those of resolv.conf.
@@ -40,8 +41,9 @@ const (
 	EnvLocalDomain = "LOCALDOMAIN"
 )
 
-// publicSuffixNdots counts while a namespace of the cluster is a name outside:
-// "pod.service.namespace" is then asked outside last, as at every value above 2.
+// publicSuffixNdots is the lowest value while a namespace of the cluster is a name
+// outside: with it "pod.service.namespace" is asked outside last, as with every value
+// above 2.
 const publicSuffixNdots = 3
 
 // Carrier is what takes the lower ndots to a resolver.
@@ -97,8 +99,10 @@ var resOptions = func() (values [maxNdots + 1]string) {
 	return values
 }()
 
-// decideFallthrough is for a pod whose DNS is patched, or could be if the pod
-// did not run yet. dns has the annotations, and mode says whom the pod asks.
+// decideFallthrough decides for a pod whose DNS is patched, and for an ephemeral
+// container in a pod whose DNS would be patched if it were created now. dns has what
+// annotations say, and for a new pod what advice says; mode tells which servers the pod
+// asks.
 func (c *Compiled) decideFallthrough(r *Request, dns *dnsSettings, outcome Outcome, mode DNSMode) FallthroughDecision {
 	skip := func(reason Reason) FallthroughDecision {
 		return FallthroughDecision{Outcome: Outcome{ActionSkip, reason}}

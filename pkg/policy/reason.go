@@ -35,6 +35,7 @@ const (
 // reworded once it is released, for it is used verbatim by all of these:
 //
 //	returned by                              Decide and what it calls, in the order that is written there
+//	the reasons that stand behind it         besides.go, which asks Decide again without it (Request.heeds)
 //	what an earlier review did stays or not  pkg/mutate/review.go, by Earlier
 //	a series of metrics for each             internal/metrics: metrics.go, closedLists; counted by handler.go
 //	audit annotations, log lines             internal/admission: encode.go, handler.go

@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"bytes"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -28,7 +29,7 @@ func TestEveryReasonIsInTheList(t *testing.T) {
 	slices.Sort(constants)
 	slices.Sort(listed)
 	if diff := cmp.Diff(constants, listed); diff != "" {
-		t.Errorf("-constants of reason.go +list:\n%s", diff)
+		t.Errorf("reason.go: constants and rows of reasonTexts differ; a constant without a row needs one (-constants +rows):\n%s", diff)
 	}
 	files, err := filepath.Glob("*.go")
 	if err != nil {
@@ -47,21 +48,40 @@ func TestEveryReasonIsInTheList(t *testing.T) {
 func TestTheTableOfSkipsHasWhatTheCodeReturns(t *testing.T) {
 	t.Parallel()
 	source := testfile.Read(t, "skip.go")
-	rows := map[string]bool{}
-	for _, row := range regexp.MustCompile(`(?m)^//\t.* skip +([a-z_]+)(?: \(.*\))?$`).FindAllStringSubmatch(string(source), -1) {
-		rows[row[1]] = true
+	rows := map[string]int{} // the first row of each reason, from 1
+	for i, row := range regexp.MustCompile(`(?m)^//\t.* skip +([a-z_]+)(?: \(.*\))?$`).FindAllStringSubmatch(string(source), -1) {
+		if rows[row[1]] == 0 {
+			rows[row[1]] = i + 1
+		}
 		if policy.Reason(row[1]).Sentence() == "" {
-			t.Errorf("the table has %s, which is no reason", row[1])
+			t.Errorf("the table at the top of skip.go has %s, which is no reason", row[1])
 		}
 	}
 	constants := reasonConstants(t)
-	returned := regexp.MustCompile(`return (Reason\w+)`).FindAllStringSubmatch(string(source), -1)
-	if len(returned) == 0 {
+	returned := regexp.MustCompile(`return (Reason\w+)`)
+	if !returned.Match(source) {
 		t.Error("skip.go returns no reason")
 	}
-	for _, name := range returned {
-		if reason := constants[name[1]]; !rows[reason] {
-			t.Errorf("skip.go returns %s, which its table lacks", name[1])
+	inCode := map[string]bool{constants["ReasonEphemeralContainer"]: true} // decideDNS
+	for function := range bytes.SplitSeq(source, []byte("\nfunc ")) {
+		name, _, _ := strings.Cut(string(function), "(r *Request")
+		last := 0
+		for _, match := range returned.FindAllSubmatch(function, -1) {
+			reason := constants[string(match[1])]
+			inCode[reason] = true
+			switch row := rows[reason]; {
+			case row == 0:
+				t.Errorf("skip.go returns %s: add a row for %s to the table at its top", match[1], reason)
+			case strings.HasSuffix(name, "skipPod") && row < last:
+				t.Errorf("skipPod asks for %s later than the table at the top of skip.go says: put row and condition into the same order", reason)
+			default:
+				last = row
+			}
+		}
+	}
+	for reason := range rows {
+		if !inCode[reason] {
+			t.Errorf("the table at the top of skip.go has %s, which nothing in skip.go returns", reason)
 		}
 	}
 }

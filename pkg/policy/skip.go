@@ -6,7 +6,7 @@ import (
 )
 
 // Skip rules: pods that are left alone whatever labels and rules say. The
-// first that applies wins.
+// first that applies wins; of the four that go by dnsPolicy only one can.
 //
 //	rule                                       service host   dns
 //	policy mode is Off                         skip           skip   mode_off (a rule's: decide.go)
@@ -54,7 +54,9 @@ const (
 )
 
 // skipPod is the part of the table above that covers both features. It
-// returns "" where no rule applies.
+// returns "" where no rule applies. Every condition asks Request.heeds, so that
+// Besides can look behind it; the two that do not are reasons behind which there is
+// nothing to ask (endsQuestions).
 func (c *Compiled) skipPod(r *Request) Reason {
 	pod := r.Pod
 	switch {
@@ -158,10 +160,28 @@ func hasAddress(addresses []string, address string) bool {
 	})
 }
 
+// skipDNS is the part of the table that is about DNS alone, but for ephemeral
+// containers (decideDNS). A new rule that leaves the DNS of a pod alone has its place
+// here, and not in skipDNSPolicy.
+func (c *Compiled) skipDNS(r *Request, s *settings) Reason {
+	if reason := c.skipNode(r); reason != "" {
+		return reason
+	}
+	if reason := skipDNSPolicy(r.Pod); reason != "" && r.heeds(reason) {
+		return reason
+	}
+	if s.dns.leaveOwnConfig && r.Pod.Spec.DNSConfig.saysAnything() && r.heeds(ReasonOwnConfig) {
+		return ReasonOwnConfig
+	}
+	return ""
+}
+
 // skipDNSPolicy is the part of the table that says whether kubelet would use
-// the cluster DNS. kubelet (getPodDNSType) takes ClusterFirst for Default on
-// the host's network, and ClusterFirstWithHostNet for ClusterFirst anywhere.
-// An empty dnsPolicy is what a client sends before defaulting: ClusterFirst.
+// the cluster DNS. Nothing else may be asked here: AsksClusterDNS takes the answer
+// for what kubelet does, whatever the policy. kubelet (getPodDNSType) takes
+// ClusterFirst for Default on the host's network, and ClusterFirstWithHostNet for
+// ClusterFirst anywhere. An empty dnsPolicy is what a client sends before defaulting:
+// ClusterFirst.
 func skipDNSPolicy(pod *Pod) Reason {
 	switch pod.Spec.DNSPolicy {
 	case "", "ClusterFirst":

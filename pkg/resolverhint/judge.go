@@ -115,15 +115,22 @@ const minPairs = 20
 // Judge names the resolver. captured tells that something between the pods and the
 // log may have written the queries anew, which cannot be seen in them.
 //
-// The first line that holds decides. Shares are of pairs, where nothing else is said.
+// The first line that holds decides. A pair are the queries for A and AAAA of one name.
+// Shares are of pairs, where nothing else is said. Four terms of the table:
+//
+//	close           the IDs of a pair are within musl's distance (Evidence.Close)
+//	both sides      among close IDs, AAAA's is before A's about as often as behind it (bothSides)
+//	own ports       less than one pair in eight came from a port that another name had just
+//	                before (Evidence.Reused)
+//	same distance   the one that most pairs have between their IDs (Evidence.Lead)
 //
 //	captured                                                    dns_capture
 //	a log without the fields                                    fields_missing
 //	a query with DO                                             forwarder
 //	TCP, 1 query in 20                                          tcp
 //	fewer than 20 pairs                                         few_pairs
-//	IDs close, 4 in 5 of one port, without EDNS, own ports,
-//	not on both sides                                           musl; slow_clock if at the same distance, 9 in 10
+//	of the pairs from one port, 4 in 5 close, and not on both
+//	sides; without EDNS; own ports                              musl; slow_clock if at the same distance, 9 in 10
 //	a run of musl's kind, longer than IDs on both sides have    musl_run
 //	two ports, 9 in 10        EDNS 1232, 19 queries in 20       go?
 //	                          else                              two_ports

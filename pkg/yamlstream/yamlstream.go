@@ -91,10 +91,12 @@ func (d Document) toJSON(convert func([]byte) ([]byte, error)) ([]byte, error) {
 }
 
 // splitJSON splits a stream of JSON values. The YAML library could not: YAML has other
-// escapes, and needs a marker between documents. ok is false for streams that are left
-// to the YAML library: those that do not begin with a JSON object or list (YAML's
-// {a: b} looks like one, but is none), and those in which something that neither is a
-// JSON value nor begins like an object follows a value.
+// escapes, and needs a marker between documents. ok is false for a stream that is left
+// to the YAML library:
+//
+//   - The first value is no JSON object or list. YAML's {a: b} looks like one, but is none.
+//   - A value is followed by something that is no JSON value. If that begins like an
+//     object, though, it is a JSON document that is broken.
 func splitJSON(text []byte) (documents []Document, ok bool) {
 	if rest := bytes.TrimLeft(text, " \t\r\n"); len(rest) == 0 || rest[0] != '{' && rest[0] != '[' {
 		return nil, false

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"go/ast"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -147,6 +148,7 @@ func (page *policyPageWriter) section(path, name string) {
 		if meaning == "" {
 			page.t.Errorf("types.go: %s has no comment", at)
 		}
+		page.checkDefault(path+"."+field.Key, object, field.Doc)
 		meaning = meaningOf(field.Key, field.Name, meaning)
 		if field.Required {
 			meaning += " Required."
@@ -155,6 +157,32 @@ func (page *policyPageWriter) section(path, name string) {
 	}
 	for _, b := range blocks {
 		page.section(b.path, b.name)
+	}
+}
+
+// inEffective are fields whose default is filled in where a rule is laid over the policy (Spec.Effective), since it goes by who
+// names the block.
+var inEffective = map[string]string{"spec.serviceHost.enabled": "true", "spec.dns.enabled": "true"}
+
+var saidDefault = regexp.MustCompile(`[Dd]efaults\s+to\s+(\S+)`)
+
+// checkDefault compares what a comment says of the default of a field with the code. Lists, and what is said in words ("none",
+// "that of the policy"), are not compared. A default that is false need not be filled in: it would change every policy's hash.
+func (page *policyPageWriter) checkDefault(at, object, comment string) {
+	match := saidDefault.FindStringSubmatch(comment)
+	if match == nil || object != "" {
+		return
+	}
+	said, inCode := strings.TrimRight(match[1], ".,;:"), strings.Trim(page.defaultOf(at), "`")
+	if inCode == "" {
+		inCode = inEffective[at]
+	}
+	isValue := regexp.MustCompile(`^(true|\d[\w.%]*)$`).MatchString(said) // false may be left empty
+	if isValue && inCode == "" {
+		page.t.Errorf("types.go: the comment of %s says that it defaults to %s, and SetDefaults (default.go) leaves it empty", at, said)
+	}
+	if inCode != "" && !strings.HasPrefix(inCode, "[") && said != inCode {
+		page.t.Errorf("types.go: the comment of %s says that it defaults to %s, the code makes it %s", at, said, inCode)
 	}
 }
 

@@ -6,16 +6,18 @@ import (
 	"unicode/utf8"
 )
 
-// One rule reads all JSON: a query is the first string of a record that the parser
-// understands, and its time the best among its siblings, or else among those of what
-// encloses it.
+// One rule reads all JSON, whatever the keys: in each record the first string that is
+// understood is the query. Its time is the best one beside it, or else the best one
+// beside what encloses it, and so on outwards.
 //
-//	record       the outermost object or array, and every object or array in an array
-//	the string   itself, or JSON or another envelope in it; of an array of strings, and of
-//	             a string with several lines, each; an array of the string's bytes, as the
-//	             journal has a message with a character that does not print, is the string
-//	a time       by its key, by the table in jsontime.go; in an array, any; {"field": name,
-//	             "value": value} counts as the key name of what encloses it
+//	a record     the outermost object or array, and every object or array in an array
+//	understood   the string is a line with a query, or is itself JSON or another envelope
+//	             with one. In an array of strings, and in a string with several lines, each
+//	             is looked at. An array of bytes is a string, too: so the journal writes a
+//	             message with a character that does not print
+//	a time       a value whose key is in the table of jsontime.go; in an array, any value.
+//	             {"field": name, "value": value} counts as a value of what encloses it,
+//	             under the key name
 //
 // Records of Inspektor Gadget and of Hubble are not strings: records.go says how they
 // are told.
@@ -31,7 +33,7 @@ type level struct {
 	// first is how many queries there were at its beginning.
 	first int
 	scope int
-	// time is the best so far, of this rank.
+	// unix is the best time so far, and rank its rank; 0 where there is none.
 	unix int64
 	rank uint8
 	// key is that of the value in what encloses it, and field what "field" says here.

@@ -15,10 +15,12 @@ import (
 //	date                                                              2
 //	any other with "time" in it (receiveTimestamp, ingestionTime)     1
 //
-// A value is RFC 3339, or with a space for the T; without a zone it is UTC, and with one
-// that has a name, none. A number,
-// also in a string, is a time by its size: seconds, milliseconds, microseconds or
-// nanoseconds since 1970, if that is between 2001 and 2286.
+// Of several of the same rank the first counts.
+//
+// A value is RFC 3339, also with a space in the place of the T. Without a zone it is
+// taken for UTC; with a zone that has a name it is no time. A number, also in a string,
+// is a time by its size: seconds, milliseconds, microseconds or nanoseconds since 1970,
+// if that is between 2001 and 2286.
 const (
 	noTime uint8 = iota
 	anyTime

@@ -3,6 +3,7 @@ package querylog_test
 import (
 	"bytes"
 	"io"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -63,5 +64,37 @@ func TestEnvelopes(t *testing.T) {
 			}
 			c.Expect(t, "queries", []byte(got))
 		})
+	}
+}
+
+// A key that the code knows and no file tries could be lost without a test that fails:
+// alone in a record, a time counts by whatever key.
+func TestEveryKeyOfATimeIsTried(t *testing.T) {
+	t.Parallel()
+	for _, keys := range []struct{ source, function, tried string }{
+		{"jsontime.go", "rankOf", "testdata/envelopes/time-by-every-key.txtar"},
+		{"partial.go", "isLine", "testdata/envelopes/partial-by-every-key.txtar"},
+	} {
+		source := string(testfile.Read(t, keys.source))
+		comments, code, _ := strings.Cut(source, "func "+keys.function+"(")
+		code, _, _ = strings.Cut(code, "\n}\n")
+		found := 0
+		for line := range strings.Lines(code) {
+			if !strings.Contains(line, "case ") {
+				continue
+			}
+			for _, match := range regexp.MustCompile(`"([^"]+)"`).FindAllStringSubmatch(line, -1) {
+				found++
+				if !strings.Contains(string(testfile.Read(t, keys.tried)), match[0]+": ") {
+					t.Errorf("%s: %s of %s is in no record of %s: add one", keys.source, match[1], keys.function, keys.tried)
+				}
+				if keys.function == "rankOf" && !regexp.MustCompile(`[ \t]`+match[1]+`[ ,\n]`).MatchString(comments) {
+					t.Errorf("%s: the table lacks %s", keys.source, match[1])
+				}
+			}
+		}
+		if found < 5 {
+			t.Errorf("%s: found no more than %d keys in %s", keys.source, found, keys.function)
+		}
 	}
 }
