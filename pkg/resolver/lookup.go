@@ -204,7 +204,7 @@ func (c Client) Lookup(name string, zone Zone) Lookup {
 	case Musl, MuslBefore124:
 		return newMusl(c, zone).lookup(name)
 	case Go:
-		if c.CLibrary != "" && (c.ResOptions != "" || c.LocalDomain != "") {
+		if c.leavesGo() {
 			c.Resolver = c.CLibrary
 			return c.Lookup(name, zone)
 		}
@@ -213,6 +213,32 @@ func (c Client) Lookup(name string, zone Zone) Lookup {
 		return newCAres(c, zone).lookup(name)
 	}
 	return Lookup{Status: Failure}
+}
+
+// Ndots is from how many dots on the client asks for a name as it is before it
+// tries the search list, if at all: what it reads in resolv.conf and in its
+// variables. A resolver that is none of [Resolvers] has 1.
+func (c Client) Ndots() int {
+	switch c.Resolver {
+	case Glibc:
+		return newGlibc(c, nil).ndots
+	case Musl, MuslBefore124:
+		return newMusl(c, nil).ndots
+	case Go:
+		if c.leavesGo() {
+			c.Resolver = c.CLibrary
+			return c.Ndots()
+		}
+		return newGoNet(c, nil).ndots
+	case CAres:
+		return newCAres(c, nil).ndots
+	}
+	return 1
+}
+
+// leavesGo reports whether a Go program leaves lookups to its C library.
+func (c Client) leavesGo() bool {
+	return c.CLibrary != "" && (c.ResOptions != "" || c.LocalDomain != "")
 }
 
 // wire is the network as a resolver sees it. It records all queries.
