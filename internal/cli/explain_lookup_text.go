@@ -39,10 +39,10 @@ func grouped(lookups []explain.Lookup) []sameLookups {
 			return g.Name == lookup.Name && reflect.DeepEqual(g.Before, lookup.Before) && reflect.DeepEqual(g.After, lookup.After)
 		})
 		if i < 0 {
-			groups = append(groups, sameLookups{lookup, string(lookup.Resolver)})
+			groups = append(groups, sameLookups{lookup, lookup.Label})
 			continue
 		}
-		groups[i].resolvers += ", " + string(lookup.Resolver)
+		groups[i].resolvers += ", " + lookup.Label
 	}
 	return groups
 }

@@ -232,6 +232,24 @@ func (e *Explanation) assumeGates(compiled *policy.Compiled, r *mutate.Result) {
 	e.DNS.AssumesGate = e.DNS.Mode == policy.DNSModeNodeLocal && otherwise.DNS.Reason == policy.ReasonNodeLocalUnhealthy
 }
 
+// assumeUpstream is assumeGates for fall-through: with the gates of the upstreams
+// closed, and with servers that ask the outside about names that end in svc.
+func (e *Explanation) assumeUpstream(compiled *policy.Compiled, r *mutate.Result) {
+	rests := func(on policy.Reason) bool {
+		other := r.Request
+		gates := *other.Gates
+		gates.Upstreams = map[policy.Upstream]policy.Reason{}
+		for upstream, reason := range other.Gates.Upstreams {
+			gates.Upstreams[upstream] = cmp.Or(reason, on)
+		}
+		other.Gates = &gates
+		return compiled.Decide(&other).Fallthrough.Reason == on
+	}
+	if e.Fallthrough.Injects() {
+		e.Fallthrough.AssumesGate, e.Fallthrough.AssumesLocal = rests(policy.ReasonUpstreamFails), rests(policy.ReasonServiceNotLocal)
+	}
+}
+
 // setRecord takes the record from the patched pod.
 func (e *Explanation) setRecord(r *mutate.Result, patched *policy.Pod) {
 	if r.RecordReason != "" {
