@@ -217,7 +217,8 @@ func (c Client) Lookup(name string, zone Zone) Lookup {
 
 // Ndots is from how many dots on the client asks for a name as it is before it
 // tries the search list, if at all: what it reads in resolv.conf and in its
-// variables. A resolver that is none of [Resolvers] has 1.
+// variables. It is at most 127, which no name has. A resolver that is none of
+// [Resolvers] has 1.
 func (c Client) Ndots() int {
 	switch c.Resolver {
 	case Glibc:
@@ -231,10 +232,13 @@ func (c Client) Ndots() int {
 		}
 		return newGoNet(c, nil).ndots
 	case CAres:
-		return newCAres(c, nil).ndots
+		return min(newCAres(c, nil).ndots, moreDotsThanAnyName)
 	}
 	return 1
 }
+
+// moreDotsThanAnyName can be read by c-ares only.
+const moreDotsThanAnyName = 127
 
 // leavesGo reports whether a Go program leaves lookups to its C library.
 func (c Client) leavesGo() bool {
