@@ -316,8 +316,14 @@ func (c *Compiled) mayFallThrough(d *dnsSettings) bool {
 	if d.through.ndots >= max(d.ndots(), kubeletNdots) { // kubelet's counts for ephemeral containers
 		return false
 	}
-	return slices.ContainsFunc(c.document.Spec.Resolvers, func(hint ImageResolver) bool {
-		return hint.Resolver == ResolverGo || d.through.env && hint.Resolver == ResolverGlibc &&
+	return anyFallsThrough(c.document.Spec.Resolvers, d.through.env)
+}
+
+// anyFallsThrough reports whether an image is known that falls through: env says
+// whether containers may get RES_OPTIONS.
+func anyFallsThrough(hints []ImageResolver, env bool) bool {
+	return slices.ContainsFunc(hints, func(hint ImageResolver) bool {
+		return hint.Resolver == ResolverGo || env && hint.Resolver == ResolverGlibc &&
 			hint.ResOptions == nil && hint.LocalDomain == nil && len(hint.Beside) == 0
 	})
 }
