@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 
 	jsonpatch "gomodules.xyz/jsonpatch/v2"
 	evanphx "gopkg.in/evanphx/json-patch.v4"
@@ -233,21 +234,30 @@ func (e *Explanation) assumeGates(compiled *policy.Compiled, r *mutate.Result) {
 }
 
 // assumeUpstream is assumeGates for fall-through: with the gates of the upstreams
-// closed, and with servers that ask the outside about names that end in svc.
+// closed, with servers that ask the outside about names that end in svc, and with a
+// namespace that the outside knows.
 func (e *Explanation) assumeUpstream(compiled *policy.Compiled, r *mutate.Result) {
-	rests := func(on policy.Reason) bool {
-		other := r.Request
-		gates := *other.Gates
-		gates.Upstreams = map[policy.Upstream]policy.Reason{}
-		for upstream, reason := range other.Gates.Upstreams {
-			gates.Upstreams[upstream] = cmp.Or(reason, on)
-		}
+	if !e.Fallthrough.Injects() {
+		return
+	}
+	restsOn := func(change func(*policy.Gates)) bool {
+		other, gates := r.Request, *r.Request.Gates
+		change(&gates)
 		other.Gates = &gates
-		return compiled.Decide(&other).Fallthrough.Reason == on
+		otherwise := compiled.Decide(&other).Fallthrough
+		return otherwise.Injects() != e.Fallthrough.Injects() || otherwise.Ndots != e.Fallthrough.Ndots
 	}
-	if e.Fallthrough.Injects() {
-		e.Fallthrough.AssumesGate, e.Fallthrough.AssumesLocal = rests(policy.ReasonUpstreamFails), rests(policy.ReasonServiceNotLocal)
+	upstreams := func(reason policy.Reason) func(*policy.Gates) {
+		return func(g *policy.Gates) {
+			g.Upstreams = maps.Clone(g.Upstreams)
+			for upstream, known := range g.Upstreams {
+				g.Upstreams[upstream] = cmp.Or(known, reason)
+			}
+		}
 	}
+	e.Fallthrough.AssumesGate = restsOn(upstreams(policy.ReasonUpstreamFails))
+	e.Fallthrough.AssumesLocal = restsOn(upstreams(policy.ReasonServiceNotLocal))
+	e.Fallthrough.AssumesPrivate = restsOn(func(g *policy.Gates) { g.PublicNamespace = true })
 }
 
 // setRecord takes the record from the patched pod.

@@ -23,8 +23,10 @@ type Fallthrough struct {
 	Containers []ContainerNdots `json:"containers"`
 
 	// AssumesLocal: it would be another one if the servers that the pod asks
-	// did not answer names that end in svc themselves.
-	AssumesLocal bool `json:"-"`
+	// did not answer names that end in svc themselves. AssumesPrivate: it would be
+	// if a namespace with a headless Service were a name outside the cluster.
+	AssumesLocal   bool `json:"-"`
+	AssumesPrivate bool `json:"-"`
 }
 
 // ContainerNdots is the ndots that the resolver of a container reads.
@@ -80,6 +82,9 @@ func newFallthrough(compiled *policy.Compiled, r *mutate.Result, before, after *
 // known. RES_OPTIONS decides where another ndots in resolv.conf changes nothing.
 func (c *ContainerNdots) readNdots(conf *podResolvConf) {
 	c.By, c.Unknown = string(policy.CarrierResolvConf), conf.windows || conf.hostServers
+	if conf.windows {
+		return
+	}
 	if c.after.unseenOptions {
 		c.By, c.Unknown = policy.EnvResOptions, true
 		return
