@@ -54,6 +54,7 @@ func (w Warning) String() string {
 //	  tag latest, of a resolver that falls through
 //	extraSearches with ndots 4 or less, where pods may have   longer names below them fail
 //	  musl
+//	extraSearches where pods fall through                     names below them are asked outside first
 //	excludedNamespaces with a prefix                          every pod costs the API server a condition
 //	prefix that begins like another; rule for excluded        without effect, never reached
 //	  namespaces only

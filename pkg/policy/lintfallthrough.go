@@ -15,9 +15,17 @@ func (l *linter) through(d *DNS, e *EffectiveDNS, at *field.Path) {
 	if d.Fallthrough != nil {
 		l.ofFallthrough(d, e, at.Child("fallthrough"))
 	}
-	if len(d.ExtraSearches) > 0 && l.musl && int(*e.Ndots) <= DefaultNdots {
+	if len(d.ExtraSearches) == 0 {
+		return
+	}
+	below := strings.Join(d.ExtraSearches, " ")
+	if l.musl && int(*e.Ndots) <= DefaultNdots {
 		l.warn(at.Child("extraSearches"), "names with %s below %s do not resolve with musl (Alpine images), which never tries the search domains for them at ndots %d",
-			dots(int(*e.Ndots)), strings.Join(d.ExtraSearches, " "), *e.Ndots)
+			dots(int(*e.Ndots)), below, *e.Ndots)
+	}
+	if through := *e.Fallthrough.Ndots; l.lowers(e) {
+		l.warn(at.Child("extraSearches"), "names with %s or more below %s are asked outside first where containers get ndots %d by fallthrough: what the outside has under such a name counts; if it may have any, a rule with fallthrough.ndots %d keeps its pods from it",
+			dots(int(through)), below, through, *e.Ndots)
 	}
 }
 
@@ -29,7 +37,10 @@ func (l *linter) ofFallthrough(d *DNS, e *EffectiveDNS, at *field.Path) {
 	case len(l.written.Resolvers) == 0:
 		l.warn(at, "has no effect: spec.resolvers says of no image which resolver it contains")
 	case f.Ndots != nil && *f.Ndots >= *e.Ndots:
-		l.warn(at.Child("ndots"), "%d has no effect: the pods have ndots %d", *f.Ndots, *e.Ndots)
+		own := l.spec.effective(-1).DNS
+		if d == l.written.DNS || e.NamesNdots() || own == nil || !l.lowers(own) {
+			l.warn(at.Child("ndots"), "%d is not below the pods' ndots, which is %d: they have no fall-through", *f.Ndots, *e.Ndots)
+		} // else it is how a rule keeps its pods from the policy's
 	case d == l.written.DNS && l.fallsThrough(): // if not its own pods, those of a rule
 	case *e.Fallthrough.Ndots >= *e.Ndots:
 		l.warn(at, "has no effect: its ndots is %d, and the pods have ndots %d", *e.Fallthrough.Ndots, *e.Ndots)
@@ -57,15 +68,17 @@ func (l *linter) ofFallthrough(d *DNS, e *EffectiveDNS, at *field.Path) {
 // is lower, and of images that spec.resolvers knows to allow it.
 func (l *linter) fallsThrough() bool {
 	for e := range l.spec.Effective() {
-		if e.DNS == nil {
-			continue
-		}
-		f := e.DNS.Fallthrough
-		if e.DNS.FallsThrough() && *f.Ndots < *e.DNS.Ndots && anyFallsThrough(l.written.Resolvers, f.Env == FallthroughEnvKnown) {
+		if e.DNS != nil && l.lowers(e.DNS) {
 			return true
 		}
 	}
 	return false
+}
+
+// lowers is fallsThrough for pods that get these settings.
+func (l *linter) lowers(e *EffectiveDNS) bool {
+	f := e.Fallthrough
+	return e.FallsThrough() && *f.Ndots < *e.Ndots && anyFallsThrough(l.written.Resolvers, f.Env == FallthroughEnvKnown)
 }
 
 // promise warns of a pattern that says of images which nobody has built yet what
