@@ -105,7 +105,8 @@ With -o json, one object for one pod, {"items": [...]} for several:
   patch              JSON Patch
   resolvConf         before, after: nameservers, searches, options; notes
   resolvers          where the policy has spec.resolvers: container, image,
-                     resolver, pattern
+                     resolver, pattern; otherName of an image that no pattern
+                     matches, where one matches that
   lookups            with --lookup: notes, and names: name, existsAs,
                      resolver, container whose RES_OPTIONS and LOCALDOMAIN
                      count, breaks, and before and after: status, answer,

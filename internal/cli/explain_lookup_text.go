@@ -20,6 +20,9 @@ func (e explanationText) writeResolvers(t text) {
 		what := fmt.Sprintf("%s, as the image %s matches %s", r.Resolver, printable.Name(r.Image), r.Pattern)
 		if r.Resolver == "" {
 			what = "not known, no pattern matches the image " + printable.Name(r.Image)
+			if r.OtherName != "" {
+				what += "; one matches " + printable.Name(r.OtherName) + ", which may be the same image: patterns are for images as pods name them"
+			}
 		}
 		t.labelled("container", printable.Name(r.Container)+": "+what)
 	}

@@ -16,16 +16,6 @@ import (
 // kubeadm's, and nearly every cluster has it.
 const AssumedDomain = "cluster.local"
 
-// Resolver is which resolver a container is taken to have.
-type Resolver struct {
-	Container string `json:"container"`
-	Image     string `json:"image"`
-	// Resolver and Pattern are empty where no pattern of spec.resolvers matches
-	// the image.
-	Resolver policy.Resolver `json:"resolver,omitzero"`
-	Pattern  string          `json:"pattern,omitzero"`
-}
-
 // Lookups is what --lookup asks for.
 type Lookups struct {
 	// Notes say what the model takes for granted, as it is not known here.
@@ -94,24 +84,6 @@ func existsAs(name, namespace, domain string) string {
 		return name + ".svc." + domain
 	}
 	return name
-}
-
-// resolversOf says which resolver each container is taken to have, where the
-// policy knows any.
-func resolversOf(compiled *policy.Compiled, pod *policy.Pod) []Resolver {
-	if len(compiled.Document().Spec.Resolvers) == 0 {
-		return nil
-	}
-	var all []Resolver
-	for _, c := range pod.Spec.AllContainers() {
-		r := Resolver{Container: c.Name, Image: c.Image}
-		hint, pattern := compiled.ResolverOf(c.Image)
-		if hint != nil {
-			r.Resolver, r.Pattern = hint.Resolver, pattern
-		}
-		all = append(all, r)
-	}
-	return all
 }
 
 // lookups models what the resolvers in the pod's containers ask for names.
