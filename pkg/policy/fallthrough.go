@@ -15,8 +15,9 @@ import (
 //	resolv.conf   pods of which every container's image holds nothing but Go:
 //	              the ndots that DNS writes
 //	RES_OPTIONS   each container whose image is known to allow it (see
-//	              ResOptionsReason); musl, Go without cgo and Netty do not read
-//	              it, so that wrong knowledge is harmless
+//	              ResOptionsReason); musl and Go without cgo do not read it, so
+//	              that wrong knowledge is harmless. Netty from 4.1.50 and dnsjava
+//	              from 3.0 do, and try the search list after NXDOMAIN, as c-ares
 //
 // Neither, the first that applies:
 //
