@@ -195,9 +195,9 @@ func (e explanationText) writeFallthrough(t text) {
 	for i := range d.Containers {
 		c := &d.Containers[i]
 		what := c.Description()
-		switch {
-		case c.Reason == "":
-		case c.Reason == d.Reason: // whose message stands above
+		switch c.Reason {
+		case "":
+		case d.Reason: // whose message stands above
 			what += ", " + string(c.Reason)
 		default:
 			what += fmt.Sprintf(", %s. %s", c.Reason, c.Message)
