@@ -292,12 +292,12 @@ func TestAnyNumberOfAttemptsEnds(t *testing.T) {
 // Ndots is the lowest number of dots with which a name is asked as it is first.
 func TestNdotsIsWhatLookupsGoBy(t *testing.T) {
 	t.Parallel()
-	options := []string{"", "ndots:4", "ndots:", "ndots", "ndots:abc", "ndots:-1", "ndots:+3", "ndots:3abc", "ndots:99", "NDOTS:2", "ndots:1 ndots:3", "x-ndots:2", "use-vc"}
+	options := []string{"", "ndots:4", "ndots:", "ndots", "ndots:abc", "ndots:-1", "ndots:+3", "ndots:3abc", "ndots:99", "NDOTS:2", "ndots:1 ndots:3", "x-ndots:2", "use-vc", "ndots: 2", "ndots:\t3 use-vc"}
 	for _, file := range options {
 		for _, variable := range options {
 			for _, r := range resolver.Resolvers() {
 				for _, cLibrary := range []resolver.Resolver{"", resolver.Glibc} {
-					client := resolver.Client{Resolver: r, ResolvConf: cluster(strings.Fields(file)...), ResOptions: variable, CLibrary: cLibrary}
+					client := resolver.Client{Resolver: r, ResolvConf: cluster(file), ResOptions: variable, CLibrary: cLibrary}
 					ndots := client.Ndots()
 					for dots := range 20 {
 						name := strings.Repeat("a.", dots) + "a"
