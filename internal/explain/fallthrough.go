@@ -119,7 +119,10 @@ func variablesOf(c *policy.Container, hint *policy.ImageResolver) (v variables) 
 	read := func(name string, image *string) (value string, unseen bool) {
 		value, set, seen := c.Variable(name)
 		if !set && image != nil {
-			value = *image
+			value, set = *image, true
+		}
+		if name == policy.EnvLocalDomain && set && seen && value == "" {
+			value = " " // which the model tells from one that is not set
 		}
 		return value, !seen
 	}

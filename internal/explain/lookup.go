@@ -214,7 +214,11 @@ func (c *client) same(other client) bool { return c.before == other.before && c.
 func (c *client) read() string {
 	var all []string
 	one := func(name, value, when string) {
-		if value != "" {
+		switch {
+		case value == "":
+		case strings.TrimSpace(value) == "":
+			all = append(all, "an empty "+name+when)
+		default:
 			all = append(all, name+" "+printable.Name(value)+when)
 		}
 	}

@@ -104,8 +104,8 @@ func newGlibc(c Client, zone Zone) *glibc {
 			g.options(rest)
 		}
 	}
-	if words := strings.FieldsFunc(c.LocalDomain, isBlank); len(words) > 0 {
-		g.search = words
+	if c.LocalDomain != "" {
+		g.search = glibcLocalDomain(c.LocalDomain)
 	}
 	g.options(c.ResOptions)
 	if g.search == nil {
@@ -114,6 +114,17 @@ func newGlibc(c Client, zone Zone) *glibc {
 		}
 	}
 	return g
+}
+
+// glibcLocalDomain splits LOCALDOMAIN up to the end of its first line (res_vinit_1).
+// What stands before the first blank is a domain even where it is empty: the root.
+func glibcLocalDomain(text string) []string {
+	text, _, _ = strings.Cut(text, "\n")
+	first, rest := text, ""
+	if at := strings.IndexFunc(text, isBlank); at >= 0 {
+		first, rest = text[:at], text[at:]
+	}
+	return append([]string{first}, strings.FieldsFunc(rest, isBlank)...)
 }
 
 // options reads the words of a text (res_setoptions).

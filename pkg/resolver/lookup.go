@@ -166,8 +166,9 @@ type Client struct {
 	Hostname string
 	// ResOptions is the environment variable RES_OPTIONS, options that count
 	// after those of resolv.conf, and LocalDomain is LOCALDOMAIN, search domains
-	// in place of those of resolv.conf; empty where they are not set. glibc and
-	// c-ares read both; musl and Go do not.
+	// in place of those of resolv.conf; empty where they are not set. A LOCALDOMAIN
+	// that is set and empty is a blank: the search list is then the root alone. glibc
+	// and c-ares read both; musl and Go do not.
 	ResOptions, LocalDomain string
 	// CLibrary is the resolver of the C library that a Go program was built against
 	// with cgo. The program leaves lookups to it while ResOptions or LocalDomain is

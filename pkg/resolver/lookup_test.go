@@ -204,6 +204,8 @@ type question struct {
 	// Zone is as records reads it; outcomes have the names that they have in the DNS.
 	Zone      map[string]string
 	Resolvers []resolver.Resolver
+
+	ResOptions, LocalDomain string
 }
 
 // TestLookup holds the models to the case files: what each resolver asks, in which order, and how its lookup ends.
@@ -223,7 +225,9 @@ func TestLookup(t *testing.T) {
 			var lookups []string // as they first come
 			by := make(map[string][]string)
 			for _, r := range q.Resolvers {
-				client := resolver.Client{Resolver: r, ResolvConf: q.ResolvConf, Hostname: q.Hostname, Rotation: q.Rotation}
+				client := resolver.Client{
+					Resolver: r, ResolvConf: q.ResolvConf, Hostname: q.Hostname, Rotation: q.Rotation, ResOptions: q.ResOptions, LocalDomain: q.LocalDomain,
+				}
 				lookup := "  " + strings.Join(summary(client.Lookup(q.Name, records(outcomes))), "\n  ") + "\n"
 				if by[lookup] == nil {
 					lookups = append(lookups, lookup)

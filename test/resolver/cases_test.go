@@ -163,7 +163,7 @@ func (g generator) draw(r resolver.Resolver) testCase {
 	if g.percent(options.variable) {
 		c.ResOptions = g.variable()
 		if g.percent(20) {
-			c.LocalDomain = pick(g, "local.test", "a.test b.test", "cluster.test")
+			c.LocalDomain = pick(g, "local.test", "a.test b.test", "cluster.test", " ", " a.test")
 		}
 	}
 	if r == resolver.Glibc && c.has("use-vc") && g.percent(50) { // no wait over TCP
