@@ -91,8 +91,10 @@ With -o json, one object for one pod, {"items": [...]} for several:
                      fallbackServers, domain, extraSearches; earlier
   fallthrough        action, reason, message, also, ndots, carrier
                      (RES_OPTIONS or resolv.conf), and containers: name, list,
-                     resolver, ndots, by, and reason and message where it gets
-                     no RES_OPTIONS though others do; earlier
+                     resolver, ndots, by, unknown where ndots is not known
+                     here, and reason and message where it gets no RES_OPTIONS
+                     though others do, or no container does because of them;
+                     earlier
   advice             action, reason, message, ndots and fallthrough where they
                      are the advice's; document, its hash, and evidence: from,
                      to, coveredSeconds, observed, workloads, incomplete, known
@@ -103,9 +105,11 @@ With -o json, one object for one pod, {"items": [...]} for several:
   patch              JSON Patch
   resolvConf         before, after: nameservers, searches, options; notes
   resolvers          where the policy has spec.resolvers: container, image,
-                     resolver, pattern
+                     resolver, pattern; otherName of an image that no pattern
+                     matches, where one matches that
   lookups            with --lookup: notes, and names: name, existsAs,
-                     resolver, breaks, and before and after: status, answer,
+                     resolver, container whose RES_OPTIONS and LOCALDOMAIN
+                     count, breaks, and before and after: status, answer,
                      queries (name, type, server) in order
 
 and beside these, or beside items:

@@ -20,6 +20,9 @@ func (e explanationText) writeResolvers(t text) {
 		what := fmt.Sprintf("%s, as the image %s matches %s", r.Resolver, printable.Name(r.Image), r.Pattern)
 		if r.Resolver == "" {
 			what = "not known, no pattern matches the image " + printable.Name(r.Image)
+			if r.OtherName != "" {
+				what += "; one matches " + printable.Name(r.OtherName) + ", which may be the same image: patterns are for images as pods name them"
+			}
 		}
 		t.labelled("container", printable.Name(r.Container)+": "+what)
 	}
@@ -39,10 +42,10 @@ func grouped(lookups []explain.Lookup) []sameLookups {
 			return g.Name == lookup.Name && reflect.DeepEqual(g.Before, lookup.Before) && reflect.DeepEqual(g.After, lookup.After)
 		})
 		if i < 0 {
-			groups = append(groups, sameLookups{lookup, string(lookup.Resolver)})
+			groups = append(groups, sameLookups{lookup, lookup.Label})
 			continue
 		}
-		groups[i].resolvers += ", " + string(lookup.Resolver)
+		groups[i].resolvers += ", " + lookup.Label
 	}
 	return groups
 }

@@ -179,13 +179,27 @@ func (e explanationText) writeFallthrough(t text) {
 	if d.Injects() {
 		t.labelled("adds", fmt.Sprintf("ndots %d by %s", d.Ndots, d.Carrier))
 	}
-	if d.AssumesGate {
-		t.labelled("assumes", "that the DNS servers say of names of nobody that there are none (--closed-gates), and that no namespace with a headless Service is a name outside the cluster")
+	var assumes []string
+	switch {
+	case d.AssumesLocal:
+		assumes = append(assumes, "that the DNS servers answer names that end in svc themselves, by the template block that `kubectl shorthop doctor` prints (--closed-gates upstream: what pods get where they do not)")
+	case d.AssumesGate:
+		assumes = append(assumes, "that the DNS servers say of names of nobody that there are none (--closed-gates)")
+	}
+	if d.AssumesPrivate {
+		assumes = append(assumes, "that no namespace with a headless Service is a name outside the cluster")
+	}
+	if len(assumes) > 0 {
+		t.labelled("assumes", strings.Join(assumes, ", and "))
 	}
 	for i := range d.Containers {
 		c := &d.Containers[i]
 		what := c.Description()
-		if c.Reason != "" {
+		switch c.Reason {
+		case "":
+		case d.Reason: // whose message stands above
+			what += ", " + string(c.Reason)
+		default:
 			what += fmt.Sprintf(", %s. %s", c.Reason, c.Message)
 		}
 		t.labelled("container", printable.Name(c.Name)+": "+what)

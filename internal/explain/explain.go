@@ -86,8 +86,8 @@ func (c *Conditions) Explain(p *manifest.Pod) (*Explanation, error) {
 	var was, is podResolvConf
 	e.ResolvConf, was, is = resolvConfs(&cluster, p.Namespace, &p.Pod, &after, c.NodeResolvConf)
 	e.Resolvers = resolversOf(c.Policy, &p.Pod)
-	e.Fallthrough = newFallthrough(c.Policy, &result, &after, &is)
-	e.Fallthrough.AssumesGate = e.Fallthrough.Injects() && c.Upstream == "" && len(c.Policy.UpstreamProbes()) > 0
+	e.Fallthrough = newFallthrough(c.Policy, &result, &p.Pod, &after, &is)
+	e.assumeUpstream(c.Policy, &result)
 	if len(c.Lookups) > 0 {
 		e.Lookups = e.lookups(c.Lookups, cluster.Domain, &was, &is)
 	}

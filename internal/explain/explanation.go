@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"maps"
 
 	jsonpatch "gomodules.xyz/jsonpatch/v2"
 	evanphx "gopkg.in/evanphx/json-patch.v4"
@@ -230,6 +231,33 @@ func (e *Explanation) assumeGates(compiled *policy.Compiled, r *mutate.Result) {
 	otherwise := compiled.Decide(&closed)
 	e.ServiceHost.AssumesGate = e.ServiceHost.Injects() && !otherwise.ServiceHost.Injects()
 	e.DNS.AssumesGate = e.DNS.Mode == policy.DNSModeNodeLocal && otherwise.DNS.Reason == policy.ReasonNodeLocalUnhealthy
+}
+
+// assumeUpstream is assumeGates for fall-through: with the gates of the upstreams
+// closed, with servers that ask the outside about names that end in svc, and with a
+// namespace that the outside knows.
+func (e *Explanation) assumeUpstream(compiled *policy.Compiled, r *mutate.Result) {
+	if !e.Fallthrough.Injects() {
+		return
+	}
+	restsOn := func(change func(*policy.Gates)) bool {
+		other, gates := r.Request, *r.Request.Gates
+		change(&gates)
+		other.Gates = &gates
+		otherwise := compiled.Decide(&other).Fallthrough
+		return otherwise.Injects() != e.Fallthrough.Injects() || otherwise.Ndots != e.Fallthrough.Ndots
+	}
+	upstreams := func(reason policy.Reason) func(*policy.Gates) {
+		return func(g *policy.Gates) {
+			g.Upstreams = maps.Clone(g.Upstreams)
+			for upstream, known := range g.Upstreams {
+				g.Upstreams[upstream] = cmp.Or(known, reason)
+			}
+		}
+	}
+	e.Fallthrough.AssumesGate = restsOn(upstreams(policy.ReasonUpstreamFails))
+	e.Fallthrough.AssumesLocal = restsOn(upstreams(policy.ReasonServiceNotLocal))
+	e.Fallthrough.AssumesPrivate = restsOn(func(g *policy.Gates) { g.PublicNamespace = true })
 }
 
 // setRecord takes the record from the patched pod.

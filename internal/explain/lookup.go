@@ -16,16 +16,6 @@ import (
 // kubeadm's, and nearly every cluster has it.
 const AssumedDomain = "cluster.local"
 
-// Resolver is which resolver a container is taken to have.
-type Resolver struct {
-	Container string `json:"container"`
-	Image     string `json:"image"`
-	// Resolver and Pattern are empty where no pattern of spec.resolvers matches
-	// the image.
-	Resolver policy.Resolver `json:"resolver,omitzero"`
-	Pattern  string          `json:"pattern,omitzero"`
-}
-
 // Lookups is what --lookup asks for.
 type Lookups struct {
 	// Notes say what the model takes for granted, as it is not known here.
@@ -39,10 +29,15 @@ type Lookup struct {
 	// ExistsAs is the only name that the model takes to exist.
 	ExistsAs string            `json:"existsAs"`
 	Resolver resolver.Resolver `json:"resolver"`
-	Before   LookupOutcome     `json:"before"`
-	After    LookupOutcome     `json:"after"`
+	// Container whose RES_OPTIONS and LOCALDOMAIN count, where it has any.
+	Container string        `json:"container,omitzero"`
+	Before    LookupOutcome `json:"before"`
+	After     LookupOutcome `json:"after"`
 	// Breaks is true for a name that is found before and not after.
 	Breaks bool `json:"breaks"`
+
+	// Label is the resolver; with the container, where it has several clients.
+	Label string `json:"-"`
 }
 
 // LookupOutcome is what becomes of a lookup, with a resolv.conf.
@@ -91,24 +86,6 @@ func existsAs(name, namespace, domain string) string {
 	return name
 }
 
-// resolversOf says which resolver each container is taken to have, where the
-// policy knows any.
-func resolversOf(compiled *policy.Compiled, pod *policy.Pod) []Resolver {
-	if len(compiled.Document().Spec.Resolvers) == 0 {
-		return nil
-	}
-	var all []Resolver
-	for _, c := range pod.Spec.AllContainers() {
-		r := Resolver{Container: c.Name, Image: c.Image}
-		hint, pattern := compiled.ResolverOf(c.Image)
-		if hint != nil {
-			r.Resolver, r.Pattern = hint.Resolver, pattern
-		}
-		all = append(all, r)
-	}
-	return all
-}
-
 // lookups models what the resolvers in the pod's containers ask for names.
 func (e *Explanation) lookups(names []string, domain string, was, is *podResolvConf) *Lookups {
 	l := &Lookups{Notes: []string{}, Names: []Lookup{}}
@@ -130,15 +107,19 @@ func (e *Explanation) lookups(names []string, domain string, was, is *podResolvC
 	if was.hostSearches || is.hostSearches {
 		note("The node has no search domains of its own (--node-resolv-conf).")
 	}
-	resolvers := e.modelled()
-	if len(resolvers) == len(resolver.Resolvers()) {
+	clients := e.clients()
+	if len(e.modelled()) == len(resolver.Resolvers()) {
 		note("The containers may have any of the resolvers: spec.resolvers does not name one for every image.")
 	}
-	given := map[resolver.Resolver]string{}
-	for _, r := range resolvers {
-		if value, container := e.Fallthrough.givenTo(policy.Resolver(r)); value != "" {
-			given[r] = value
-			note("With RES_OPTIONS %s after, %s is as in container %s.", value, r, printable.Name(container))
+	for i := range clients {
+		if c := &clients[i]; c.container != "" {
+			note("With %s, %s is as in container %s.", c.read(), c.resolver, printable.Name(c.container))
+		}
+	}
+	for i := range e.Fallthrough.Containers {
+		c := &e.Fallthrough.Containers[i]
+		if unseen := c.after.unseen(); unseen != "" {
+			note("What container %s has in %s is not seen here: the lookups are those of one without.", printable.Name(c.Name), unseen)
 		}
 	}
 	note("Every name has IPv4 and IPv6 addresses.")
@@ -155,10 +136,11 @@ func (e *Explanation) lookups(names []string, domain string, was, is *podResolvC
 			}
 			return resolver.NXDomain
 		}
-		for _, r := range resolvers {
+		for i := range clients {
+			c := &clients[i]
 			outcome := Lookup{
-				Name: name, ExistsAs: exists, Resolver: r,
-				Before: newLookupOutcome(r, was.complete, "", name, zone), After: newLookupOutcome(r, is.complete, given[r], name, zone),
+				Name: name, ExistsAs: exists, Resolver: c.resolver, Container: c.container, Label: c.label,
+				Before: c.lookup(was.complete, &c.before, name, zone), After: c.lookup(is.complete, &c.after, name, zone),
 			}
 			outcome.Breaks = outcome.Before.Status == resolver.Found && outcome.After.Status != resolver.Found
 			l.Names = append(l.Names, outcome)
@@ -183,8 +165,79 @@ func (e *Explanation) modelled() []resolver.Resolver {
 	return slices.DeleteFunc(resolver.Resolvers(), func(r resolver.Resolver) bool { return !slices.Contains(hinted, r) })
 }
 
-func newLookupOutcome(r resolver.Resolver, conf resolver.ResolvConf, resOptions, name string, zone resolver.Zone) LookupOutcome {
-	lookup := resolver.Client{Resolver: r, ResolvConf: conf, ResOptions: resOptions}.Lookup(name, zone)
+// client is a resolver, with what it reads in the environment of containers. All
+// containers with the same are one client.
+type client struct {
+	resolver      resolver.Resolver
+	before, after variables
+	// container is the first that has these variables; empty without any.
+	container string
+	label     string
+}
+
+// clients are the resolvers that are modelled, each with all the variables that its
+// containers have; without any, too, where a container may have that resolver.
+func (e *Explanation) clients() []client {
+	var clients []client
+	anyResolver := slices.ContainsFunc(e.Resolvers, func(r Resolver) bool { return r.Resolver == "" })
+	for _, r := range e.modelled() {
+		first := len(clients)
+		for i := range e.Fallthrough.Containers {
+			c := &e.Fallthrough.Containers[i]
+			one := client{resolver: r, before: c.before.seen(), after: c.after.seen(), label: string(r)}
+			if c.Resolver != policy.Resolver(r) || slices.ContainsFunc(clients[first:], one.same) {
+				continue
+			}
+			if one.before != (variables{}) || one.after != (variables{}) {
+				one.container = c.Name
+			}
+			clients = append(clients, one)
+		}
+		plain := client{resolver: r, label: string(r)}
+		if len(clients) == first || anyResolver && !slices.ContainsFunc(clients[first:], plain.same) {
+			clients = append(clients, plain)
+		}
+		if several := clients[first:]; len(several) > 1 {
+			for i := range several {
+				if c := &several[i]; c.container != "" {
+					c.label += " in " + printable.Name(c.container)
+				}
+			}
+		}
+	}
+	return clients
+}
+
+func (c *client) same(other client) bool { return c.before == other.before && c.after == other.after }
+
+// read is what the client reads in the environment, and when.
+func (c *client) read() string {
+	var all []string
+	one := func(name, value, when string) {
+		switch {
+		case value == "":
+		case strings.TrimSpace(value) == "":
+			all = append(all, "an empty "+name+when)
+		default:
+			all = append(all, name+" "+printable.Name(value)+when)
+		}
+	}
+	add := func(name, before, after string) {
+		if before == after {
+			one(name, after, "")
+			return
+		}
+		one(name, before, " before")
+		one(name, after, " after")
+	}
+	add(policy.EnvResOptions, c.before.resOptions, c.after.resOptions)
+	add(policy.EnvLocalDomain, c.before.localDomain, c.after.localDomain)
+	return strings.Join(all, " and ")
+}
+
+// lookup is one lookup of the client.
+func (c *client) lookup(conf resolver.ResolvConf, v *variables, name string, zone resolver.Zone) LookupOutcome {
+	lookup := resolver.Client{Resolver: c.resolver, ResolvConf: conf, ResOptions: v.resOptions, LocalDomain: v.localDomain}.Lookup(name, zone)
 	outcome := LookupOutcome{
 		Status: lookup.Status, Answer: lookup.Name(), Queries: []Query{}, ManyServers: len(conf.Nameservers) > 1,
 	}

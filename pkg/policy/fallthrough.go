@@ -15,8 +15,9 @@ import (
 //	resolv.conf   pods of which every container's image holds nothing but Go:
 //	              the ndots that DNS writes
 //	RES_OPTIONS   each container whose image is known to allow it (see
-//	              ResOptionsReason); musl, Go without cgo and Netty do not read
-//	              it, so that wrong knowledge is harmless
+//	              ResOptionsReason); musl and Go without cgo do not read it, so
+//	              that wrong knowledge is harmless. Netty from 4.1.50 and dnsjava
+//	              from 3.0 do, and try the search list after NXDOMAIN, as c-ares
 //
 // A pod gets neither where one of these applies; the first is the reason:
 //
@@ -320,8 +321,14 @@ func (c *Compiled) mayFallThrough(d *dnsSettings) bool {
 	if d.through.ndots >= max(d.ndots(), kubeletNdots) { // kubelet's counts for ephemeral containers
 		return false
 	}
-	return slices.ContainsFunc(c.document.Spec.Resolvers, func(hint ImageResolver) bool {
-		return hint.Resolver == ResolverGo || d.through.env && hint.Resolver == ResolverGlibc &&
+	return anyFallsThrough(c.document.Spec.Resolvers, d.through.env)
+}
+
+// anyFallsThrough reports whether an image is known that falls through: env says
+// whether containers may get RES_OPTIONS.
+func anyFallsThrough(hints []ImageResolver, env bool) bool {
+	return slices.ContainsFunc(hints, func(hint ImageResolver) bool {
+		return hint.Resolver == ResolverGo || env && hint.Resolver == ResolverGlibc &&
 			hint.ResOptions == nil && hint.LocalDomain == nil && len(hint.Beside) == 0
 	})
 }

@@ -46,13 +46,15 @@ func (w Warning) String() string {
 //	podOverrides.ndots where that is not allowed              the same
 //	image pattern after one that matches the same images      never reached
 //	rule's mode that does more than the policy's              without effect
-//	fallthrough without spec.resolvers, or with an ndots      without effect
-//	  that is not below the pods'
+//	fallthrough where spec.resolvers has no image that falls  without effect
+//	  through, or with an ndots that is not below the pods'
 //	requireLocal false, or its probe disabled                 what the outside says reaches running pods
-//	image pattern without a tag, of a resolver that falls     a promise about later builds
-//	  through
+//	requireLocal true and its probe disabled                  without effect
+//	image pattern without a repository or tag, or with the    a promise about later builds
+//	  tag latest, of a resolver that falls through
 //	extraSearches with ndots 4 or less, where pods may have   longer names below them fail
 //	  musl
+//	extraSearches where pods fall through                     names below them are asked outside first
 //	excludedNamespaces with a prefix                          every pod costs the API server a condition
 //	prefix that begins like another; rule for excluded        without effect, never reached
 //	  namespaces only

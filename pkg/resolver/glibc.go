@@ -101,17 +101,13 @@ func newGlibc(c Client, zone Zone) *glibc {
 				g.search = words
 			}
 		case "options":
-			for _, word := range words {
-				g.option(word)
-			}
+			g.options(rest)
 		}
 	}
-	if words := strings.FieldsFunc(c.LocalDomain, isBlank); len(words) > 0 {
-		g.search = words
+	if c.LocalDomain != "" {
+		g.search = glibcLocalDomain(c.LocalDomain)
 	}
-	for _, word := range strings.FieldsFunc(c.ResOptions, isBlank) {
-		g.option(word)
-	}
+	g.options(c.ResOptions)
 	if g.search == nil {
 		if domain, ok := domainOf(c.Hostname); ok {
 			g.search = []string{domain}
@@ -120,6 +116,35 @@ func newGlibc(c Client, zone Zone) *glibc {
 	return g
 }
 
+// glibcLocalDomain splits LOCALDOMAIN up to the end of its first line (res_vinit_1).
+// What stands before the first blank is a domain even where it is empty: the root.
+func glibcLocalDomain(text string) []string {
+	text, _, _ = strings.Cut(text, "\n")
+	first, rest := text, ""
+	if at := strings.IndexFunc(text, isBlank); at >= 0 {
+		first, rest = text[:at], text[at:]
+	}
+	return append([]string{first}, strings.FieldsFunc(rest, isBlank)...)
+}
+
+// options reads the words of a text (res_setoptions).
+func (g *glibc) options(text string) {
+	for {
+		text = strings.TrimLeftFunc(text, isBlank)
+		if text == "" {
+			return
+		}
+		g.option(text)
+		end := strings.IndexFunc(text, isBlank)
+		if end < 0 {
+			return
+		}
+		text = text[end:]
+	}
+}
+
+// option reads the word at the beginning of a text. A number may come after white
+// space, of which atoi takes no notice: "ndots: 2" is 2.
 func (g *glibc) option(word string) {
 	// A text that is no number is 0. A negative ndots wraps around in four bits.
 	number := func(text string) int {

@@ -166,8 +166,9 @@ type Client struct {
 	Hostname string
 	// ResOptions is the environment variable RES_OPTIONS, options that count
 	// after those of resolv.conf, and LocalDomain is LOCALDOMAIN, search domains
-	// in place of those of resolv.conf; empty where they are not set. glibc and
-	// c-ares read both; musl and Go do not.
+	// in place of those of resolv.conf; empty where they are not set. A LOCALDOMAIN
+	// that is set and empty is a blank: the search list is then the root alone. glibc
+	// and c-ares read both; musl and Go do not.
 	ResOptions, LocalDomain string
 	// CLibrary is the resolver of the C library that a Go program was built against
 	// with cgo. The program leaves lookups to it while ResOptions or LocalDomain is
@@ -204,7 +205,7 @@ func (c Client) Lookup(name string, zone Zone) Lookup {
 	case Musl, MuslBefore124:
 		return newMusl(c, zone).lookup(name)
 	case Go:
-		if c.CLibrary != "" && (c.ResOptions != "" || c.LocalDomain != "") {
+		if c.leavesGo() {
 			c.Resolver = c.CLibrary
 			return c.Lookup(name, zone)
 		}
@@ -213,6 +214,36 @@ func (c Client) Lookup(name string, zone Zone) Lookup {
 		return newCAres(c, zone).lookup(name)
 	}
 	return Lookup{Status: Failure}
+}
+
+// Ndots is from how many dots on the client asks for a name as it is before it
+// tries the search list, if at all: what it reads in resolv.conf and in its
+// variables. It is at most 127, which no name has. A resolver that is none of
+// [Resolvers] has 1.
+func (c Client) Ndots() int {
+	switch c.Resolver {
+	case Glibc:
+		return newGlibc(c, nil).ndots
+	case Musl, MuslBefore124:
+		return newMusl(c, nil).ndots
+	case Go:
+		if c.leavesGo() {
+			c.Resolver = c.CLibrary
+			return c.Ndots()
+		}
+		return newGoNet(c, nil).ndots
+	case CAres:
+		return min(newCAres(c, nil).ndots, moreDotsThanAnyName)
+	}
+	return 1
+}
+
+// moreDotsThanAnyName can be read by c-ares only.
+const moreDotsThanAnyName = 127
+
+// leavesGo reports whether a Go program leaves lookups to its C library.
+func (c Client) leavesGo() bool {
+	return c.CLibrary != "" && (c.ResOptions != "" || c.LocalDomain != "")
 }
 
 // wire is the network as a resolver sees it. It records all queries.

@@ -204,6 +204,8 @@ type question struct {
 	// Zone is as records reads it; outcomes have the names that they have in the DNS.
 	Zone      map[string]string
 	Resolvers []resolver.Resolver
+
+	ResOptions, LocalDomain string
 }
 
 // TestLookup holds the models to the case files: what each resolver asks, in which order, and how its lookup ends.
@@ -223,7 +225,9 @@ func TestLookup(t *testing.T) {
 			var lookups []string // as they first come
 			by := make(map[string][]string)
 			for _, r := range q.Resolvers {
-				client := resolver.Client{Resolver: r, ResolvConf: q.ResolvConf, Hostname: q.Hostname, Rotation: q.Rotation}
+				client := resolver.Client{
+					Resolver: r, ResolvConf: q.ResolvConf, Hostname: q.Hostname, Rotation: q.Rotation, ResOptions: q.ResOptions, LocalDomain: q.LocalDomain,
+				}
 				lookup := "  " + strings.Join(summary(client.Lookup(q.Name, records(outcomes))), "\n  ") + "\n"
 				if by[lookup] == nil {
 					lookups = append(lookups, lookup)
@@ -289,10 +293,37 @@ func TestAnyNumberOfAttemptsEnds(t *testing.T) {
 	}
 }
 
+// Ndots is the lowest number of dots with which a name is asked as it is first.
+func TestNdotsIsWhatLookupsGoBy(t *testing.T) {
+	t.Parallel()
+	options := []string{"", "ndots:4", "ndots:", "ndots", "ndots:abc", "ndots:-1", "ndots:+3", "ndots:3abc", "ndots:99", "NDOTS:2", "ndots:1 ndots:3", "x-ndots:2", "use-vc", "ndots: 2", "ndots:\t3 use-vc"}
+	for _, file := range options {
+		for _, variable := range options {
+			for _, r := range resolver.Resolvers() {
+				for _, cLibrary := range []resolver.Resolver{"", resolver.Glibc} {
+					client := resolver.Client{Resolver: r, ResolvConf: cluster(file), ResOptions: variable, CLibrary: cLibrary}
+					ndots := client.Ndots()
+					for dots := range 20 {
+						name := strings.Repeat("a.", dots) + "a"
+						first := client.Lookup(name, names()).Queries[0].Name
+						if (first == name) != (dots >= ndots) {
+							t.Fatalf("%s, options %q, RES_OPTIONS %q, C library %q: ndots %d, but first asked for a name with %d dots is %s",
+								r, file, variable, cLibrary, ndots, dots, first)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
 func TestAnUnknownResolverFails(t *testing.T) {
 	t.Parallel()
 	got := resolver.Resolver("windows").Lookup(cluster(), "x", names("x"))
 	if diff := cmp.Diff(resolver.Lookup{Status: resolver.Failure}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got := (resolver.Client{Resolver: "windows", ResolvConf: cluster("ndots:4")}).Ndots(); got != 1 {
+		t.Errorf("ndots %d", got)
 	}
 }

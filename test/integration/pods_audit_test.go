@@ -111,7 +111,7 @@ resolver_unknown  fallthrough   skipped  4
 
 not_injected: A new pod would be injected, and this one carries nothing: the webhook was not asked,
               or the settings of that time left the pod alone.
-resolver_unknown: Which resolver the image contains is not known (spec.resolvers).
+resolver_unknown: Which resolver the image contains is not known (` + "`kubectl shorthop resolvers`" + `).
 
 To have these pods created again:
   kubectl -n by-hand rollout restart daemonset/agent

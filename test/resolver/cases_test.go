@@ -163,7 +163,7 @@ func (g generator) draw(r resolver.Resolver) testCase {
 	if g.percent(options.variable) {
 		c.ResOptions = g.variable()
 		if g.percent(20) {
-			c.LocalDomain = pick(g, "local.test", "a.test b.test", "cluster.test")
+			c.LocalDomain = pick(g, "local.test", "a.test b.test", "cluster.test", " ", " a.test")
 		}
 	}
 	if r == resolver.Glibc && c.has("use-vc") && g.percent(50) { // no wait over TCP
@@ -236,7 +236,7 @@ func (g generator) options(r resolver.Resolver, slow bool) []string {
 			options = append(options, pick(g, values...))
 		}
 	}
-	maybe(80, "ndots:0", "ndots:1", "ndots:2", "ndots:3", "ndots:4", "ndots:5", "ndots:5", "ndots:15", "ndots:16", "ndots:banana", "ndots", "ndots:-1", "ndots:2x")
+	maybe(80, "ndots:0", "ndots:1", "ndots:2", "ndots:3", "ndots:4", "ndots:5", "ndots:5", "ndots:15", "ndots:16", "ndots:banana", "ndots", "ndots:-1", "ndots:2x", "ndots: 2")
 	switch {
 	case slow:
 		// The timeout is divisible by the attempts, as musl wants it.
@@ -268,7 +268,7 @@ func (g generator) options(r resolver.Resolver, slow bool) []string {
 // variable draws RES_OPTIONS: what is injected, and what images have.
 func (g generator) variable() string {
 	return pick(g, "ndots:2", "ndots:2", "ndots:2", "ndots:3", "ndots:0", "ndots:1", "ndots:4", "ndots:15", "ndots:99", "ndots:x", "ndots:2 single-request",
-		"no-aaaa", " ndots:2\tedns0", "use-vc ndots:3", "ndots:4 ndots:2", "unknown ndots:2", "ndots")
+		"no-aaaa", " ndots:2\tedns0", "use-vc ndots:3", "ndots:4 ndots:2", "unknown ndots:2", "ndots", "ndots: 2", "attempts: 1 ndots:\t3")
 }
 
 func (g generator) name() string {
