@@ -92,7 +92,8 @@ func resOptionsVariable(value string) policy.EnvVar {
 }
 
 // envOperations makes want the first variables of a container's env, which have
-// has, with the operations that touch the least. at are the indices of ours.
+// has, with the operations that touch the least. at are the indices of ours; there
+// are some of ours, or some are wanted.
 //
 // In front, because kubelet expands $(VAR) in order: an entry of the user's
 // that refers to KUBERNETES_SERVICE_HOST must see the new value.
@@ -106,16 +107,13 @@ func envOperations(ops []jsonpatch.Operation, path string, have []policy.EnvVar,
 	index := func(i int) string { return path + "/" + strconv.Itoa(i) }
 	inFront := len(at) == 0 || at[len(at)-1] == len(at)-1
 	switch {
-	case len(have) == 0 && len(want) > 0:
+	case len(have) == 0:
 		values := make([]envVar, len(want))
 		for i, v := range want {
 			values[i] = patchValue(v)
 		}
 		return append(ops, add(path, values))
 	case len(at) == len(have) && len(want) == 0:
-		if len(have) == 0 {
-			return ops
-		}
 		return append(ops, remove(path))
 	case inFront && len(want) > 0:
 		for i := range max(len(at), len(want)) {

@@ -230,10 +230,8 @@ func (n *notation) isOddNumber(value string) bool {
 func (n *notation) asJSON(value string) string {
 	text, found := n.decoded[value]
 	if !found {
-		asJSON, err := kyaml.YAMLToJSON([]byte(value))
-		if err == nil {
-			text = string(bytes.TrimSpace(asJSON))
-		}
+		asJSON, _ := kyaml.YAMLToJSON([]byte(value)) // nil where it fails
+		text = string(bytes.TrimSpace(asJSON))
 		n.decoded[value] = text
 	}
 	return text

@@ -37,8 +37,8 @@ func (o Option) problem() string {
 		return "ndots has a field (annotation " + AnnotationNdots + ") of its own"
 	}
 	if bounds, ok := optionRanges[o.Name]; ok {
-		// Atoi accepts a sign, which a resolver does not.
-		if n, err := strconv.Atoi(o.Value); err != nil || !isDigits(o.Value) || n < bounds[0] || n > bounds[1] {
+		// Of digits Atoi refuses what is too large, and returns the largest number then.
+		if n, _ := strconv.Atoi(o.Value); !isDigits(o.Value) || n < bounds[0] || n > bounds[1] {
 			return fmt.Sprintf("%s takes a number from %d to %d", o.Name, bounds[0], bounds[1])
 		}
 		return ""
