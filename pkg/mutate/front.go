@@ -61,7 +61,7 @@ func putInFront(user []string, ours ...[]string) (list []string, counted int, mo
 // takeFromFront is the inverse of putInFront. Every moved entry must be within
 // bounds (movedWithin).
 func takeFromFront(list []string, counted int, moved []Moved) []string {
-	user := nilIfEmpty(slices.Clone(list[counted:]))
+	user := slices.Clone(list[counted:])
 	for _, m := range byUserIndex(moved) {
 		user = slices.Insert(user, m[1], list[m[0]])
 	}

@@ -67,10 +67,7 @@ func (r *Result) DryRun() bool { return r.Decision.DryRun }
 func Review(compiled *policy.Compiled, request policy.Request) Result {
 	actual := request.Pod
 	earlier := ReadRecord(actual)
-	request.Pod = earlier.undo(actual)
-	if request.Operation == policy.OperationAddEphemeralContainer {
-		request.Running = actual
-	}
+	request.Pod, request.Running = earlier.undo(actual), actual
 	result := Result{Request: request, Decision: compiled.Decide(&request)}
 	d := &result.Decision
 	injects := d.ServiceHost.Injects() || d.DNS.Injects() || d.Fallthrough.ThroughEnvironment()
@@ -147,7 +144,7 @@ func Review(compiled *policy.Compiled, request policy.Request) Result {
 			annotation, result.RecordReason = nil, policy.ReasonAnnotationBudget
 		}
 	}
-	if record.DNS == policy.DNSModeNodeLocal || annotation != nil || !mayLackRecord(actual) {
+	if annotation != nil || !mayLackRecord(actual) {
 		w.ops = mapOperations(w.ops, "/metadata/labels", actual.Metadata.Labels, policy.LabelPinned, pinned(record))
 	}
 	result.Operations = mapOperations(w.ops, "/metadata/annotations", actual.Metadata.Annotations, policy.AnnotationInjected, annotation)

@@ -43,14 +43,10 @@ func (r *Record) undo(pod *policy.Pod) *policy.Pod {
 	return &original
 }
 
-// without returns the map without a key; nil where nothing is left, as the API
-// server would store it.
+// without returns the map without a key.
 func without(m map[string]string, key string) map[string]string {
 	if _, ok := m[key]; !ok {
 		return m
-	}
-	if len(m) == 1 {
-		return nil
 	}
 	rest := maps.Clone(m)
 	delete(rest, key)
@@ -68,7 +64,7 @@ func (r *Record) undoContainers(containers []policy.Container) []policy.Containe
 		for _, j := range slices.Backward(at) {
 			env = slices.Delete(env, j, j+1)
 		}
-		undone[i].Env = nilIfEmpty(env)
+		undone[i].Env = env
 	}
 	return undone
 }
@@ -84,25 +80,17 @@ func (r *Record) undoDNSConfig(config *policy.DNSConfig) *policy.DNSConfig {
 	}
 	for _, search := range a.ExtraSearches {
 		if i := slices.Index(undone.Searches, search); i >= 0 {
-			undone.Searches = nilIfEmpty(slices.Delete(undone.Searches, i, i+1))
+			undone.Searches = slices.Delete(undone.Searches, i, i+1)
 		}
 	}
-	options := slices.Clone(config.Options)
+	undone.Options = slices.Clone(config.Options)
 	for _, name := range a.Options {
-		if i := optionIndex(options, name); i >= 0 {
-			options = slices.Delete(options, i, i+1)
+		if i := optionIndex(undone.Options, name); i >= 0 {
+			undone.Options = slices.Delete(undone.Options, i, i+1)
 		}
 	}
-	undone.Options = nilIfEmpty(options)
 	if a.DNSConfig && len(undone.Nameservers)+len(undone.Searches)+len(undone.Options) == 0 {
 		return nil
 	}
 	return &undone
-}
-
-func nilIfEmpty[T any](list []T) []T {
-	if len(list) == 0 {
-		return nil
-	}
-	return list
 }

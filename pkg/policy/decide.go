@@ -34,8 +34,8 @@ type Request struct {
 	Pod *Pod
 	// OldPod is the pod before an update, nil on creation.
 	OldPod *Pod
-	// Running is the pod as it runs, with what earlier reviews added. It is set for a
-	// new ephemeral container. Defaults to Pod.
+	// Running is the pod with what earlier reviews added, as it runs where it gets a
+	// new ephemeral container, which is what it is read for. Defaults to Pod.
 	Running *Pod
 	// ObjectSize is the size of the pod in bytes of JSON, 0 if not known.
 	ObjectSize int
