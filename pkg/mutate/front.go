@@ -68,7 +68,8 @@ func takeFromFront(list []string, counted int, moved []Moved) []string {
 	return user
 }
 
-// movedWithin reports whether takeFromFront can put every moved entry back.
+// movedWithin reports whether takeFromFront can put every moved entry back, which
+// it cannot where counted is negative.
 func movedWithin(moved []Moved, counted, length int) bool {
 	if len(moved) > counted {
 		return false

@@ -150,7 +150,6 @@ func ReadRecord(pod *policy.Pod) Reading {
 		r.ServiceHostBy, r.DNSBy = nil, nil
 		r.Added.PortHTTPS, r.Added.UserNameservers, r.Added.UserSearches = "", nil, nil
 		r.Added.PairPort, r.Added.PairContainers, r.Added.ExtraSearches = "", nil, nil
-		r.ResOptionsBy = nil
 		r.keepResOptions(&Record{})
 	}
 	inRange := r.Added.pointsInto(pod.Spec.DNSConfig)
@@ -234,8 +233,8 @@ func (a *Added) pointsInto(config *policy.DNSConfig) bool {
 			return false
 		}
 	}
-	return 0 <= a.Nameservers && a.Nameservers <= min(len(config.Nameservers), maxNameservers) &&
-		0 <= a.Searches && a.Searches <= min(len(config.Searches), maxSearches) &&
+	// movedWithin refuses negative counts.
+	return a.Nameservers <= min(len(config.Nameservers), maxNameservers) && a.Searches <= min(len(config.Searches), maxSearches) &&
 		movedWithin(a.UserNameservers, a.Nameservers, len(config.Nameservers)) &&
 		movedWithin(a.UserSearches, a.Searches, len(config.Searches))
 }
