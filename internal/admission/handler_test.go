@@ -82,6 +82,20 @@ func withRule(rule string, audit map[string]string) map[string]string {
 	return audit
 }
 
+// advised is advice about one workload.
+func advised(t testing.TB, workload string) *policy.Advice {
+	t.Helper()
+	document, err := policy.ParseAdvice([]byte(`{"apiVersion":"shorthop.dev/v1alpha1","kind":"DNSAdvice","spec":{"workloads":[` + workload + `]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiled, err := policy.CompileAdvice(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return compiled
+}
+
 // TestAnswers has the rows of the outcome table that end in an answer to the
 // review.
 func TestAnswers(t *testing.T) {
@@ -132,6 +146,27 @@ func TestAnswers(t *testing.T) {
 		"v1beta1 is answered in v1beta1": {
 			body: edited(t, "admission.k8s.io/v1", "admission.k8s.io/v1beta1"),
 			want: injected, version: "admission.k8s.io/v1beta1", counts: injectedCounts,
+		},
+		"what is discovered and advised counts": {
+			policy: strings.Replace(policyNodeLocal, "cluster: {domain: cluster.local, dnsServers: [10.0.0.10]}", "mode: DryRun", 1) + "    advice: Apply\n",
+			body:   edited(t, `"generateName":"web-7c97fff775-"`, `"name":"web-0"`),
+			options: []func(*admission.Options){func(o *admission.Options) {
+				o.Discovered = func() *policy.Discovered {
+					return &policy.Discovered{Domain: "cluster.local", DNSServers: []string{"10.0.0.10"}}
+				}
+				o.Advice = func() *policy.Advice {
+					return advised(t, `{"namespace":"default","kind":"Pod","name":"web-0","needed":{"5":"2026-11-29"}}`)
+				}
+			}},
+			want: allowed(withRule("default", map[string]string{
+				"service_host": "dry_run enabled_by_policy", "dns": "dry_run enabled_by_policy", "fallthrough": "skip resolver_unknown", "advice": "dry_run advised",
+			})),
+			counts: map[string]int{
+				"decisions_total{dry_run service_host enabled_by_policy}": 1,
+				"decisions_total{dry_run dns enabled_by_policy}":          1,
+				"decisions_total{skip fallthrough resolver_unknown}":      1,
+				"decisions_total{dry_run advice advised}":                 1,
+			},
 		},
 		"a dry run of the API server gets the same patch": {
 			body: edited(t, `"dryRun":false`, `"dryRun":true`),

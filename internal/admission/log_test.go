@@ -23,12 +23,14 @@ type logLines struct {
 	lines []string
 }
 
-func (l *logLines) logger() logr.Logger {
+func (l *logLines) logger() logr.Logger { return l.withVerbosity(10) }
+
+func (l *logLines) withVerbosity(level int) logr.Logger {
 	return funcr.New(func(_, line string) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.lines = append(l.lines, line)
-	}, funcr.Options{Verbosity: 10})
+	}, funcr.Options{Verbosity: level})
 }
 
 // TestLogs has a line of the log for every kind of review.
@@ -45,6 +47,12 @@ func TestLogs(t *testing.T) {
 			body:   capturedReview(t),
 			want: `"level"=0 "msg"="reviewed" ` + common + ` "name"="web-7c97fff775-" "rule"="default" "operations"=7` +
 				` "serviceHostAction"="dry_run" "serviceHostReason"="enabled_by_policy" "dnsAction"="dry_run" "dnsReason"="enabled_by_policy" "fallthroughAction"="skip" "fallthroughReason"="resolver_unknown" "adviceAction"="skip" "adviceReason"="not_configured"`,
+		},
+		"dry run of a pod that is left alone": {
+			policy: policyDryRun,
+			body:   edited(t, `"app":"web"`, `"app":"web","shorthop.dev/inject":"disabled"`),
+			want: `"level"=1 "msg"="reviewed" ` + common + ` "name"="web-7c97fff775-" "rule"="default" "operations"=0` +
+				` "serviceHostAction"="skip" "serviceHostReason"="disabled_by_pod_label" "dnsAction"="skip" "dnsReason"="disabled_by_pod_label" "fallthroughAction"="skip" "fallthroughReason"="disabled_by_pod_label" "adviceAction"="skip" "adviceReason"="disabled_by_pod_label"`,
 		},
 		"dry run of a rule": {
 			policy: policyTrialRule,
@@ -95,6 +103,19 @@ func TestLogs(t *testing.T) {
 				t.Errorf("log (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestFewLinesAreLoggedOfStrangers is at the level of a server.
+func TestFewLinesAreLoggedOfStrangers(t *testing.T) {
+	t.Parallel()
+	var log logLines
+	s := newServer(t, policyNodeLocal, withLog(log.withVerbosity(0)))
+	for range 1000 {
+		s.post([]byte(`{}`))
+	}
+	if n := len(log.lines); n == 0 || n > 100 {
+		t.Errorf("%d lines of 1000 requests", n)
 	}
 }
 
