@@ -108,11 +108,15 @@ func TestLargeBodiesAreServedInTheirOrder(t *testing.T) {
 // asked is a context that has ended, and knows whether anybody waited for that.
 type asked struct {
 	context.Context
-	was bool
+	from   *budget
+	was    bool
+	unread int // in the budget, while it waits
 }
 
 func (a *asked) Done() <-chan struct{} {
-	a.was = true
+	a.from.mu.Lock()
+	defer a.from.mu.Unlock()
+	a.was, a.unread = true, a.from.unread
 	return a.Context.Done()
 }
 
@@ -124,11 +128,12 @@ func TestFewWaitForTheRestOfTheirBodies(t *testing.T) {
 	for _, c := range []struct {
 		others        int
 		unread, waits bool
-	}{{MaxUnread - 1, true, true}, {MaxUnread, true, false}, {MaxUnread, false, true}} {
+		counted       int
+	}{{MaxUnread - 1, true, true, MaxUnread}, {MaxUnread, true, false, 0}, {MaxUnread, false, true, MaxUnread}} {
 		b.unread = c.others
-		ctx := &asked{Context: ended}
-		if (&grant{from: b}).take(ctx, claim{n: 1, large: true, unread: c.unread}) || ctx.was != c.waits || b.unread != c.others {
-			t.Errorf("beside %d others: waits %t, want %t; %d are counted", c.others, ctx.was, c.waits, b.unread)
+		ctx := &asked{Context: ended, from: b}
+		if (&grant{from: b}).take(ctx, claim{n: 1, large: true, unread: c.unread}) || ctx.was != c.waits || ctx.unread != c.counted || b.unread != c.others {
+			t.Errorf("beside %d others: waits %t, want %t; %d are counted, and %d afterwards", c.others, ctx.was, c.waits, ctx.unread, b.unread)
 		}
 	}
 }

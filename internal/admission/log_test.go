@@ -137,10 +137,12 @@ func TestLinesOfADryRunAreShort(t *testing.T) {
 func TestLogOfPanic(t *testing.T) {
 	t.Parallel()
 	var log logLines
-	newServer(t, policyNodeLocal, withLog(log.logger()),
-		withNamespaces(func(context.Context, string) (map[string]string, bool) { panic("lost the cache") })).post(capturedReview(t))
-	if len(log.lines) != 1 {
-		t.Fatalf("logged %q, want one line", log.lines)
+	s := newServer(t, policyNodeLocal, withLog(log.logger()),
+		withNamespaces(func(context.Context, string) (map[string]string, bool) { panic("lost the cache") }))
+	s.post(capturedReview(t))
+	s.post(capturedReview(t))
+	if len(log.lines) != 2 || strings.Contains(log.lines[1], "TestLogOfPanic.func") {
+		t.Fatalf("logged %q, want one line for each, and the stack in the first", log.lines)
 	}
 	for _, part := range []string{`"msg"="bug in Shorthop; please report it"`, `"error"="panic: lost the cache"`, capturedUID, "TestLogOfPanic.func"} {
 		if !strings.Contains(log.lines[0], part) {

@@ -187,6 +187,11 @@ func TestRefusals(t *testing.T) {
 			status:  http.StatusServiceUnavailable, body: text("too many large reviews at once: the body has not arrived by the review's deadline"),
 			header: and("Retry-After", "1"), stage: "busy",
 		},
+		"large body of which the end does not arrive by the deadline": {
+			request: withBody(io.MultiReader(spaces(3<<20), iotest.ErrReader(os.ErrDeadlineExceeded))),
+			status:  http.StatusServiceUnavailable, body: text("too many large reviews at once: the body has not arrived by the review's deadline"),
+			header: and("Retry-After", "1"), stage: "busy",
+		},
 		"no policy, because its file is broken": {
 			noPolicy: true, request: newRequest(capturedReview(t)), status: http.StatusServiceUnavailable,
 			body: text("policy_invalid: no policy is in force, because its file is broken"), header: and("Retry-After", "1"), stage: "policy_invalid",
@@ -237,6 +242,9 @@ func TestContentTypeWithParameter(t *testing.T) {
 		recorder := s.serve(req)
 		if recorder.Code != http.StatusOK || !decodeReview(t, recorder.Body.Bytes()).Response.Allowed {
 			t.Errorf("%s: got %d %s", contentType, recorder.Code, recorder.Body)
+		}
+		if req.Header != nil || req.URL.RawQuery != "" {
+			t.Error("what anybody may have made long is held while the body is waited for")
 		}
 	}
 }

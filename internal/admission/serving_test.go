@@ -77,7 +77,7 @@ func TestReviewsUnderWayAreCounted(t *testing.T) {
 		return nil, true
 	}))
 	s.post(capturedReview(t))
-	if underWay, ended := counted(); underWay != 0 || ended != 1 {
+	if underWay, ended := counted(); underWay != 0 || ended != 1 || admission.UnderWay(s.Handler) != 0 {
 		t.Errorf("after it, %d under way, %d ended", underWay, ended)
 	}
 }

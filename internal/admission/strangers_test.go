@@ -68,9 +68,11 @@ func TestNamespacesThatAreNone(t *testing.T) {
 func TestNamespacesThatAreNoneBesideOtherFaults(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, policyDeny)
-	clusterWide := edited(t, `"namespace":"default","operation"`, `"namespace":null,"operation"`, `"resource":"pods"`, `"resource":"nodes"`, `"object":{`, `"object":7,"was":{`)
-	if recorder := s.post(clusterWide); recorder.Code != http.StatusOK {
-		t.Errorf("of what has no namespace: %d %s", recorder.Code, recorder.Body)
+	for namespace, want := range map[string]int{`null`: http.StatusOK, `5`: http.StatusBadRequest} { // of what has none
+		body := edited(t, `"namespace":"default","operation"`, `"namespace":`+namespace+`,"operation"`, `"resource":"pods"`, `"resource":"nodes"`, `"object":{`, `"object":7,"was":{`)
+		if recorder := s.post(body); recorder.Code != want {
+			t.Errorf("a node in namespace %s: %d %s", namespace, recorder.Code, recorder.Body)
+		}
 	}
 	const before, head = `{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"1",`, `"resource":{"version":"v1","resource":"pods"},"operation":"CREATE",`
 	for _, namespace := range []string{`5`, `[]`, `{}`, `true`, `"../pods"`, `""`, `null`} {
