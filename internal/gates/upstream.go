@@ -243,7 +243,7 @@ func (s *Set) ask(ctx context.Context, server, name string, rrtype uint16, timeo
 func verdictOn(reply *dns.Msg, err error) (policy.Reason, error) {
 	var network net.Error
 	switch {
-	case errors.As(err, &network) && network.Timeout(), errors.Is(err, context.DeadlineExceeded):
+	case errors.As(err, &network) && network.Timeout(): // that of a context among them
 		return policy.ReasonUpstreamSlow, errors.New("no answer in time")
 	case err != nil:
 		return policy.ReasonUpstreamFails, err
