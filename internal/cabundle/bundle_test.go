@@ -215,6 +215,9 @@ func TestFewCAsAreRemembered(t *testing.T) {
 			t.Errorf("CA %d does not wait, although it was there", n)
 		}
 	}
+	if injector.retry = contested.Add(time.Minute); !injector.due().Equal(injector.retry) {
+		t.Error("a write that failed is tried again too early")
+	}
 	if want := slices.Concat(cas[maxSeen+1:], cas[:1]); !slices.EqualFunc(injector.wanted(), want, (*x509.Certificate).Equal) || len(injector.published) != maxSeen {
 		t.Errorf("%d CAs are wanted and %d known as published, want the last %d and, behind them, the one that is served by", len(injector.wanted()), len(injector.published), maxSeen-1)
 	}

@@ -155,6 +155,16 @@ func TestADigestIsOfTheWordsWhateverTheirNotation(t *testing.T) {
 	}
 }
 
+func TestAdviceThatIsTooLargeIsRefused(t *testing.T) {
+	t.Parallel()
+	text := advicePart(1, 1, "d")
+	for padding, want := range map[int]bool{policy.MaxAdviceSize - len(text): true, policy.MaxAdviceSize - len(text) + 1: false} {
+		if _, err := policy.ParseAdvice([]byte(text + strings.Repeat(" ", padding))); (err == nil) != want {
+			t.Errorf("%d bytes: %v", len(text)+padding, err)
+		}
+	}
+}
+
 func TestRepository(t *testing.T) {
 	t.Parallel()
 	for image, want := range map[string]string{

@@ -145,11 +145,10 @@ func readAs[T any](data []byte, form *form) (*T, *faults) {
 	}
 	if document.JSON && !form.large { // of YAML the notation tells
 		var value any
-		if twice, err := json.UnmarshalStrict(asJSON, &value); err == nil {
-			for _, err := range form.explainStrictErrors(twice) {
-				path, _, _ := strings.Cut(err.Error(), ": ")
-				f.add(path, err)
-			}
+		twice, _ := json.UnmarshalStrict(asJSON, &value) // nil where it cannot be read, which decodeAs tells
+		for _, err := range form.explainStrictErrors(twice) {
+			path, _, _ := strings.Cut(err.Error(), ": ")
+			f.add(path, err)
 		}
 	}
 	p := decodeAs[T](f, asJSON)
