@@ -32,14 +32,14 @@ func full(t *testing.T) (b *budget, most, lane *grant) {
 	return b, most, lane
 }
 
-// waitFor has a large body wait, and returns once it does.
-func waitFor(t *testing.T, b *budget, waiting *sync.WaitGroup, n int64) {
+// waitFor has a body wait, and returns once it does.
+func waitFor(t *testing.T, b *budget, waiting *sync.WaitGroup, n int64, large bool) {
 	t.Helper()
 	b.mu.Lock()
 	before := len(b.waiting)
 	b.mu.Unlock()
 	waiting.Go(func() {
-		g, granted := claimed(t, b, n, true, true)
+		g, granted := claimed(t, b, n, large, true)
 		if !granted {
 			t.Error("never granted")
 		}
@@ -58,32 +58,84 @@ func waitFor(t *testing.T, b *budget, waiting *sync.WaitGroup, n int64) {
 
 func TestLargeBodiesLeaveASmallPart(t *testing.T) {
 	t.Parallel()
-	b, _, _ := full(t)
+	b, most, lane := full(t)
 	if _, granted := claimed(t, b, 1, true, false); granted {
 		t.Error("a large body gets what is for small ones")
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if !lane.take(ended, claim{n: 1 << 30, large: true}) {
+		t.Error("who has the lane does not get what it needs")
 	}
 	if _, granted := claimed(t, b, smallBudget, false, false); !granted {
 		t.Error("a small body does not get what is for small ones")
 	}
+	var waiting sync.WaitGroup
+	waitFor(t, b, &waiting, 1, true)
+	most.release() // and somebody else has the lane
+	waiting.Wait()
 }
 
 func TestLargeBodiesAreServedInTheirOrder(t *testing.T) {
 	t.Parallel()
 	b, most, lane := full(t)
 	var waiting sync.WaitGroup
-	waitFor(t, b, &waiting, most.held+1) // more than there is without the lane
-	waitFor(t, b, &waiting, 1)
-	most.release() // room for the second, and not for the first
+	waitFor(t, b, &waiting, most.held+1, true)              // more than there is without the lane
+	waitFor(t, b, &waiting, most.held+2*smallBudget, false) // the same of a small one
+	waitFor(t, b, &waiting, 1, true)
+	most.release() // room for the last, and not for those before
 	b.mu.Lock()
-	if n := len(b.waiting); n != 2 {
-		t.Errorf("%d wait, want both: the first comes first", n)
+	if n := len(b.waiting); n != 3 {
+		t.Errorf("%d wait, want all: the first comes first", n)
 	}
 	b.mu.Unlock()
+	if small, granted := claimed(t, b, 1, false, false); !granted {
+		t.Error("a small body waits behind large ones")
+	} else {
+		small.release()
+	}
 	if _, granted := claimed(t, b, 1, true, false); granted {
 		t.Error("one that comes later is served before those who wait")
 	}
 	lane.release()
 	waiting.Wait()
+	most.release() // has nothing any more
+	if want := newBudget().left; b.left != want || b.lane != nil {
+		t.Errorf("%d bytes are left, want %d", b.left, want)
+	}
+}
+
+// asked is a context that has ended, and knows whether anybody waited for that.
+type asked struct {
+	context.Context
+	from   *budget
+	was    bool
+	unread int // in the budget, while it waits
+}
+
+func (a *asked) Done() <-chan struct{} {
+	a.from.mu.Lock()
+	defer a.from.mu.Unlock()
+	a.was, a.unread = true, a.from.unread
+	return a.Context.Done()
+}
+
+func TestFewWaitForTheRestOfTheirBodies(t *testing.T) {
+	t.Parallel()
+	b, _, _ := full(t)
+	ended, end := context.WithCancel(t.Context())
+	end()
+	for _, c := range []struct {
+		others        int
+		unread, waits bool
+		counted       int
+	}{{MaxUnread - 1, true, true, MaxUnread}, {MaxUnread, true, false, 0}, {MaxUnread, false, true, MaxUnread}} {
+		b.unread = c.others
+		ctx := &asked{Context: ended, from: b}
+		if (&grant{from: b}).take(ctx, claim{n: 1, large: true, unread: c.unread}) || ctx.was != c.waits || ctx.unread != c.counted || b.unread != c.others {
+			t.Errorf("beside %d others: waits %t, want %t; %d are counted, and %d afterwards", c.others, ctx.was, c.waits, ctx.unread, b.unread)
+		}
+	}
 }
 
 func TestNotTooManyWait(t *testing.T) {
@@ -91,7 +143,7 @@ func TestNotTooManyWait(t *testing.T) {
 	b, most, lane := full(t)
 	var waiting sync.WaitGroup
 	for range maxWaiting {
-		waitFor(t, b, &waiting, 1)
+		waitFor(t, b, &waiting, 1, true)
 	}
 	refused := make(chan struct{})
 	go func() {

@@ -32,6 +32,9 @@ func KeptForPatches(h *Handler) int { return cap(h.bodies.get().patch) }
 // Decoding has an entry for all but simple bodies that are being decoded.
 func Decoding(h *Handler) chan struct{} { return h.decoding }
 
+// UnderWay is how many reviews are.
+func UnderWay(h *Handler) int64 { return h.underWay.Load() }
+
 // MemoryLeft is what is left of a Handler's budget.
 func MemoryLeft(h *Handler) int64 { return h.bodies.get().grant.from.left }
 

@@ -177,6 +177,33 @@ func reviewOf(t *testing.T, c *testfile.Case) []byte {
 	return edited(t, oldNew...)
 }
 
+// TestWhatIsDiscoveredAndAdvisedCounts has neither the domain nor the servers in the policy.
+func TestWhatIsDiscoveredAndAdvisedCounts(t *testing.T) {
+	t.Parallel()
+	document, err := policy.ParseAdvice([]byte(`{"apiVersion":"shorthop.dev/v1alpha1","kind":"DNSAdvice","spec":{"workloads":[
+{"namespace":"default","kind":"Pod","name":"web-0","needed":{"5":"2026-11-29"}}]}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	advice, err := policy.CompileAdvice(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(t, strings.Replace(policyNodeLocal, "cluster: {domain: cluster.local, dnsServers: [10.0.0.10]}", "mode: DryRun", 1)+"    advice: Apply\n",
+		func(o *admission.Options) {
+			o.Discovered = func() *policy.Discovered {
+				return &policy.Discovered{Domain: "cluster.local", DNSServers: []string{"10.0.0.10"}}
+			}
+			o.Advice = func() *policy.Advice { return advice }
+		})
+	answer := decodeReview(t, s.post(edited(t, `"generateName":"web-7c97fff775-"`, `"name":"web-0"`)).Body.Bytes())
+	want := withRule("default", both("dry_run enabled_by_policy"))
+	want["advice"] = "dry_run advised"
+	if diff := cmp.Diff(want, answer.Response.AuditAnnotations); diff != "" {
+		t.Errorf("audit annotations (-want +got):\n%s", diff)
+	}
+}
+
 // Bytes that are not UTF-8 may be there, in what is not read.
 func TestBytesThatAreNotUTF8(t *testing.T) {
 	t.Parallel()

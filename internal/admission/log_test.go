@@ -23,12 +23,14 @@ type logLines struct {
 	lines []string
 }
 
-func (l *logLines) logger() logr.Logger {
+func (l *logLines) logger() logr.Logger { return l.withVerbosity(10) }
+
+func (l *logLines) withVerbosity(level int) logr.Logger {
 	return funcr.New(func(_, line string) {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.lines = append(l.lines, line)
-	}, funcr.Options{Verbosity: 10})
+	}, funcr.Options{Verbosity: level})
 }
 
 // TestLogOfARefusal says what was no review. TestAnswers has the line for every kind of review.
@@ -39,6 +41,19 @@ func TestLogOfARefusal(t *testing.T) {
 	want := `"level"=0 "msg"="refused a request" "status"=400 "stage"="request" "error"="not an AdmissionReview: kind is \"\", want AdmissionReview"`
 	if diff := cmp.Diff([]string{want}, log.lines); diff != "" {
 		t.Errorf("log (-want +got):\n%s", diff)
+	}
+}
+
+// TestFewLinesAreLoggedOfStrangers is at the level of a server.
+func TestFewLinesAreLoggedOfStrangers(t *testing.T) {
+	t.Parallel()
+	var log logLines
+	s := newServer(t, policyNodeLocal, withLog(log.withVerbosity(0)))
+	for range 1000 {
+		s.post([]byte(`{}`))
+	}
+	if n := len(log.lines); n == 0 || n > 100 {
+		t.Errorf("%d lines of 1000 requests", n)
 	}
 }
 
@@ -60,10 +75,12 @@ func TestLinesOfADryRunAreShort(t *testing.T) {
 func TestLogOfPanic(t *testing.T) {
 	t.Parallel()
 	var log logLines
-	newServer(t, policyNodeLocal, withLog(log.logger()),
-		withNamespaces(func(context.Context, string) (map[string]string, bool) { panic("lost the cache") })).post(capturedReview(t))
-	if len(log.lines) != 1 {
-		t.Fatalf("logged %q, want one line", log.lines)
+	s := newServer(t, policyNodeLocal, withLog(log.logger()),
+		withNamespaces(func(context.Context, string) (map[string]string, bool) { panic("lost the cache") }))
+	s.post(capturedReview(t))
+	s.post(capturedReview(t))
+	if len(log.lines) != 2 || strings.Contains(log.lines[1], "TestLogOfPanic.func") {
+		t.Fatalf("logged %q, want one line for each, and the stack in the first", log.lines)
 	}
 	for _, part := range []string{`"msg"="bug in Shorthop; please report it"`, `"error"="panic: lost the cache"`, capturedUID, "TestLogOfPanic.func"} {
 		if !strings.Contains(log.lines[0], part) {

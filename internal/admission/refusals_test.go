@@ -39,6 +39,11 @@ func TestRefusals(t *testing.T) {
 		req.Header.Set("Content-Type", "application/json")
 		return req
 	}
+	announced := func(length int64, req *http.Request) *http.Request {
+		req.ContentLength = length
+		return req
+	}
+	spaces := func(n int) io.Reader { return bytes.NewReader(bytes.Repeat([]byte(" "), n)) }
 	plain := http.Header{"Content-Type": {"text/plain; charset=utf-8"}, "X-Content-Type-Options": {"nosniff"}}
 	and := func(key, value string) http.Header {
 		header := plain.Clone()
@@ -91,6 +96,10 @@ func TestRefusals(t *testing.T) {
 			request: newRequest(bytes.Repeat([]byte(" "), 8<<20)), status: http.StatusRequestEntityTooLarge,
 			body: tooLarge,
 		},
+		"body of 8 MiB, which is announced and not read": {
+			request: announced(8<<20, withBody(iotest.ErrReader(errors.New("read")))), status: http.StatusRequestEntityTooLarge,
+			body: tooLarge,
+		},
 		"body of 8 MiB, length not announced": {
 			request: withBody(iotest.HalfReader(bytes.NewReader(bytes.Repeat([]byte(" "), 8<<20)))), status: http.StatusRequestEntityTooLarge,
 			body: tooLarge,
@@ -104,6 +113,18 @@ func TestRefusals(t *testing.T) {
 			request: withBody(io.MultiReader(bytes.NewReader(capturedReview(t)[:100]), iotest.ErrReader(errors.New("connection reset")))),
 			status:  http.StatusBadRequest,
 			body:    text("read body: connection reset"),
+		},
+		"body that begins with an error": {
+			request: withBody(iotest.ErrReader(errors.New("connection reset"))), status: http.StatusBadRequest,
+			body: text("read body: connection reset"),
+		},
+		"large body that ends in an error where it is not held any more": {
+			request: withBody(io.MultiReader(spaces(3<<20), iotest.ErrReader(errors.New("connection reset")))), status: http.StatusBadRequest,
+			body: text("read body: connection reset"),
+		},
+		"small body that does not arrive in time": {
+			request: withBody(io.MultiReader(spaces(100), iotest.ErrReader(os.ErrDeadlineExceeded))), status: http.StatusBadRequest,
+			body: text("read body: i/o timeout"),
 		},
 		"not JSON": {
 			request: newRequest([]byte("hello")), status: http.StatusBadRequest,
@@ -153,12 +174,21 @@ func TestRefusals(t *testing.T) {
 			request: withBody(io.MultiReader(bytes.NewReader(bytes.Repeat([]byte(" "), 3<<20)), nil)), status: http.StatusBadRequest,
 			body: text("internal error"), stage: "panic request",
 		},
+		"no memory left to read it": {
+			noMemory: true, request: withTimeout("10ms", bytes.Repeat([]byte(" "), 64<<10)), status: http.StatusServiceUnavailable,
+			body: text("too many large reviews at once"), header: and("Retry-After", "1"), stage: "busy",
+		},
 		"no memory left to decode it": {
 			noMemory: true, request: withTimeout("10ms", bytes.Repeat([]byte("{},"), 4000)), status: http.StatusServiceUnavailable,
 			body: text("too many large reviews at once"), header: and("Retry-After", "1"), stage: "busy",
 		},
 		"large body that does not arrive by the deadline": {
 			request: withBody(io.MultiReader(bytes.NewReader(bytes.Repeat([]byte(" "), 20<<10)), iotest.ErrReader(os.ErrDeadlineExceeded))),
+			status:  http.StatusServiceUnavailable, body: text("too many large reviews at once: the body has not arrived by the review's deadline"),
+			header: and("Retry-After", "1"), stage: "busy",
+		},
+		"large body of which the end does not arrive by the deadline": {
+			request: withBody(io.MultiReader(spaces(3<<20), iotest.ErrReader(os.ErrDeadlineExceeded))),
 			status:  http.StatusServiceUnavailable, body: text("too many large reviews at once: the body has not arrived by the review's deadline"),
 			header: and("Retry-After", "1"), stage: "busy",
 		},
@@ -213,6 +243,9 @@ func TestContentTypeWithParameter(t *testing.T) {
 		if recorder.Code != http.StatusOK || !decodeReview(t, recorder.Body.Bytes()).Response.Allowed {
 			t.Errorf("%s: got %d %s", contentType, recorder.Code, recorder.Body)
 		}
+		if req.Header != nil || req.URL.RawQuery != "" {
+			t.Error("what anybody may have made long is held while the body is waited for")
+		}
 	}
 }
 
@@ -220,14 +253,18 @@ func TestContentTypeWithParameter(t *testing.T) {
 // patch.
 func TestBodyAtTheLimit(t *testing.T) {
 	t.Parallel()
-	body := append(capturedReview(t), bytes.Repeat([]byte(" "), 7<<20-len(capturedReview(t)))...)
-	recorder := newServer(t, policyNodeLocal).post(body)
-	if recorder.Code != http.StatusOK {
-		t.Fatalf("status %d: %s", recorder.Code, recorder.Body)
-	}
-	want := allowed(both("skip object_size"))
-	if diff := cmp.Diff(want, decodeReview(t, recorder.Body.Bytes()).Response); diff != "" {
-		t.Errorf("answer (-want +got):\n%s", diff)
+	for _, body := range [][]byte{
+		append(capturedReview(t), bytes.Repeat([]byte(" "), 7<<20-len(capturedReview(t)))...),
+		edited(t, `"prometheus.io/port":"8080"`, `"prometheus.io/port":"`+strings.Repeat("8", 3<<20)+`"`), // of which the end is not held
+	} {
+		recorder := newServer(t, policyNodeLocal).post(body)
+		if recorder.Code != http.StatusOK {
+			t.Fatalf("status %d: %s", recorder.Code, recorder.Body)
+		}
+		want := allowed(both("skip object_size"))
+		if diff := cmp.Diff(want, decodeReview(t, recorder.Body.Bytes()).Response); diff != "" {
+			t.Errorf("answer (-want +got):\n%s", diff)
+		}
 	}
 }
 

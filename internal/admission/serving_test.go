@@ -56,6 +56,32 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
+func TestReviewsUnderWayAreCounted(t *testing.T) {
+	t.Parallel()
+	var s *server
+	counted := func() (underWay int, ended uint64) {
+		families, err := s.registry.Gather()
+		if err != nil {
+			t.Error(err)
+		}
+		for _, family := range families {
+			underWay += int(family.GetMetric()[0].GetGauge().GetValue()) * strings.Count(family.GetName(), "reviews_in_flight")
+			ended += family.GetMetric()[0].GetHistogram().GetSampleCount()
+		}
+		return underWay, ended
+	}
+	s = newServer(t, policyNodeLocal, withNamespaces(func(context.Context, string) (map[string]string, bool) {
+		if underWay, ended := counted(); underWay != 1 || ended != 0 {
+			t.Errorf("%d under way, %d ended", underWay, ended)
+		}
+		return nil, true
+	}))
+	s.post(capturedReview(t))
+	if underWay, ended := counted(); underWay != 0 || ended != 1 || admission.UnderWay(s.Handler) != 0 {
+		t.Errorf("after it, %d under way, %d ended", underWay, ended)
+	}
+}
+
 // TestClientDisconnects finishes a review that was begun: controller-runtime
 // cancels the requests in flight when it stops.
 func TestClientDisconnects(t *testing.T) {

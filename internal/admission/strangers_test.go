@@ -68,6 +68,12 @@ func TestNamespacesThatAreNone(t *testing.T) {
 func TestNamespacesThatAreNoneBesideOtherFaults(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, policyDeny)
+	for namespace, want := range map[string]int{`null`: http.StatusOK, `5`: http.StatusBadRequest} { // of what has none
+		body := edited(t, `"namespace":"default","operation"`, `"namespace":`+namespace+`,"operation"`, `"resource":"pods"`, `"resource":"nodes"`, `"object":{`, `"object":7,"was":{`)
+		if recorder := s.post(body); recorder.Code != want {
+			t.Errorf("a node in namespace %s: %d %s", namespace, recorder.Code, recorder.Body)
+		}
+	}
 	const before, head = `{"kind":"AdmissionReview","apiVersion":"admission.k8s.io/v1","request":{"uid":"1",`, `"resource":{"version":"v1","resource":"pods"},"operation":"CREATE",`
 	for _, namespace := range []string{`5`, `[]`, `{}`, `true`, `"../pods"`, `""`, `null`} {
 		for _, body := range []string{
@@ -223,10 +229,15 @@ func TestWhatWaitsHoldsLittle(t *testing.T) {
 // TestTooManyValues does not decode what would take much more memory than it has bytes.
 func TestTooManyValues(t *testing.T) {
 	t.Parallel()
-	body := edited(t, `"env":[{"name":"A"`, `"env":[`+strings.Repeat("{},", 400_000)+`{"name":"A"`)
-	got := decodeReview(t, newServer(t, policyNodeLocal).post(body).Body.Bytes()).Response
-	want := allowed(map[string]string{"error": "object"}, "shorthop: the pod cannot be decoded, so the pod is left as it is")
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("answer (-want +got):\n%s", diff)
+	for fault, body := range map[string][]byte{
+		"JSON with more values than are decoded": edited(t, `"env":[{"name":"A"`, `"env":[`+strings.Repeat("{},", 400_000)+`{"name":"A"`),
+		"invalid JSON at byte ":                  append(edited(t, `"object":{`, `"object":@{`), bytes.Repeat([]byte(" "), 3<<20)...), // of which the end is not held
+	} {
+		var log logLines
+		got := decodeReview(t, newServer(t, policyNodeLocal, withLog(log.logger())).post(body).Body.Bytes()).Response
+		want := allowed(map[string]string{"error": "object"}, "shorthop: the pod cannot be decoded, so the pod is left as it is")
+		if diff := cmp.Diff(want, got); diff != "" || len(log.lines) != 1 || !strings.Contains(log.lines[0], fault) {
+			t.Errorf("logged %q, answer (-want +got):\n%s", log.lines, diff)
+		}
 	}
 }

@@ -122,15 +122,19 @@ func TestPatchIsOnlyForTheVersionThatWasRead(t *testing.T) {
 	ca := newAuthority(t, time.Now().Add(time.Hour))
 	config := &admissionv1.MutatingWebhookConfiguration{
 		ObjectMeta: metav1.ObjectMeta{ResourceVersion: "17"},
-		Webhooks:   []admissionv1.MutatingWebhook{{ClientConfig: admissionv1.WebhookClientConfig{CABundle: ca.pem()}}, {}},
+		Webhooks:   []admissionv1.MutatingWebhook{{ClientConfig: admissionv1.WebhookClientConfig{CABundle: ca.pem()}}, {ClientConfig: admissionv1.WebhookClientConfig{CABundle: []byte("x")}}},
 	}
-	operations, _ := patchFor(config, []*x509.Certificate{ca.Certificate}, time.Now())
+	operations, dropped := patchFor(config, []*x509.Certificate{ca.Certificate}, time.Now())
 	patch := jsontest.Marshal(t, operations)
 	bundle := jsontest.Marshal(t, ca.pem())
 	want := `[{"op":"add","path":"/webhooks/1/clientConfig/caBundle","value":` + string(bundle) +
 		`},{"op":"replace","path":"/metadata/resourceVersion","value":"17"}]`
-	if diff := cmp.Diff(want, string(patch)); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+	if diff := cmp.Diff(want, string(patch)); diff != "" || dropped[DroppedUnreadable] != 1 {
+		t.Errorf("dropped %v, (-want +got):\n%s", dropped, diff)
+	}
+	config.Webhooks = config.Webhooks[:1]
+	if operations, _ := patchFor(config, []*x509.Certificate{ca.Certificate}, time.Now()); operations != nil {
+		t.Errorf("where all is right: %v", operations)
 	}
 }
 

@@ -67,15 +67,13 @@ func merge(bundle []byte, cas []*x509.Certificate, now time.Time) (merged []byte
 	dropped[DroppedExpired] = len(found) - len(kept)
 	for _, ca := range cas {
 		if !contains(kept, ca) && now.Before(ca.NotAfter) {
-			kept, changed = append(kept, ca), true
+			kept = append(kept, ca)
 		}
 	}
 	fitting := fit(kept, cas)
 	dropped[DroppedExcess] = len(kept) - len(fitting)
-	for _, n := range dropped {
-		changed = changed || n > 0
-	}
-	if !changed {
+	// A CA that finds no room changes nothing.
+	if dropped[DroppedUnreadable]+dropped[DroppedDuplicate] == 0 && slices.EqualFunc(found, fitting, (*x509.Certificate).Equal) {
 		return bundle, dropped, false
 	}
 	for _, c := range fitting {

@@ -96,7 +96,8 @@ func TestMerge(t *testing.T) {
 		"one that has just expired stays":                     {join(lately.pem(), current.pem()), only, nil},
 		"one that has just expired is not added":              {current.pem(), []*x509.Certificate{lately.Certificate, current.Certificate}, nil},
 		"text alone is replaced":                              {[]byte("garbage"), only, current.pem()},
-		"text behind is dropped":                              {join(current.pem(), []byte("garbage")), only, current.pem()},
+		"text behind is dropped":                              {join(current.pem(), []byte("x")), only, current.pem()},
+		"what is no plain certificate is dropped":             {join(pem.EncodeToMemory(&pem.Block{Type: "TRUSTED CERTIFICATE", Bytes: foreign.Raw}), current.pem()), only, current.pem()},
 		"a key is dropped":                                    {join(key, current.pem()), only, current.pem()},
 		"what API servers do not read is dropped":             {join(withHeader, current.pem()), only, current.pem()},
 		"a block that is no certificate is dropped":           {join(pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: []byte("x")}), current.pem()), only, current.pem()},
@@ -150,9 +151,11 @@ func TestMergeIsBounded(t *testing.T) {
 		"foreign ones make room":                        {foreign, []authority{current, served}, []authority{current, served}, maxCertificates},
 		"ours are behind them":                          {join(foreign, served.pem(), current.pem()), []authority{served}, []authority{current, served}, maxCertificates},
 		"what other replicas may serve by goes first":   {join(foreign, unknown.pem()), []authority{current}, []authority{current, unknown}, maxCertificates},
+		"of those, old ones as well":                    {join(foreign, served.pem()), []authority{current}, []authority{current, served}, maxCertificates},
 		"of those, the newest":                          {join(earlier, unknown.pem(), foreign), []authority{served}, []authority{served, unknown}, maxCertificates},
 		"one that is too large is left out":             {huge.pem(), []authority{served}, []authority{served}, 1},
 		"what is served by stays, however large":        {current.pem(), []authority{huge}, []authority{huge}, 1},
+		"and others of ours make room for it":           {nil, []authority{current, huge}, []authority{huge}, 1},
 		"garbage of a megabyte":                         {bytes.Repeat([]byte("-----BEGIN CERTIFICATE-----\n"), 1<<15), []authority{served}, []authority{served}, 1},
 		"as many as there is room for are left as they": {join(served.pem(), current.pem()), []authority{served}, []authority{served, current}, 2},
 	} {
@@ -172,8 +175,14 @@ func TestMergeIsBounded(t *testing.T) {
 			if len(got) != test.count || len(got) > 1 && len(merged) > maxBytes {
 				t.Errorf("%d certificates of %d bytes, want %d; dropped: %v", len(got), len(merged), test.count, dropped)
 			}
-			if before, _ := parse(test.bundle); len(before)+len(cas)-len(got) < dropped[DroppedExcess] {
-				t.Errorf("%d of %d are left, and %d are said to be dropped", len(got), len(before), dropped[DroppedExcess])
+			known, _ := parse(test.bundle)
+			for _, ca := range cas {
+				if !contains(known, ca) {
+					known = append(known, ca)
+				}
+			}
+			if len(known)-len(got) != dropped[DroppedExcess] {
+				t.Errorf("%d of %d are left, and %d are said to be dropped", len(got), len(known), dropped[DroppedExcess])
 			}
 			if _, _, again := merge(merged, cas, now); again {
 				t.Error("a second merge changes it again")
@@ -188,8 +197,9 @@ func TestMergeIsBounded(t *testing.T) {
 // Somebody who empties the Secret again and again gets a new CA each time.
 func TestFewCAsAreRemembered(t *testing.T) {
 	t.Parallel()
-	contested := time.Now().Add(time.Hour)
-	injector := &Injector{published: map[string]bool{}, contest: contest{next: contested}}
+	retry := time.Now()
+	contested := retry.Add(time.Hour)
+	injector := &Injector{published: map[string]bool{}, contest: contest{next: contested}, retry: retry}
 	cas := make([]*x509.Certificate, 2*maxSeen)
 	for n := range cas {
 		ca := newAuthority(t, time.Now().Add(time.Hour))
@@ -198,15 +208,23 @@ func TestFewCAsAreRemembered(t *testing.T) {
 			injector.Serving(ca.leaf(t))
 		}
 		injector.remember([]*x509.Certificate{ca.Certificate})
-		if !injector.due().IsZero() {
+		if !injector.due().Equal(retry) {
 			t.Errorf("CA %d waits, although it was never there", n)
 		}
 		if injector.publish(); !injector.due().Equal(contested) {
 			t.Errorf("CA %d does not wait, although it was there", n)
 		}
 	}
+	if injector.retry = contested.Add(time.Minute); !injector.due().Equal(injector.retry) {
+		t.Error("a write that failed is tried again too early")
+	}
 	if want := slices.Concat(cas[maxSeen+1:], cas[:1]); !slices.EqualFunc(injector.wanted(), want, (*x509.Certificate).Equal) || len(injector.published) != maxSeen {
 		t.Errorf("%d CAs are wanted and %d known as published, want the last %d and, behind them, the one that is served by", len(injector.wanted()), len(injector.published), maxSeen-1)
+	}
+	idle := &Injector{published: map[string]bool{}}
+	idle.remember(cas)
+	if !slices.EqualFunc(idle.wanted(), cas[maxSeen:], (*x509.Certificate).Equal) {
+		t.Error("where none is served by, others than the last are remembered")
 	}
 }
 

@@ -75,8 +75,8 @@ func TestContest(t *testing.T) {
 		if wait := c.next.Sub(now); wait < least || wait > most {
 			t.Errorf("after change %d, the next is in %s, want %s to %s", n, wait, least, most)
 		}
-		if c.going() != (n > 0) {
-			t.Errorf("after change %d, it is going on: %t", n, c.going())
+		if c.going() != (n > 0) || c.undone != n+1 {
+			t.Errorf("after change %d, it is going on: %t, %d times", n, c.going(), c.undone)
 		}
 		now = c.next
 		c.observe(true, now)
@@ -84,6 +84,11 @@ func TestContest(t *testing.T) {
 	c.observe(true, now.Add(quiet-2*time.Minute))
 	if !c.going() {
 		t.Error("it is over too early")
+	}
+	wrong := c
+	wrong.observe(false, now)
+	if wrong.observe(false, now.Add(quiet)); !wrong.going() {
+		t.Error("it is over while the bundle is wrong")
 	}
 	now = now.Add(quiet)
 	c.observe(true, now)
@@ -103,13 +108,13 @@ func TestWriters(t *testing.T) {
 	bundle := `{"f:webhooks":{"k:{\"name\":\"a\"}":{"f:clientConfig":{"f:caBundle":{}}}}}`
 	got := Writers([]metav1.ManagedFieldsEntry{
 		entry("helm", `{"f:webhooks":{}}`, at(3)), entry(fieldManager, bundle, at(1)), entry("b", bundle, nil),
-		{Manager: "none"}, entry("argocd", bundle, at(2)),
+		{Manager: "none"}, entry("argocd", bundle, at(2)), entry("a", bundle, nil),
 	})
 	var names []string
 	for _, w := range got {
 		names = append(names, w.Manager)
 	}
-	if want := []string{"argocd", fieldManager, "b"}; !slices.Equal(names, want) {
+	if want := []string{"argocd", fieldManager, "a", "b"}; !slices.Equal(names, want) {
 		t.Errorf("got %q, want %q", names, want)
 	}
 	if got := rival([]metav1.ManagedFieldsEntry{entry("argocd", bundle, at(1)), entry(fieldManager, bundle, at(2))}); got != "argocd" {

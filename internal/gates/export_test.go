@@ -49,6 +49,11 @@ func (s *Set) AskUpstream(ctx context.Context, servers []string, timeout time.Du
 	return s.askUpstream(ctx, servers, timeout)
 }
 
+// IsPublic asks about one name.
+func (s *Set) IsPublic(ctx context.Context, name string) (public, ok bool) {
+	return s.isPublic(ctx, name)
+}
+
 // Verdicts feeds a gate verdicts, one after the other, and returns what it has
 // after each, and how long the pause is.
 func (s *Set) Verdicts(probe policy.UpstreamProbe, verdicts []policy.Reason) (has []policy.Reason, pauses []time.Duration) {

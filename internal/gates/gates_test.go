@@ -243,7 +243,7 @@ func TestGatesComeAndGoWithThePolicy(t *testing.T) {
 		}
 	}
 
-	if targets := targets(); len(targets) > 0 {
+	if targets := targets(); len(targets) > 0 || s.Current() == nil {
 		t.Errorf("before the first policy there are gates: %v", targets)
 	}
 	use(`{serviceHost: {host: localhost, port: ` + port + `}}`)
@@ -263,6 +263,9 @@ func TestGatesComeAndGoWithThePolicy(t *testing.T) {
 	r.mu.Unlock()
 	inForce()
 	expect("a host that does not work", false, true, "service_host 127.0.0.1:1 false")
+	if status := s.Status()[0]; !strings.Contains(status.LastError, "refused") || status.Since.IsZero() {
+		t.Errorf("status %+v", status)
+	}
 
 	use(`{dns: {mode: NodeLocal}, cluster: {domain: cluster.local}}`)
 	expect("a cache of which nothing is known", true, false, "node_local kube-system/node-local-dns false")

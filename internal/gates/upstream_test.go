@@ -329,6 +329,27 @@ func TestForwardedIsOpenWhereThePolicySaysSo(t *testing.T) {
 	}
 }
 
+func TestANameIsPublicWhereAServerHasIt(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		answer     answering
+		public, ok bool
+	}{"no such name": {forwarded, false, true}, "a name": {rcode(dns.RcodeSuccess), true, true}, "no word": {rcode(dns.RcodeServerFailure), false, false}, "nobody": {nil, false, false}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			set, _ := newSet(t, clustertest.CA(t))
+			set.Discovered = func() *policy.Discovered { return &policy.Discovered{DNSServers: []string{"127.0.0.1"}} }
+			set.AskDNSAt("1")
+			if test.answer != nil {
+				set.AskDNSAt(newDNSServer(t, test.answer).port)
+			}
+			if public, ok := set.IsPublic(t.Context(), "dev"); public != test.public || ok != test.ok {
+				t.Errorf("public %t, known %t", public, ok)
+			}
+		})
+	}
+}
+
 func TestNobodyIsAskedWhereNoImageIsKnown(t *testing.T) {
 	t.Parallel()
 	server := newDNSServer(t, local)
@@ -344,6 +365,7 @@ func TestNobodyIsAskedWhereNoImageIsKnown(t *testing.T) {
 func TestNamespacesLikeTopLevelDomainsCountWhereServicesAreNotKnown(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ namespaces, public []string }{
+		"one of a top-level domain":   {[]string{"web", "dev"}, []string{"dev"}},
 		"names of top-level domains":  {[]string{"web", "dev", "app", "kube-system"}, []string{"app", "dev"}},
 		"names below them and others": {[]string{"co-uk", "default", "internal", "local", "github"}, nil},
 	} {

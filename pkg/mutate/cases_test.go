@@ -88,6 +88,7 @@ func runCase(t *testing.T, c *testCase) mutate.Result {
 
 	inEnvironment := slices.ContainsFunc(result.Operations, func(o jsonpatch.Operation) bool { return strings.Contains(o.Path, "/env") })
 	if inEnvironment != (result.ChangesServiceHost || result.ChangesResOptions) ||
+		result.ChangesServiceHost && !strings.Contains(patch+string(incoming), policy.EnvServiceHost) ||
 		result.ChangesResOptions && !strings.Contains(patch+string(incoming), policy.EnvResOptions) {
 		t.Errorf("said to change: the service host %t, RES_OPTIONS %t", result.ChangesServiceHost, result.ChangesResOptions)
 	}

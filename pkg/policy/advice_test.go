@@ -113,6 +113,11 @@ func TestPartsOfADocumentAreUsedTogetherOrNotAtAll(t *testing.T) {
 			}
 		})
 	}
+	there, errThere := compileAdvice(t, advicePart(1, 2, "a", web), advicePart(2, 2, "a", api))
+	back, errBack := compileAdvice(t, advicePart(2, 2, "a", api), advicePart(1, 2, "a", web))
+	if errThere != nil || errBack != nil || there.Hash() != back.Hash() {
+		t.Errorf("the order of the parts makes another document: %v, %v", errThere, errBack)
+	}
 }
 
 // A digest must not depend on how JSON is written.
@@ -143,8 +148,20 @@ func TestADigestIsOfTheWordsWhateverTheirNotation(t *testing.T) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
-	if policy.CommandLine(policy.DigestOf([]string{"a"}), 0) == policy.CommandLine(0, policy.DigestOf([]string{"a"})) {
-		t.Error("a command and an argument are told apart")
+	words := policy.DigestOf([]string{"serve"})
+	lines := []string{policy.CommandLine(0, 0), policy.CommandLine(words, 0), policy.CommandLine(0, words), policy.CommandLine(words, words)}
+	if lines[0] != "" || len(slices.Compact(slices.Sorted(slices.Values(lines)))) != len(lines) {
+		t.Errorf("command lines that differ are %q", lines)
+	}
+}
+
+func TestAdviceThatIsTooLargeIsRefused(t *testing.T) {
+	t.Parallel()
+	text := advicePart(1, 1, "d")
+	for padding, want := range map[int]bool{policy.MaxAdviceSize - len(text): true, policy.MaxAdviceSize - len(text) + 1: false} {
+		if _, err := policy.ParseAdvice([]byte(text + strings.Repeat(" ", padding))); (err == nil) != want {
+			t.Errorf("%d bytes: %v", len(text)+padding, err)
+		}
 	}
 }
 

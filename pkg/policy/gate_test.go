@@ -81,6 +81,39 @@ func TestEveryUpstreamHasOneProbe(t *testing.T) {
 	}
 }
 
+// Who is asked, and whether the outside matters at all, is a matter of who may fall through.
+func TestUpstreamsAreOfPodsThatMayFallThrough(t *testing.T) {
+	t.Parallel()
+	const glibc, dns = "  resolvers: [{images: [\"*\"], resolver: glibc}]\n", "  dns: {nodeLocal: {servers: [169.254.20.10]}}\n"
+	for name, test := range map[string]struct {
+		spec   string
+		probes int
+	}{
+		"an annotation may choose the cache":     {glibc + dns, 2},
+		"an annotation may not choose the cache": {glibc + dns + "  podOverrides: {allowed: [ndots]}\n", 1},
+		"glibc beside what would change":         {"  resolvers: [{images: [\"*\"], resolver: glibc, beside: [go-cgo]}]\n" + dns, 0},
+		"no DNS":                                 {glibc, 0},
+	} {
+		compiled := compile(t, header+test.spec)
+		if got := compiled.UpstreamProbes(); len(got) != test.probes || compiled.FallsThrough() != (test.probes > 0) {
+			t.Errorf("%s: %v, falls through: %t", name, got, compiled.FallsThrough())
+		}
+	}
+}
+
+// An upstream that no gate knows yet counts as failing.
+func TestAnUpstreamThatIsNotKnownFails(t *testing.T) {
+	t.Parallel()
+	compiled := compile(t, header+"  resolvers: [{images: [\"*\"], resolver: glibc}]\n  dns: {}\n")
+	d := compiled.Decide(&policy.Request{
+		Operation: policy.OperationCreatePod, Namespace: "shop", NamespaceKnown: true, Gates: &policy.Gates{},
+		Pod: &policy.Pod{Spec: policy.PodSpec{Containers: []policy.Container{{Name: "app", Image: "debian:13"}}}},
+	})
+	if d.Fallthrough.Reason != policy.ReasonUpstreamFails {
+		t.Errorf("the reason is %s", d.Fallthrough.Reason)
+	}
+}
+
 func TestEveryCacheThatPodsCanGetHasAGate(t *testing.T) {
 	t.Parallel()
 	cache := func(daemonSet, maxUnavailable string) policy.Cache {

@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/shorthop/shorthop/pkg/policy"
@@ -140,5 +141,17 @@ func TestOwnersOfAPod(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestWorkloadsThatCannotBe(t *testing.T) {
+	t.Parallel()
+	for w, want := range map[policy.Workload]bool{
+		{Kind: "Deployment", Name: "web"}: true, {Kind: strings.Repeat("K", 63), Name: "web"}: true, {Kind: strings.Repeat("K", 64), Name: "web"}: false,
+		{Kind: "x; curl", Name: "web"}: false, {Kind: "Deployment", Name: "web*"}: false, {Kind: "Deployment"}: false, {Name: "web"}: false,
+	} {
+		if w.IsValid() != want {
+			t.Errorf("%+v: %t", w, w.IsValid())
+		}
 	}
 }

@@ -1,0 +1,100 @@
+package gates
+
+import (
+	"crypto/x509"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+
+	"github.com/shorthop/shorthop/internal/nodecache"
+	"github.com/shorthop/shorthop/pkg/policy"
+	"github.com/shorthop/shorthop/test/reviewtest"
+)
+
+// The table above daemonSet.problem, row by row.
+func TestWhyACacheIsClosed(t *testing.T) {
+	t.Parallel()
+	const server = "169.254.20.10"
+	on := func(rollouts ...rollout) map[string]rollout {
+		found := map[string]rollout{}
+		for i, r := range rollouts {
+			found[string(rune('a'+i))] = r
+		}
+		return found
+	}
+	unowned := rollout{desired: 5, available: 5, cache: nodecache.Cache{Name: "cache", Unowned: true}}
+	redirected := map[string]nodecache.Redirect{"a": {Address: netip.MustParseAddr(server)}}
+	for name, c := range map[string]struct {
+		set  *daemonSet
+		want string // in the problem; empty: open
+	}{
+		"not watched yet":                       {nil, notYet},
+		"unreadable":                            {&daemonSet{unknown: "forbidden", found: on(rollout{desired: 5, available: 5})}, "forbidden"},
+		"none of that name":                     {&daemonSet{}, "there is no such DaemonSet"},
+		"none of these labels":                  {&daemonSet{namespace: "dns", selector: "a=b"}, "no DaemonSet in dns has the labels a=b"},
+		"one on every node":                     {&daemonSet{found: on(rollout{desired: 5, available: 5})}, ""},
+		"one that wants no node":                {&daemonSet{found: on(rollout{})}, "the DaemonSet wants no node"},
+		"several that want no node":             {&daemonSet{selector: "a=b", found: on(rollout{}, rollout{})}, "the DaemonSets want no node (2 of them)"},
+		"several that are added up":             {&daemonSet{selector: "a=b", found: on(rollout{desired: 9, available: 9}, rollout{desired: 1})}, ""},
+		"several of which too many are away":    {&daemonSet{selector: "a=b", found: on(rollout{desired: 9, available: 8}, rollout{desired: 1})}, "unavailable on 2 of 10 nodes, at most 1 may be"},
+		"an address that nobody has":            {&daemonSet{found: on(unowned), redirects: &redirects{}}, "no node has the address " + server},
+		"an address that is redirected":         {&daemonSet{found: on(unowned), redirects: &redirects{found: redirected}}, ""},
+		"redirects that are not known yet":      {&daemonSet{found: on(unowned), redirects: &redirects{unknown: notYet}}, notYet},
+		"redirects that cannot be read":         {&daemonSet{found: on(unowned), redirects: &redirects{unknown: "forbidden"}}, ""},
+		"an address that nobody has to look at": {&daemonSet{found: on(unowned)}, ""},
+	} {
+		problem := c.set.problem(policy.Cache{DaemonSet: "dns/cache", MaxUnavailable: intstr.FromInt32(1), Servers: server})
+		if c.want == "" && problem != "" || !strings.HasPrefix(problem, c.want) {
+			t.Errorf("%s: %q, want %q", name, problem, c.want)
+		}
+	}
+}
+
+// kinds is a Recorder.
+type kinds map[Kind]bool
+
+func (k kinds) GateOpen(kind Kind, open bool) { k[kind] = open }
+func (kinds) PublicNamespaces(int)            {}
+
+// A metric is about all gates of a kind: one that is closed closes it, whichever it is.
+func TestAKindIsOpenWhereAllOfItsGatesAre(t *testing.T) {
+	t.Parallel()
+	told := kinds{}
+	client, err := dynamic.NewForConfig(&rest.Config{Host: "https://127.0.0.1:1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New(Options{Client: client, Roots: func() (*x509.CertPool, error) { return x509.NewCertPool(), nil }, Recorder: told, Log: logr.Discard()})
+	s.end() // nothing is probed or watched
+	s.Prepare(t.Context(), reviewtest.Compile(t, `{apiVersion: shorthop.dev/v1alpha1, kind: InjectionPolicy, spec: {
+		resolvers: [{images: ["*"], resolver: go}], serviceHost: {host: a.example.com},
+		dns: {mode: NodeLocal, nodeLocal: {servers: [169.254.20.10], daemonSet: dns/a}},
+		rules: [{name: b, match: {namespaces: [b]}, serviceHost: {host: b.example.com}, dns: {nodeLocal: {servers: [169.254.20.11], daemonSet: dns/b}}}]}}`, ""))()
+	s.active.Wait()
+	if len(s.hosts) != 2 || len(s.sets) != 2 || len(s.upstreams) != 3 {
+		t.Fatalf("%d hosts, %d caches, %d upstreams", len(s.hosts), len(s.sets), len(s.upstreams))
+	}
+	for closed := range 4 {
+		all := map[Kind]bool{KindServiceHost: closed > 1, KindNodeLocal: closed > 1, KindUpstream: closed > 2} // of which there are as many
+		for i, probe := range s.policies[0].probes {
+			s.hosts[probe.Endpoint].open = i != closed
+		}
+		for i, cache := range s.policies[0].caches {
+			s.sets[cache.DaemonSet] = &daemonSet{found: map[string]rollout{"a": {desired: 10, available: map[bool]int{true: 10}[i != closed]}}}
+		}
+		for i, probe := range s.policies[0].upstreams {
+			s.upstreams[probe.Upstream].open = i != closed
+		}
+		s.publish()
+		for kind, want := range all {
+			if told[kind] != want {
+				t.Errorf("with gate %d closed, %s is open: %t", closed, kind, told[kind])
+			}
+		}
+	}
+}
