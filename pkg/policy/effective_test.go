@@ -1,67 +1,48 @@
 package policy_test
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/reviewtest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
-func TestARuleIsLaidOverThePolicy(t *testing.T) {
+// Case files: testdata/effective/<what is in effect, in words>.txtar. The sections:
+//
+//	policy.yaml  the policy
+//	effective    expected: one line for the policy, and one for each rule
+//	gates        expected: the probes of hosts, the caches, and the probes of upstreams, one on a line; and whether the outside matters
+func TestWhatIsInEffect(t *testing.T) {
 	t.Parallel()
-	for name, test := range map[string]struct {
-		spec string
-		want []string // one line for the policy, and one for each rule
-	}{
-		"nothing is configured": {"  mode: DryRun\n", []string{"default DryRun 100%"}},
-		"a rule that names nothing takes over everything": {
-			"  serviceHost: {host: a.example.com, port: 6443}\n  dns: {mode: NodeLocal, nodeLocal: {fallbackServers: []}}\n  rollout: {percent: 20}\n  rules: [{name: r}]\n",
-			[]string{
-				"default Enforce 20% host a.example.com port 6443 (spec) dns NodeLocal (spec.dns.mode) ndots 4 [169.254.20.10] [] named kube-system/node-local-dns (spec.dns.nodeLocal.daemonSet) 10% (spec)",
-				"r Enforce 20% host a.example.com port 6443 (spec) dns NodeLocal (spec.dns.mode) ndots 4 [169.254.20.10] [] named kube-system/node-local-dns (spec.dns.nodeLocal.daemonSet) 10% (spec)",
-			},
-		},
-		"a rule alone configures everything": {
-			"  rules: [{name: r, mode: Off, rollout: {percent: 0}, serviceHost: {hostFrom: NodeIP}, dns: {mode: NodeLocal}}]\n",
-			[]string{
-				"default Enforce 100%",
-				"r Off 0% from NodeIP (spec.rules[0]) dns NodeLocal (spec.rules[0].dns.mode) ndots 4 [169.254.20.10] [] kube-system/node-local-dns (spec.rules[0].dns.nodeLocal.daemonSet) 10% (spec.rules[0])",
-			},
-		},
-		"no rule weakens the policy's mode": {
-			"  mode: DryRun\n  rules: [{name: a, mode: Enforce}, {name: b, mode: Off}]\n",
-			[]string{"default DryRun 100%", "a DryRun 100%", "b Off 100%"},
-		},
-		"a host of the rule replaces one from the node, and the port stays": {
-			"  serviceHost: {hostFrom: NodeIP, port: 6443, enabled: false}\n  rules: [{name: r, serviceHost: {host: a.example.com}}, {name: s, serviceHost: {enabled: true}}]\n",
-			[]string{
-				"default Enforce 100% from NodeIP port 6443 (spec) off",
-				"r Enforce 100% host a.example.com port 6443 (spec) off",
-				"s Enforce 100% from NodeIP port 6443 (spec.rules[1])",
-			},
-		},
-		"a cache that no mode chooses has a gate as well": {
-			"  dns: {nodeLocal: {servers: [169.254.1.1]}}\n  rules: [{name: r, dns: {nodeLocal: {daemonSet: dns/cache, maxUnavailable: 2}}}]\n",
-			[]string{
-				"default Enforce 100% dns Options (spec.dns.mode) ndots 4 [169.254.1.1] [] kube-system/node-local-dns (spec.dns.nodeLocal.daemonSet) 10% (spec)",
-				"r Enforce 100% dns Options (spec.dns.mode) ndots 4 [169.254.1.1] [] dns/cache (spec.rules[0].dns.nodeLocal.daemonSet) 2 (spec)",
-			},
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
+	for _, c := range testfile.ReadCases(t, "testdata/effective") {
+		t.Run(c.Name(), func(t *testing.T) {
 			t.Parallel()
-			document := reviewtest.Parse(t, header+test.spec)
-			var got []string
-			for e := range document.Spec.Effective() {
-				got = append(got, describe(e))
+			c.OnlyHas(t, "policy.yaml", "effective", "gates")
+			var effective, gates strings.Builder
+			for e := range reviewtest.Parse(t, c.Section("policy.yaml")).Spec.Effective() {
+				fmt.Fprintln(&effective, describe(e))
 			}
-			if diff := cmp.Diff(test.want, got); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
+			c.Expect(t, "effective", []byte(effective.String()))
+
+			compiled := reviewtest.Compile(t, c.Section("policy.yaml"), "")
+			for _, p := range compiled.HostProbes() {
+				fmt.Fprintf(&gates, "host %s port %s: interval %s, failureThreshold %d\n", p.Host, p.Port, p.Interval, p.FailureThreshold)
 			}
+			for _, cache := range compiled.Caches() {
+				fmt.Fprintf(&gates, "cache %s at %s: maxUnavailable %s\n", cache.DaemonSet, cache.Servers, &cache.MaxUnavailable)
+			}
+			for _, p := range compiled.UpstreamProbes() {
+				fmt.Fprintf(&gates, "upstream %q at %q: timeout %s, interval %s, failureThreshold %d, requireLocal %t\n",
+					p.Upstream, p.Addresses, p.Timeout, p.Interval, p.FailureThreshold, p.RequireLocal)
+			}
+			if compiled.FallsThrough() {
+				gates.WriteString("pods may fall through\n")
+			}
+			c.Expect(t, "gates", []byte(gates.String()))
 		})
 	}
 }
@@ -97,7 +78,8 @@ func describe(e *policy.Effective) string {
 			if d.FallbackServersBy != policy.ByDefault {
 				add(" named")
 			}
-			add(" %s (%s) %s", *d.NodeLocal.DaemonSet, e.Field(d.DaemonSetBy, "dns", "nodeLocal", "daemonSet"), d.NodeLocal.MaxUnavailable)
+			daemonSet := cmp.Or(d.NodeLocal.DaemonSet, new("by its labels"))
+			add(" %s (%s) %s", *daemonSet, e.Field(d.DaemonSetBy, "dns", "nodeLocal", "daemonSet"), d.NodeLocal.MaxUnavailable)
 			enabled(d.EnabledBy, *d.Enabled)
 		}
 	}
