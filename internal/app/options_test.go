@@ -82,81 +82,20 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// Case files: testdata/wrong-flags/<what is wrong, in words>.txtar. The sections:
+//
+//	args    the arguments, one on a line
+//	errors  expected: what is said of them
 func TestOptionsThatAreWrong(t *testing.T) {
 	t.Setenv(namespaceEnv, "")
-	valid := []string{"--policy=p.yaml", "--cert-dir=tls"}
-	for name, test := range map[string]struct {
-		args []string
-		want []string
-	}{
-		"none": {nil, []string{"--policy: is required", "--cert-dir: is required with --cert-source=provided"}},
-		"all of them": {
-			[]string{
-				"--own-namespace=A", "--cert-source=vault", "--bind-address=9443", "--metrics-bind-address=:http",
-				"--health-probe-bind-address=0", "--shutdown-delay=-1s", "--log-level=loud", "--log-format=xml",
-				"--detect-interval=-1s", "--detect-lease=_", "--client-names=a,",
-			},
-			[]string{
-				"--policy: is required",
-				`--own-namespace: "A": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')`,
-				`--cert-source: "vault" is not one of provided, self-managed`,
-				"--client-names: needs --client-ca-file: without a certificate, a client has no name",
-				`--client-names: one of ["a" ""] is empty`,
-				`--bind-address: "9443" is not HOST:PORT or :PORT`,
-				`--metrics-bind-address: ":http" is not HOST:PORT or :PORT; 0 alone disables it`,
-				`--health-probe-bind-address: "0" is not HOST:PORT or :PORT`,
-				"--shutdown-delay: -1s is negative",
-				"--detect-interval: -1s is negative",
-				`--detect-lease: "_": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`,
-				`--log-level: "loud" is not one of debug, info, warn, error`,
-				`--log-format: "xml" is not one of json, console`,
-			},
-		},
-		"ports out of range": {
-			append(valid, "--bind-address=:0", "--metrics-bind-address=:65536"),
-			[]string{
-				`--bind-address: ":0": the port is not between 1 and 65535`,
-				`--metrics-bind-address: ":65536": the port is not between 0 and 65535; 0 alone disables it`,
-			},
-		},
-		"self-managed without what it needs": {
-			[]string{
-				"--policy=p.yaml", "--cert-source=self-managed", "--cluster-access=false", "--ca-secret=", "--service=a.b", "--webhook-configuration=_",
-				"--ca-settle=-1s", "--leaf-duration=-3s", "--ca-duration=-4s",
-			},
-			[]string{
-				"--own-namespace: is required with --cert-source=self-managed",
-				"--cluster-access: --cert-source=self-managed cannot do without",
-				`--ca-secret: "": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`,
-				`--service: "a.b": must not contain dots`,
-				"--ca-settle: -1s is negative",
-				"--leaf-duration: -3s: the third that is left at a renewal must be longer than --ca-settle (-1s), for the next certificate to be used in time",
-				"--ca-duration: -4s is not longer than --leaf-duration (-3s)",
-				`--webhook-configuration: "_": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')`,
-			},
-		},
-		"certificates that would expire before the next may be used": {
-			[]string{"--policy=p.yaml", "--own-namespace=o", "--cert-source=self-managed", "--leaf-duration=30s", "--ca-duration=30s"},
-			[]string{
-				"--leaf-duration: 30s: the third that is left at a renewal must be longer than --ca-settle (10s), for the next certificate to be used in time",
-				"--ca-duration: 30s is not longer than --leaf-duration (30s)",
-			},
-		},
-		"a space instead of an equals sign": {
-			append(valid, "--cluster-access", "false"),
-			[]string{`unexpected argument "false": write --cluster-access=false, with an equals sign`},
-		},
-		"an argument":  {append(valid, "serve"), []string{`unexpected arguments ["serve"]: everything is a flag`}},
-		"unknown flag": {append(valid, "--verbose"), []string{"unknown flag: --verbose"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			parsed, err := parse(test.args...)
+	for _, c := range testfile.ReadCases(t, "testdata/wrong-flags") {
+		t.Run(c.Name(), func(t *testing.T) {
+			c.OnlyHas(t, "args", "errors")
+			parsed, err := parse(strings.Fields(string(c.Section("args")))...)
 			if err == nil {
 				t.Fatalf("accepted: %+v", parsed)
 			}
-			if diff := cmp.Diff(test.want, strings.Split(err.Error(), "\n")); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
+			c.Expect(t, "errors", []byte(err.Error()+"\n"))
 		})
 	}
 }
