@@ -87,7 +87,12 @@ func (f *fixture) logger() logr.Logger {
 
 func (f *fixture) write(content string) {
 	f.t.Helper()
-	if err := os.WriteFile(f.path, []byte(content), 0o600); err != nil {
+	testfile.Write(f.t, f.path, content)
+}
+
+func (f *fixture) remove() {
+	f.t.Helper()
+	if err := os.Remove(f.path); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -126,24 +131,39 @@ func (f *fixture) expect(name string, good bool, errorLines int) {
 	}
 }
 
+// unwanted is the name of a policy that is not accepted.
+const unwanted = "unwanted"
+
+func accept(c *policy.Compiled) error {
+	if c.Name() == unwanted {
+		return errors.New("nobody wants it")
+	}
+	return nil
+}
+
+// begin starts to watch a file until the test ends, in a bubble.
+func begin(t *testing.T, path string, o policyfile.Options) *fixture {
+	t.Helper()
+	f := &fixture{t: t, path: path}
+	o.Path, o.Recorder, o.Log = path, f, f.logger()
+	f.Watcher = policyfile.New(o)
+	go func() {
+		if err := f.Start(t.Context()); err != nil {
+			t.Errorf("Start: %v", err)
+		}
+	}()
+	return f
+}
+
 // watch runs test in a bubble in which the policy "first" is in force. path is
 // the file to watch, and already there.
-func watch(t *testing.T, path string, accept func(*policy.Compiled) error, test func(f *fixture)) {
+func watch(t *testing.T, path string, test func(f *fixture)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		f := &fixture{t: t, path: path}
-		watcher := policyfile.New(policyfile.Options{Path: path, Accept: accept, Recorder: f, Log: f.logger()})
-		if err := watcher.Problem(); err != nil {
+		f := begin(t, path, policyfile.Options{Accept: accept})
+		if err := f.Problem(); err != nil {
 			t.Fatal(err)
 		}
-		f.Watcher = watcher
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		go func() {
-			if err := watcher.Start(ctx); err != nil {
-				t.Errorf("Start: %v", err)
-			}
-		}()
 		time.Sleep(time.Second / 2) // between two polls from now on
 		f.expect("first", true, 0)
 		test(f)
@@ -184,9 +204,7 @@ func TestWatcherFollowsTheFile(t *testing.T) {
 		},
 		"a file is replaced by a rename": func(f *fixture) {
 			next := f.path + ".next"
-			if err := os.WriteFile(next, []byte(document("second")), 0o600); err != nil {
-				f.t.Fatal(err)
-			}
+			testfile.Write(f.t, next, document("second"))
 			if err := os.Rename(next, f.path); err != nil {
 				f.t.Fatal(err)
 			}
@@ -203,6 +221,17 @@ func TestWatcherFollowsTheFile(t *testing.T) {
 					f.t.Errorf("the log line lacks %q: %s", want, errors[0])
 				}
 			}
+		},
+		"a policy that is not accepted is as good as broken": func(f *fixture) {
+			f.write(document(unwanted))
+			f.polls(5)
+			f.expect("first", false, 1)
+			if errors, _, _ := f.logged(); !strings.Contains(errors[0], "nobody wants it") {
+				f.t.Errorf("the reason is not logged: %s", errors[0])
+			}
+			f.write(document("wanted"))
+			f.polls(2)
+			f.expect("wanted", true, 1)
 		},
 		"each broken content is reported": func(f *fixture) {
 			f.write(broken)
@@ -226,18 +255,14 @@ func TestWatcherFollowsTheFile(t *testing.T) {
 			f.expect("first", true, 1)
 		},
 		"a file that is away between two polls is not missed": func(f *fixture) {
-			if err := os.Remove(f.path); err != nil {
-				f.t.Fatal(err)
-			}
+			f.remove()
 			f.polls(1)
 			f.write(document("first"))
 			f.polls(10)
 			f.expect("first", true, 0)
 		},
 		"a file is deleted for good, and comes back": func(f *fixture) {
-			if err := os.Remove(f.path); err != nil {
-				f.t.Fatal(err)
-			}
+			f.remove()
 			f.polls(60)
 			f.expect("first", false, 1)
 			f.write(document("second"))
@@ -247,7 +272,7 @@ func TestWatcherFollowsTheFile(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			watch(t, newFile(t), nil, test)
+			watch(t, newFile(t), test)
 		})
 	}
 }
@@ -277,7 +302,7 @@ func TestWatcherFollowsKubeletsSymlinks(t *testing.T) {
 	if err := os.Symlink(filepath.Join("..data", "policy.yaml"), path); err != nil {
 		t.Fatal(err)
 	}
-	watch(t, path, nil, func(f *fixture) {
+	watch(t, path, func(f *fixture) {
 		publish("2", document("second"))
 		f.polls(1)
 		if err := os.RemoveAll(filepath.Join(dir, "..version-1")); err != nil {
@@ -294,38 +319,10 @@ func TestWatcherFollowsKubeletsSymlinks(t *testing.T) {
 	})
 }
 
-func TestWatcherRefusesWhatIsNotAccepted(t *testing.T) {
-	t.Parallel()
-	accept := func(c *policy.Compiled) error {
-		if c.Name() == "unwanted" {
-			return errors.New("nobody wants it")
-		}
-		return nil
-	}
-	path := newFile(t)
-	watch(t, path, accept, func(f *fixture) {
-		f.write(document("unwanted"))
-		f.polls(5)
-		f.expect("first", false, 1)
-		if errors, _, _ := f.logged(); !strings.Contains(errors[0], "nobody wants it") {
-			t.Errorf("the reason is not logged: %s", errors[0])
-		}
-		f.write(document("wanted"))
-		f.polls(2)
-		f.expect("wanted", true, 1)
-	})
-}
-
 // TestWatcherStartsWithoutAPolicy has every kind of file that is broken from the start. The server has no policy, and
 // takes the file once it is mended.
 func TestWatcherStartsWithoutAPolicy(t *testing.T) {
 	t.Parallel()
-	unwanted := func(compiled *policy.Compiled) error {
-		if compiled.Name() == "unwanted" {
-			return errors.New("nobody wants it")
-		}
-		return nil
-	}
 	for name, test := range map[string]struct {
 		breakIt func(path string) error
 		why     string
@@ -336,7 +333,7 @@ func TestWatcherStartsWithoutAPolicy(t *testing.T) {
 		"it is not YAML":          {func(path string) error { return os.WriteFile(path, []byte("{"), 0o600) }, "policy.yaml"},
 		"it is another kind":      {func(path string) error { return os.WriteFile(path, []byte("kind: Pod\n"), 0o600) }, "kind"},
 		"it has wrong values":     {func(path string) error { return os.WriteFile(path, []byte(broken), 0o600) }, "spec.dns.ndots"},
-		"it is not accepted here": {func(path string) error { return os.WriteFile(path, []byte(document("unwanted")), 0o600) }, "nobody wants it"},
+		"it is not accepted here": {func(path string) error { return os.WriteFile(path, []byte(document(unwanted)), 0o600) }, "nobody wants it"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -345,18 +342,11 @@ func TestWatcherStartsWithoutAPolicy(t *testing.T) {
 				t.Fatal(err)
 			}
 			synctest.Test(t, func(t *testing.T) {
-				f := &fixture{t: t, path: path}
 				prepared := ""
-				f.Watcher = policyfile.New(policyfile.Options{
-					Path: path, Accept: unwanted, Recorder: f, Log: f.logger(),
-					Prepare: func(_ context.Context, c *policy.Compiled) func() {
-						prepared = c.Name()
-						return func() {}
-					},
-				})
-				ctx, stop := context.WithCancel(t.Context())
-				defer stop()
-				go func() { _ = f.Start(ctx) }()
+				f := begin(t, path, policyfile.Options{Accept: accept, Prepare: func(_ context.Context, c *policy.Compiled) func() {
+					prepared = c.Name()
+					return func() {}
+				}})
 				f.polls(60)
 				if f.Current() != nil || f.good || !f.invalid || f.Problem() == nil || !strings.Contains(f.Problem().Error(), test.why) {
 					t.Errorf("policy %v, good %t, invalid %t, problem %v; want %q", f.Current(), f.good, f.invalid, f.Problem(), test.why)
@@ -382,24 +372,17 @@ func TestWatcherPreparesForAPolicyBeforeItIsInForce(t *testing.T) {
 	t.Parallel()
 	path := newFile(t)
 	synctest.Test(t, func(t *testing.T) {
-		f := &fixture{t: t, path: path}
-		var watcher *policyfile.Watcher
+		var f *fixture
 		var steps []string
 		step := func(format string, args ...any) {
-			steps = append(steps, fmt.Sprintf(format, args...)+" under "+watcher.Current().Name())
+			steps = append(steps, fmt.Sprintf(format, args...)+" under "+f.Current().Name())
 		}
-		watcher = policyfile.New(policyfile.Options{
-			Path: path, Recorder: f, Log: f.logger(),
-			Prepare: func(_ context.Context, c *policy.Compiled) func() {
-				step("prepare %s", c.Name())
-				time.Sleep(3 * time.Second)
-				step("prepared %s", c.Name())
-				return func() { step("in force: %s", c.Name()) }
-			},
-		})
-		ctx, stop := context.WithCancel(t.Context())
-		defer stop()
-		go func() { _ = watcher.Start(ctx) }()
+		f = begin(t, path, policyfile.Options{Prepare: func(_ context.Context, c *policy.Compiled) func() {
+			step("prepare %s", c.Name())
+			time.Sleep(3 * time.Second)
+			step("prepared %s", c.Name())
+			return func() { step("in force: %s", c.Name()) }
+		}})
 		f.write(broken) // nothing to prepare for
 		f.polls(3)
 		f.write(document("second"))
