@@ -40,7 +40,7 @@ func TestUndoDoesNotChangeThePod(t *testing.T) {
 		pod := decode(t, document)
 		mutate.Undo(pod)
 		if diff := diffPods(decode(t, document), pod); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", file, diff)
+			t.Errorf("%s (-want +got):\n%s", file.Path, diff)
 		}
 	}
 }

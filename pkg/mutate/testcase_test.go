@@ -4,19 +4,17 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
-	"golang.org/x/tools/txtar"
 	"sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/pkg/mutate"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/jsontest"
+	"github.com/shorthop/shorthop/test/reviewtest"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
 // Case files: testdata/cases/<what happens, in words>.txtar. The text before
@@ -48,7 +46,6 @@ const (
 	sectionPatch         = "patch.json"
 
 	caseDirectory = "testdata/cases"
-	caseExtension = ".txtar"
 )
 
 // caseRequest is the section request.yaml.
@@ -78,19 +75,8 @@ func (r *caseRequest) gates(compiled *policy.Compiled) *policy.Gates {
 	if r.Closed == nil && r.Upstream == "" && !r.PublicNamespace {
 		return nil
 	}
-	gates := &policy.Gates{
-		ServiceHosts: map[policy.Endpoint]bool{}, Caches: map[policy.Cache]bool{},
-		Upstreams: map[policy.Upstream]policy.Reason{}, PublicNamespace: r.PublicNamespace,
-	}
-	for _, probe := range compiled.UpstreamProbes() {
-		gates.Upstreams[probe.Upstream] = r.Upstream
-	}
-	for _, probe := range compiled.HostProbes() {
-		gates.ServiceHosts[probe.Endpoint] = !slices.Contains(r.Closed, net.JoinHostPort(probe.Host, probe.Port))
-	}
-	for _, cache := range compiled.Caches() {
-		gates.Caches[cache] = !slices.Contains(r.Closed, cache.DaemonSet)
-	}
+	gates := reviewtest.Gates(compiled, r.Closed, r.Upstream)
+	gates.PublicNamespace = r.PublicNamespace
 	return gates
 }
 
@@ -103,8 +89,7 @@ type caseNamespace struct {
 
 // testCase is a case file whose sections are read.
 type testCase struct {
-	file      string
-	archive   *txtar.Archive
+	*testfile.Case
 	compiled  *policy.Compiled
 	earlier   *policy.Compiled // nil: no earlier review
 	between   json.RawMessage
@@ -114,48 +99,22 @@ type testCase struct {
 	advice    *policy.Advice
 }
 
-// caseFiles lists the case files. Anything else in the directory is a mistake.
-func caseFiles(t testing.TB) []string {
+// caseFiles reads the case files. Anything else in the directory, also another
+// directory, is a mistake.
+func caseFiles(t testing.TB) []*testfile.Case {
 	t.Helper()
-	entries, err := os.ReadDir(caseDirectory)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var files []string
-	for _, entry := range entries {
-		if entry.IsDir() || filepath.Ext(entry.Name()) != caseExtension {
-			t.Errorf("%s/%s is not a %s file", caseDirectory, entry.Name(), caseExtension)
-			continue
-		}
-		files = append(files, filepath.Join(caseDirectory, entry.Name()))
+	files := testfile.ReadCases(t, caseDirectory)
+	if entries, err := os.ReadDir(caseDirectory); err != nil || len(entries) != len(files) {
+		t.Errorf("%s has %d entries, of which %d are case files: %v", caseDirectory, len(entries), len(files), err)
 	}
 	return files
 }
 
-func readCase(t testing.TB, file string) *testCase {
+func readCase(t testing.TB, file *testfile.Case) *testCase {
 	t.Helper()
-	archive, err := txtar.ParseFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &testCase{file: file, archive: archive}
-	if len(bytes.TrimSpace(archive.Comment)) == 0 {
-		t.Error("no comment says what the case is about")
-	}
-	known := []string{
-		sectionPolicy, sectionNamespace, sectionRequest, sectionPod, sectionAdvice,
-		sectionEarlierPolicy, sectionBetween, sectionDecision, sectionPatch,
-	}
-	var seen []string
-	for _, section := range archive.Files {
-		if !slices.Contains(known, section.Name) {
-			t.Errorf("unknown section %s", section.Name)
-		}
-		if slices.Contains(seen, section.Name) {
-			t.Errorf("section %s is there twice", section.Name)
-		}
-		seen = append(seen, section.Name)
-	}
+	c := &testCase{Case: file}
+	c.OnlyHas(t, sectionPolicy, sectionNamespace, sectionRequest, sectionPod, sectionAdvice,
+		sectionEarlierPolicy, sectionBetween, sectionDecision, sectionPatch)
 
 	c.unmarshal(t, sectionRequest, &c.request)
 	c.unmarshal(t, sectionNamespace, &c.namespace)
@@ -166,10 +125,11 @@ func readCase(t testing.TB, file string) *testCase {
 		c.request.Namespace = "shop"
 	}
 	c.compiled = c.compile(t, sectionPolicy)
-	if c.section(sectionEarlierPolicy) != nil {
+	if c.Section(sectionEarlierPolicy) != nil {
 		c.earlier = c.compile(t, sectionEarlierPolicy)
 	}
-	if text := c.section(sectionBetween); text != nil {
+	var err error
+	if text := c.Section(sectionBetween); text != nil {
 		if c.between, err = yaml.YAMLToJSONStrict(text); err != nil {
 			t.Fatalf("%s: %v", sectionBetween, err)
 		}
@@ -177,10 +137,10 @@ func readCase(t testing.TB, file string) *testCase {
 			c.earlier = c.compiled
 		}
 	}
-	if text := c.section(sectionAdvice); text != nil {
+	if text := c.Section(sectionAdvice); text != nil {
 		c.advice = adviceOf(t, text)
 	}
-	if c.pod, err = yaml.YAMLToJSONStrict(c.section(sectionPod)); err != nil {
+	if c.pod, err = yaml.YAMLToJSONStrict(c.Section(sectionPod)); err != nil {
 		t.Fatalf("%s: %v", sectionPod, err)
 	}
 	if n := c.request.Padding; n > 0 {
@@ -204,36 +164,16 @@ func adviceOf(t testing.TB, workloads []byte) *policy.Advice {
 	return compiled
 }
 
-// section returns the text of a section, nil if it is not there.
-func (c *testCase) section(name string) []byte {
-	for i := range c.archive.Files {
-		if c.archive.Files[i].Name == name {
-			return c.archive.Files[i].Data
-		}
-	}
-	return nil
-}
-
-func (c *testCase) setSection(name, text string) {
-	for i := range c.archive.Files {
-		if c.archive.Files[i].Name == name {
-			c.archive.Files[i].Data = []byte(text)
-			return
-		}
-	}
-	c.archive.Files = append(c.archive.Files, txtar.File{Name: name, Data: []byte(text)})
-}
-
 func (c *testCase) unmarshal(t testing.TB, name string, into any) {
 	t.Helper()
-	if err := yaml.UnmarshalStrict(c.section(name), into); err != nil {
+	if err := yaml.UnmarshalStrict(c.Section(name), into); err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
 }
 
 func (c *testCase) compile(t testing.TB, name string) *policy.Compiled {
 	t.Helper()
-	return compile(t, c.section(name), c.request.OwnNamespace)
+	return compile(t, c.Section(name), c.request.OwnNamespace)
 }
 
 // review reviews a pod as the case asks for, under one of its policies.
@@ -334,7 +274,7 @@ type caseDecision struct {
 	Warnings []string      `json:"warnings,omitzero"`
 }
 
-func decisionText(t testing.TB, compiled *policy.Compiled, r *mutate.Result) string {
+func decisionText(t testing.TB, compiled *policy.Compiled, r *mutate.Result) []byte {
 	t.Helper()
 	d := &r.Decision
 	text := caseDecision{
@@ -371,8 +311,7 @@ func decisionText(t testing.TB, compiled *policy.Compiled, r *mutate.Result) str
 	if a := &r.Decision.Advice; r.Request.Advice != nil {
 		text.Advice = fmt.Sprintf("%s, %s, ndots %d, fallthrough %d", a.Action, a.Reason, a.Ndots, a.Fallthrough)
 	}
-	out := jsontest.YAML(t, text)
-	return string(out)
+	return jsontest.YAML(t, text)
 }
 
 func describeFallthrough(text *caseDecision, compiled *policy.Compiled, r *mutate.Result) {
