@@ -85,6 +85,9 @@ func startReplica(t *testing.T, control *cluster.Cluster, settle time.Duration) 
 	ended := make(chan error, 1)
 	go func() { ended <- r.Start(ctx) }()
 	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("a replica is healthy: %v", r.Healthy())
+		}
 		stop()
 		if err := <-ended; err != nil {
 			t.Errorf("Start: %v", err)
@@ -93,19 +96,10 @@ func startReplica(t *testing.T, control *cluster.Cluster, settle time.Duration) 
 	return r
 }
 
-func (r *replica) eventually(what string, holds func() bool) {
-	r.Helper()
-	for deadline := time.Now().Add(hang); !holds(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			r.Fatalf("not after %s: %s; it is healthy: %v", hang, what, r.Healthy())
-		}
-	}
-}
-
 // unhealthy waits for a reason.
 func (r *replica) unhealthy(reason string) {
 	r.Helper()
-	r.eventually(reason, func() bool {
+	clustertest.Eventually(r, reason, func() bool {
 		err := r.Healthy()
 		return err != nil && strings.Contains(err.Error(), reason)
 	})
@@ -160,7 +154,7 @@ func TestSelfManaged(t *testing.T) {
 	first := ca()
 	for _, r := range replicas {
 		r.publisher.trust(true)
-		r.eventually("it is healthy", func() bool { return r.Healthy() == nil })
+		clustertest.Eventually(r, "it is healthy", func() bool { return r.Healthy() == nil })
 		leaf := r.served().Leaf
 		if err := leaf.CheckSignatureFrom(first); err != nil {
 			t.Errorf("not signed by the CA in the Secret: %v", err)
@@ -191,13 +185,13 @@ func TestSelfManaged(t *testing.T) {
 	if _, err := secrets.Patch(t.Context(), caSecret, types.JSONPatchType, []byte(`[{"op": "remove", "path": "/data"}]`), metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	replicas[0].eventually("there is a new CA", func() bool {
+	clustertest.Eventually(t, "there is a new CA", func() bool {
 		current := ca()
 		return current != nil && !current.Equal(first)
 	})
 	second := ca()
 	for i, r := range replicas {
-		r.eventually("a new certificate waits", func() bool {
+		clustertest.Eventually(r, "a new certificate waits", func() bool {
 			leaf, _ := r.publisher.last()
 			return leaf.CheckSignatureFrom(second) == nil
 		})
@@ -205,7 +199,7 @@ func TestSelfManaged(t *testing.T) {
 			t.Errorf("the old certificate is not served any more, healthy: %v", r.Healthy())
 		}
 		r.publisher.trust(true)
-		r.eventually("the new certificate is served", func() bool { return r.served().Leaf.CheckSignatureFrom(second) == nil })
+		clustertest.Eventually(r, "the new certificate is served", func() bool { return r.served().Leaf.CheckSignatureFrom(second) == nil })
 		if r.notAfter.Load() != r.served().Leaf.NotAfter.Unix() {
 			t.Error("its expiry is not told")
 		}

@@ -2,7 +2,6 @@ package gates_test
 
 import (
 	"bytes"
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -215,9 +214,7 @@ func TestGatesComeAndGoWithThePolicy(t *testing.T) {
 	t.Parallel()
 	ca := clustertest.CA(t)
 	s, r := newSet(t, ca)
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Start(ctx) }()
+	stop := start(t, s)
 	port, _ := server(t, ca, "localhost")
 	endpoint := policy.Endpoint{Host: "localhost", Port: port}
 	use := func(spec string) {
@@ -273,9 +270,6 @@ func TestGatesComeAndGoWithThePolicy(t *testing.T) {
 	expect("no gates", true, true)
 
 	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
 	use(`{serviceHost: {host: localhost, port: ` + port + `}}`) // must not wait for what has ended
 	if s.Current().ServiceHosts[endpoint] {
 		t.Error("a gate has opened after the end")
@@ -285,9 +279,7 @@ func TestGatesComeAndGoWithThePolicy(t *testing.T) {
 // Not parallel: it looks at all goroutines of the process.
 func TestWhatIsGoneIsProbedAndWatchedNoMore(t *testing.T) {
 	s, _ := newSet(t, clustertest.CA(t))
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Start(ctx) }()
+	stop := start(t, s)
 	at := func(function string) bool {
 		var stacks bytes.Buffer
 		if err := pprof.Lookup("goroutine").WriteTo(&stacks, 2); err != nil {
@@ -303,9 +295,6 @@ func TestWhatIsGoneIsProbedAndWatchedNoMore(t *testing.T) {
 	clustertest.Eventually(t, "the host is not probed any more", func() bool { return !at("probeHost") })
 	clustertest.Eventually(t, "the DaemonSet is not watched any more", func() bool { return !at("followDaemonSet") })
 	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
 }
 
 func compile(t testing.TB, spec string) *policy.Compiled {

@@ -115,17 +115,12 @@ func TestProbesAreBounded(t *testing.T) {
 		fmt.Fprintf(&rules, "{name: r-%d, match: {namespaces: [n-%d]}, serviceHost: {host: 127.0.0.1, port: %s}},", i, i, port)
 	}
 	s, _ := newSet(t, clustertest.CA(t))
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- s.Start(ctx) }()
+	stop := start(t, s)
 	s.Prepare(t.Context(), compile(t, "{rules: ["+strings.TrimSuffix(rules.String(), ",")+"]}"))()
 	clustertest.Eventually(t, "every host has been probed", func() bool {
 		return !slices.ContainsFunc(s.Status(), func(status gates.Status) bool { return status.LastError == "not known yet" })
 	})
 	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
 	if most.Load() > gates.MaxProbes || most.Load() < 2 {
 		t.Errorf("%d connections at once, want at most %d", most.Load(), gates.MaxProbes)
 	}

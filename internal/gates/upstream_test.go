@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -222,19 +223,20 @@ func compileFallthrough(t *testing.T, document string) *policy.Compiled {
 	return reviewtest.Compile(t, document, "")
 }
 
-// start runs a Set until the end of the test.
-func start(t *testing.T, set *gates.Set) {
+// start runs a Set until stop, or the end of the test.
+func start(t *testing.T, set *gates.Set) (stop func()) {
 	t.Helper()
 	ctx, end := context.WithCancel(t.Context())
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = set.Start(ctx)
-	}()
-	t.Cleanup(func() {
+	ended := make(chan error, 1)
+	go func() { ended <- set.Start(ctx) }()
+	stop = sync.OnceFunc(func() {
 		end()
-		<-ended
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
 	})
+	t.Cleanup(stop)
+	return stop
 }
 
 func TestGateOfTheUpstreamFollowsTheServer(t *testing.T) {
