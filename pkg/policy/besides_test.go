@@ -48,6 +48,7 @@ func TestReasonsBehindTheFirst(t *testing.T) {
 			besides := compiled.Besides(&request, &d)
 			c.Expect(t, "reasons.yaml", jsontest.YAML(t, map[string]string{
 				"serviceHost": reasonsBeside(d.ServiceHost.Reason, besides.ServiceHost), "dns": reasonsBeside(d.DNS.Reason, besides.DNS),
+				"fallthrough": reasonsBeside(d.Fallthrough.Reason, besides.Fallthrough),
 			}))
 			if diff := cmp.Diff(d, compiled.Decide(&request)); diff != "" {
 				t.Errorf("the decision is another one afterwards:\n%s", diff)
