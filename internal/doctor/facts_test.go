@@ -17,14 +17,11 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/shorthop/shorthop/internal/audit"
 	"github.com/shorthop/shorthop/internal/corefile"
 	"github.com/shorthop/shorthop/internal/discovery"
 	"github.com/shorthop/shorthop/internal/health"
-	"github.com/shorthop/shorthop/internal/nodeprobe"
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/reviewtest"
@@ -189,6 +186,11 @@ func (f *Facts) setPolicy(t *testing.T, old, replacement string) {
 	if text == testPolicy {
 		t.Fatalf("the policy has no %q", old)
 	}
+	f.loadPolicy(t, text)
+}
+
+func (f *Facts) loadPolicy(t *testing.T, text string) {
+	t.Helper()
 	document := parsed(t, text)
 	compiled, err := policy.Compile(document, testNamespace)
 	if err != nil {
@@ -198,25 +200,6 @@ func (f *Facts) setPolicy(t *testing.T, old, replacement string) {
 		f.replicas.value[i].debug.value = &health.PolicyDocument{Hash: compiled.Hash(), Document: document}
 	}
 	f.configMap.value.document = []byte(text)
-}
-
-// knowImages has a policy by which an image's resolver falls through.
-func (f *Facts) knowImages(t *testing.T) {
-	t.Helper()
-	f.setPolicy(t, "spec:\n", "spec:\n  resolvers: [{images: [\"debian:13\"], resolver: glibc}]\n")
-}
-
-func (f *Facts) applyAdvice(t *testing.T) {
-	t.Helper()
-	f.setPolicy(t, "    mode: NodeLocal\n", "    mode: NodeLocal\n    advice: Apply\n")
-}
-
-// adviseBoth applies advice, of which both replicas say this.
-func (f *Facts) adviseBoth(t *testing.T, text string) {
-	t.Helper()
-	f.applyAdvice(t)
-	f.say(t, 0, text)
-	f.say(t, 1, text)
 }
 
 // registerFor has the filter of another policy.
@@ -230,12 +213,6 @@ func (f *Facts) registerFor(t *testing.T, old, replacement string) {
 
 func (f *Facts) cache() *cacheConfig { return f.cacheConfig["kube-system/node-local-dns"].value }
 
-func (f *Facts) cacheStatus() *appsv1.DaemonSetStatus {
-	return &f.daemonSets["kube-system/node-local-dns"].value.Status
-}
-
-// All rows start from a healthy installation: one check changes, or none.
-
 // say adds to what a replica's /debug/policy says.
 func (f *Facts) say(t *testing.T, replica int, text string) {
 	t.Helper()
@@ -244,43 +221,9 @@ func (f *Facts) say(t *testing.T, replica int, text string) {
 	}
 }
 
-// isolate has a policy that lets pods with the label app=web send nothing.
-func (f *Facts) isolate(namespace string, pods ...corev1.Pod) {
-	deny := networkingv1.NetworkPolicy{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "deny"},
-		Spec: networkingv1.NetworkPolicySpec{
-			PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
-			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeEgress},
-		},
-	}
-	f.egress.value, f.cutOff.value = egressOf([]networkingv1.NetworkPolicy{deny}), pods
-}
-
-// probe has two nodes say this, of five.
-func (f *Facts) probe(first, second []nodeprobe.Answer) {
-	f.probed.value = &probed{left: 3, nodes: []nodeAnswers{{node: "node-0", answers: first}, {node: "node-1", answers: second}}}
-}
-
-// pinTo has a pod with these nameservers from an earlier policy.
-func (f *Facts) pinTo(servers ...string) {
-	pod := audit.Pod{}
-	pod.Metadata.Namespace, pod.Metadata.Name = "web", "web-0"
-	pod.Metadata.Labels = map[string]string{policy.LabelPinned: policy.PinnedNodeLocal}
-	pod.Pod.Metadata = pod.Metadata.PodMetadata
-	pod.Spec.DNSPolicy, pod.Spec.DNSConfig = "None", &policy.DNSConfig{Nameservers: servers}
-	f.pinned.value = []audit.Pod{pod}
-}
-
 func isolatedPod() corev1.Pod {
 	return corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: "web-0", Labels: map[string]string{"app": "web"}},
 		Spec:       corev1.PodSpec{DNSPolicy: corev1.DNSClusterFirst, Containers: []corev1.Container{{Name: "web"}}},
 	}
-}
-
-func pinnedPod() corev1.Pod {
-	p := isolatedPod()
-	p.Labels[policy.LabelPinned] = policy.PinnedNodeLocal
-	p.Spec.DNSPolicy, p.Spec.DNSConfig = corev1.DNSNone, &corev1.PodDNSConfig{Nameservers: []string{"169.254.20.10"}}
-	return p
 }

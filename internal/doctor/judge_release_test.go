@@ -3,7 +3,6 @@ package doctor
 import (
 	"errors"
 	"testing"
-	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -38,34 +37,6 @@ func releaseFaults() map[string]fault {
 				f.webhook.value.ManagedFields = append(f.webhook.value.ManagedFields, bundleWriter("cert-manager-cainjector"))
 			},
 			"ca-bundle-writers", Warn, `field managers cert-manager-cainjector, shorthop-ca-bundle write the caBundle`, nil,
-		},
-		"the Secret of the CA is gone": {
-			func(_ *testing.T, f *Facts) { f.caSecret.value = false },
-			"ca-secret", Fail, `there is no Secret shorthop-system/shorthop-ca`, nil,
-		},
-		"the Secret of the CA may not be read": {
-			func(_ *testing.T, f *Facts) { f.caSecret.err = errors.New("needs get secrets") },
-			"ca-secret", Unknown, "needs get secrets", nil,
-		},
-		"no Secret is needed": {
-			func(_ *testing.T, f *Facts) { f.flags.selfManaged, f.caSecret.value = false, false },
-			"ca-secret", Pass, "does not sign its own certificate", nil,
-		},
-		"the Lease is gone": {
-			func(_ *testing.T, f *Facts) { f.lease.value = nil },
-			"detector", Warn, `there is no Lease shorthop-system/shorthop-detector`, nil,
-		},
-		"nobody holds the Lease": {
-			func(_ *testing.T, f *Facts) { f.lease.value.Spec.HolderIdentity = new("") },
-			"detector", Warn, "nobody holds Lease", nil,
-		},
-		"nobody renews the Lease": {
-			func(_ *testing.T, f *Facts) { f.now = f.now.Add(20 * time.Minute) },
-			"detector", Warn, "was renewed last at 2026-03-01T11:59:00Z", nil,
-		},
-		"the detector is off": {
-			func(_ *testing.T, f *Facts) { f.flags.detects, f.lease.value = false, nil },
-			"detector", Pass, "switched off", nil,
 		},
 		"a second release": {
 			func(_ *testing.T, f *Facts) { f.secondRelease(func(*admissionv1.MutatingWebhook) {}) },

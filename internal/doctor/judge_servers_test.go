@@ -84,16 +84,6 @@ func serversFaults() map[string]fault {
 			},
 			"replicas", Warn, "ReplicaSet shorthop-5d8 cannot create pods: denied: long", nil,
 		},
-		"replicas that are not there, and ReplicaSets that cannot be listed": {
-			func(_ *testing.T, f *Facts) {
-				f.replicas.value, f.notCreated.err = nil, errors.New("needs list replicasets")
-			},
-			"replicas", Fail, "needs list replicasets", []Check{"serving-certificate", "policy", "gates"},
-		},
-		"pods cannot be listed": {
-			func(_ *testing.T, f *Facts) { f.replicas = fact[[]replica]{err: errForbidden()} },
-			"replicas", Unknown, "needs list pods", []Check{"serving-certificate", "policy", "gates"},
-		},
 		"a policy that is off": {
 			func(t *testing.T, f *Facts) {
 				f.setPolicy(t, "spec:", "spec:\n  mode: \"Off\"")
@@ -117,33 +107,9 @@ func serversFaults() map[string]fault {
 			},
 			"policy", Warn, "2 keys of ConfigMaps with the label app.kubernetes.io/name=shorthop look like a policy: ConfigMap shorthop-system/shorthop, key policy.yaml is used, and ConfigMap shorthop-system/old, key policy.yaml not", nil,
 		},
-		"replicas have different policies": {
-			func(_ *testing.T, f *Facts) { f.replicas.value[1].debug.value.Hash = "0123456789ab" },
-			"policy", Fail, "replicas have different policies", nil,
-		},
-		"a gate is closed": {
-			func(t *testing.T, f *Facts) {
-				f.say(t, 1, `{"gates": [{"gate": "service_host", "target": "api.example.com:443", "open": false, "since": "2026-03-01T00:00:00Z", "lastError": "connection refused"}]}`)
-			},
-			"gates", Fail, "pod b: gate service_host api.example.com:443 is closed: connection refused", nil,
-		},
-		"a gate has not been asked yet": {
-			func(t *testing.T, f *Facts) { f.say(t, 0, `{"gates": [{"gate": "node_local", "target": "a/b"}]}`) },
-			"gates", Fail, "pod a: gate node_local a/b is closed: nothing is known yet", nil,
-		},
-		"gates are open": {
-			func(t *testing.T, f *Facts) {
-				f.say(t, 0, `{"gates": [{"gate": "service_host", "target": "a:443", "open": true}, {"gate": "node_local", "target": "a/b", "open": true, "newer": [1]}]}`)
-			},
-			"gates", Pass, "2 gates open on 2 replicas", nil,
-		},
 		"the API host is not in the certificate": {
 			func(_ *testing.T, f *Facts) { f.apiHosts[0].host = "api.example.org" },
 			"api-host", Fail, "not api.example.org", nil,
-		},
-		"an API host that nobody probes": {
-			func(_ *testing.T, f *Facts) { f.apiHosts = nil },
-			"api-host", Unknown, "the policy has api.example.com probed by nobody", nil,
 		},
 		"one of two API hosts is not reachable": {
 			func(_ *testing.T, f *Facts) {
