@@ -14,9 +14,12 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/internal/nodeprobe"
+	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/testfile"
 )
 
@@ -24,6 +27,8 @@ import (
 // The sections:
 //
 //	policy.yaml    loaded everywhere, in place of testPolicy
+//	registered.yaml, webhook.patch.yaml
+//	               the policy by which the webhook configuration is made, in place of testPolicy, and a JSON Patch of it
 //	says.yaml      what /debug/policy of the first replica says besides, of the second, and so on
 //	policies.yaml  policies of the cluster that restrict egress
 //	facts.yaml     facts by their names in places, each in place of the healthy one
@@ -47,10 +52,23 @@ func checkCases(t *testing.T) map[Check][]*testfile.Case {
 // factsOf are those of a case.
 func factsOf(t *testing.T, c *testfile.Case) *Facts {
 	t.Helper()
-	c.OnlyHas(t, "policy.yaml", "says.yaml", "policies.yaml", "facts.yaml", "comes to", "paths")
+	c.OnlyHas(t, "policy.yaml", "registered.yaml", "webhook.patch.yaml", "says.yaml", "policies.yaml", "facts.yaml", "comes to", "paths")
 	f := healthyFacts(t, newIssuer(t))
 	if text := c.Section("policy.yaml"); text != nil {
 		f.loadPolicy(t, string(text))
+	}
+	if text := c.Section("registered.yaml"); text != nil {
+		f.register(t, string(text))
+	}
+	if text := c.Section("webhook.patch.yaml"); text != nil {
+		var patch jsonpatch.Patch
+		read(t, text, &patch)
+		patched, err := patch.Apply(jsontest.Marshal(t, f.webhook.value))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.webhook.value = new(admissionv1.MutatingWebhookConfiguration)
+		jsontest.Unmarshal(t, patched, f.webhook.value)
 	}
 	var says []jsontext.Value
 	read(t, c.Section("says.yaml"), &says)
@@ -93,6 +111,7 @@ func (f *Facts) change(t *testing.T, text []byte) {
 		"cache.args": &f.cache().args, "cache.corefiles": &f.cache().corefiles, "cache.readsStubDomains": &f.cache().readsStubDomains,
 		"clusterDNS.corefiles": &f.clusterDNS.value.corefiles, "clusterDNS.stubDomains": &f.clusterDNS.value.stubDomains,
 		"flags.detects": &f.flags.detects, "flags.selfManaged": &f.flags.selfManaged, "served": &f.apiHosts[0].served,
+		"webhook": &f.webhook,
 	}
 	for name, fact := range facts {
 		place, known := places[name]

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"math/big"
-	"strings"
 	"testing"
 	"time"
 
@@ -106,14 +105,6 @@ func (i *issuer) pem() []byte {
 // healthyFacts is an installation in which every check passes.
 func healthyFacts(t *testing.T, ca *issuer) *Facts {
 	t.Helper()
-	document := parsed(t, testPolicy)
-	compiled, err := policy.Compile(document, testNamespace)
-	if err != nil {
-		t.Fatal(err)
-	}
-	debug := func() fact[*health.PolicyDocument] {
-		return fact[*health.PolicyDocument]{value: &health.PolicyDocument{Hash: compiled.Hash(), Document: parsed(t, testPolicy)}}
-	}
 	served := ca.serve(t, testName, -day, 89*day)
 	f := &Facts{
 		now: testNow(), webhookName: "shorthop", ownNamespace: testNamespace,
@@ -127,10 +118,10 @@ func healthyFacts(t *testing.T, ca *issuer) *Facts {
 			corefiles: []corefile.File{{Text: ". {\n forward . __PILLAR__UPSTREAM__SERVERS__\n}\n"}},
 		}}},
 	}
-	f.webhook.value = webhookconfig.New(document, webhookconfig.Options{OwnNamespace: testNamespace, Service: "shorthop", CABundle: ca.pem()})
+	f.webhook.value = webhookconfig.New(parsed(t, testPolicy), webhookconfig.Options{OwnNamespace: testNamespace, Service: "shorthop", CABundle: ca.pem()})
 	f.replicas.value = []replica{
-		{name: "a", node: "node-a", ready: true, served: served, debug: debug()},
-		{name: "b", node: "node-b", ready: true, served: served, debug: debug()},
+		{name: "a", node: "node-a", ready: true, served: served},
+		{name: "b", node: "node-b", ready: true, served: served},
 	}
 	f.flags = &serverFlags{selfManaged: true, caSecret: "shorthop-ca", detects: true, lease: "shorthop-detector"}
 	f.caSecret.value = true
@@ -140,7 +131,8 @@ func healthyFacts(t *testing.T, ca *issuer) *Facts {
 	f.webhook.value.ManagedFields = []metav1.ManagedFieldsEntry{bundleWriter("shorthop-ca-bundle")}
 	f.configurations.value = []admissionv1.MutatingWebhookConfiguration{*f.webhook.value, {ObjectMeta: metav1.ObjectMeta{Name: "istio"}}}
 	f.nodes.value = 5
-	f.configMap.value = &policyConfigMap{testNamespace + "/shorthop", "policy.yaml", []byte(testPolicy)}
+	f.configMap.value = &policyConfigMap{testNamespace + "/shorthop", "policy.yaml", nil}
+	f.loadPolicy(t, testPolicy)
 	f.dnsServices.value = []discovery.Service{dnsServiceAt("kube-dns", "10.0.0.10")}
 	f.clusterDNS.value = &clusterDNSConfig{corefiles: []corefile.File{{From: "ConfigMap kube-system/coredns", Text: ". {\n kubernetes cluster.local in-addr.arpa\n forward . /etc/resolv.conf\n}\n"}}}
 	for _, name := range []string{"default", "web"} {
@@ -148,15 +140,6 @@ func healthyFacts(t *testing.T, ca *issuer) *Facts {
 	}
 	f.failOpen.value = map[string]float64{"other.example.com": 7}
 	return f
-}
-
-// enforce adds to the selectors of all entries what keeps namespaces with a
-// label out.
-func (f *Facts) enforce(key, value string) {
-	for i := range f.webhook.value.Webhooks {
-		s := f.webhook.value.Webhooks[i].NamespaceSelector
-		s.MatchExpressions = append(s.MatchExpressions, metav1.LabelSelectorRequirement{Key: key, Operator: metav1.LabelSelectorOpNotIn, Values: []string{value}})
-	}
 }
 
 // bundleWriter is what the API server knows of somebody who has written the caBundle.
@@ -179,33 +162,23 @@ func dnsServiceAt(name string, ips ...string) discovery.Service {
 	return discovery.Service{Namespace: "kube-system", Name: name, ClusterIPs: ips, Ports: []int{53}}
 }
 
-// setPolicy is loaded everywhere.
-func (f *Facts) setPolicy(t *testing.T, old, replacement string) {
-	t.Helper()
-	text := strings.Replace(testPolicy, old, replacement, 1)
-	if text == testPolicy {
-		t.Fatalf("the policy has no %q", old)
-	}
-	f.loadPolicy(t, text)
-}
-
+// loadPolicy has a policy loaded everywhere.
 func (f *Facts) loadPolicy(t *testing.T, text string) {
 	t.Helper()
-	document := parsed(t, text)
-	compiled, err := policy.Compile(document, testNamespace)
+	compiled, err := policy.Compile(parsed(t, text), testNamespace)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range f.replicas.value {
-		f.replicas.value[i].debug.value = &health.PolicyDocument{Hash: compiled.Hash(), Document: document}
+		f.replicas.value[i].debug.value = &health.PolicyDocument{Hash: compiled.Hash(), Document: parsed(t, text)}
 	}
 	f.configMap.value.document = []byte(text)
 }
 
-// registerFor has the filter of another policy.
-func (f *Facts) registerFor(t *testing.T, old, replacement string) {
+// register has the filter of another policy.
+func (f *Facts) register(t *testing.T, text string) {
 	t.Helper()
-	other := webhookconfig.New(parsed(t, strings.Replace(testPolicy, old, replacement, 1)), webhookconfig.Options{
+	other := webhookconfig.New(parsed(t, text), webhookconfig.Options{
 		OwnNamespace: testNamespace, Service: "shorthop", CABundle: f.webhook.value.Webhooks[0].ClientConfig.CABundle,
 	})
 	f.webhook.value.Annotations, f.webhook.value.Webhooks = other.Annotations, other.Webhooks

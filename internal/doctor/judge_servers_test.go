@@ -37,25 +37,6 @@ func serversFaults() map[string]fault {
 			},
 			"serving-certificate", Pass, "valid until 2026-03-02T00:00:00Z", nil,
 		},
-		"a leaf that has expired": {
-			func(_ *testing.T, f *Facts) {
-				f.now = f.now.Add(200 * day)
-				f.lease.value.Spec.RenewTime.Time = f.now
-			},
-			"serving-certificate", Fail, "expired", nil,
-		},
-		"a leaf for another name": {
-			func(_ *testing.T, f *Facts) {
-				for i := range f.webhook.value.Webhooks {
-					f.webhook.value.Webhooks[i].ClientConfig.Service.Name = "renamed"
-				}
-			},
-			"serving-certificate", Fail, "not renamed.shorthop-system.svc", nil,
-		},
-		"a caBundle that is no certificate": {
-			func(_ *testing.T, f *Facts) { f.webhook.value.Webhooks[0].ClientConfig.CABundle = []byte("Cg==") },
-			"serving-certificate", Fail, "holds no certificate", nil,
-		},
 		"a replica cannot be asked": {
 			func(_ *testing.T, f *Facts) {
 				why := errors.New("needs create pods/portforward")
@@ -83,13 +64,6 @@ func serversFaults() map[string]fault {
 				f.notCreated.value = []notCreated{{"shorthop-5d8", "denied:\n" + strings.Repeat("long ", 100)}}
 			},
 			"replicas", Warn, "ReplicaSet shorthop-5d8 cannot create pods: denied: long", nil,
-		},
-		"a policy that is off": {
-			func(t *testing.T, f *Facts) {
-				f.setPolicy(t, "spec:", "spec:\n  mode: \"Off\"")
-				f.registerFor(t, "spec:", "spec:\n  mode: \"Off\"")
-			},
-			"policy", Pass, "mode Off, the same on 2 replicas: no pod is changed", nil,
 		},
 		"--policy names another one": {
 			func(t *testing.T, f *Facts) {

@@ -21,13 +21,13 @@ type fault struct {
 }
 
 // TestJudge has every fault change its own check only. The cases are files in testdata/checks, and beside what finds them where they
-// need certificates or another webhook configuration.
+// need certificates, replicas or a second webhook configuration.
 func TestJudge(t *testing.T) {
 	t.Parallel()
 	cases := map[string]fault{
 		"healthy": {func(*testing.T, *Facts) {}, "serving-certificate", Pass, "valid until 2026-05-29T12:00:00Z", nil},
 	}
-	for _, some := range []map[string]fault{releaseFaults(), serversFaults(), webhookFaults()} {
+	for _, some := range []map[string]fault{releaseFaults(), serversFaults()} {
 		for name, c := range some {
 			if _, twice := cases[name]; twice {
 				t.Fatalf("two cases are called %q", name)
