@@ -49,10 +49,10 @@ func checkCases(t *testing.T) map[Check][]*testfile.Case {
 	return cases
 }
 
-// factsOf are those of a case.
-func factsOf(t *testing.T, c *testfile.Case) *Facts {
+// factsOf are those of a case, which expects a section.
+func factsOf(t *testing.T, c *testfile.Case, expects string) *Facts {
 	t.Helper()
-	c.OnlyHas(t, "policy.yaml", "registered.yaml", "webhook.patch.yaml", "says.yaml", "policies.yaml", "facts.yaml", "comes to", "paths")
+	c.OnlyHas(t, "policy.yaml", "registered.yaml", "webhook.patch.yaml", "says.yaml", "policies.yaml", "facts.yaml", expects)
 	f := healthyFacts(t, newIssuer(t))
 	if text := c.Section("policy.yaml"); text != nil {
 		f.loadPolicy(t, string(text))

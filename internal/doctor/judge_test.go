@@ -41,7 +41,7 @@ func TestJudge(t *testing.T) {
 			for _, c := range some {
 				t.Run(string(check)+"/"+c.Name(), func(t *testing.T) {
 					t.Parallel()
-					c.Expect(t, "comes to", []byte(comesTo(judged(t, factsOf(t, c)), check)))
+					c.Expect(t, "comes to", []byte(comesTo(judged(t, factsOf(t, c, "comes to")), check)))
 				})
 			}
 		}

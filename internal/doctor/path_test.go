@@ -14,7 +14,7 @@ func TestPaths(t *testing.T) {
 		t.Run(c.Name(), func(t *testing.T) {
 			t.Parallel()
 			var drawn []byte
-			for _, path := range Judge(factsOf(t, c)).Paths {
+			for _, path := range Judge(factsOf(t, c, "paths")).Paths {
 				drawn = append(drawn, lines(path.Of+": "+path.String(), path.Notes...)...)
 				if i := slices.IndexFunc(path.Hops, func(hop Hop) bool { return hop.From == "" }); i >= 0 {
 					t.Errorf("no source of %s", path.Hops[i].Name)
