@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"math/big"
-	"strings"
 	"testing"
 	"time"
 
@@ -17,14 +16,11 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/shorthop/shorthop/internal/audit"
 	"github.com/shorthop/shorthop/internal/corefile"
 	"github.com/shorthop/shorthop/internal/discovery"
 	"github.com/shorthop/shorthop/internal/health"
-	"github.com/shorthop/shorthop/internal/nodeprobe"
 	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/reviewtest"
@@ -109,14 +105,6 @@ func (i *issuer) pem() []byte {
 // healthyFacts is an installation in which every check passes.
 func healthyFacts(t *testing.T, ca *issuer) *Facts {
 	t.Helper()
-	document := parsed(t, testPolicy)
-	compiled, err := policy.Compile(document, testNamespace)
-	if err != nil {
-		t.Fatal(err)
-	}
-	debug := func() fact[*health.PolicyDocument] {
-		return fact[*health.PolicyDocument]{value: &health.PolicyDocument{Hash: compiled.Hash(), Document: parsed(t, testPolicy)}}
-	}
 	served := ca.serve(t, testName, -day, 89*day)
 	f := &Facts{
 		now: testNow(), webhookName: "shorthop", ownNamespace: testNamespace,
@@ -130,10 +118,10 @@ func healthyFacts(t *testing.T, ca *issuer) *Facts {
 			corefiles: []corefile.File{{Text: ". {\n forward . __PILLAR__UPSTREAM__SERVERS__\n}\n"}},
 		}}},
 	}
-	f.webhook.value = webhookconfig.New(document, webhookconfig.Options{OwnNamespace: testNamespace, Service: "shorthop", CABundle: ca.pem()})
+	f.webhook.value = webhookconfig.New(parsed(t, testPolicy), webhookconfig.Options{OwnNamespace: testNamespace, Service: "shorthop", CABundle: ca.pem()})
 	f.replicas.value = []replica{
-		{name: "a", node: "node-a", ready: true, served: served, debug: debug()},
-		{name: "b", node: "node-b", ready: true, served: served, debug: debug()},
+		{name: "a", node: "node-a", ready: true, served: served},
+		{name: "b", node: "node-b", ready: true, served: served},
 	}
 	f.flags = &serverFlags{selfManaged: true, caSecret: "shorthop-ca", detects: true, lease: "shorthop-detector"}
 	f.caSecret.value = true
@@ -143,7 +131,8 @@ func healthyFacts(t *testing.T, ca *issuer) *Facts {
 	f.webhook.value.ManagedFields = []metav1.ManagedFieldsEntry{bundleWriter("shorthop-ca-bundle")}
 	f.configurations.value = []admissionv1.MutatingWebhookConfiguration{*f.webhook.value, {ObjectMeta: metav1.ObjectMeta{Name: "istio"}}}
 	f.nodes.value = 5
-	f.configMap.value = &policyConfigMap{testNamespace + "/shorthop", "policy.yaml", []byte(testPolicy)}
+	f.configMap.value = &policyConfigMap{testNamespace + "/shorthop", "policy.yaml", nil}
+	f.loadPolicy(t, testPolicy)
 	f.dnsServices.value = []discovery.Service{dnsServiceAt("kube-dns", "10.0.0.10")}
 	f.clusterDNS.value = &clusterDNSConfig{corefiles: []corefile.File{{From: "ConfigMap kube-system/coredns", Text: ". {\n kubernetes cluster.local in-addr.arpa\n forward . /etc/resolv.conf\n}\n"}}}
 	for _, name := range []string{"default", "web"} {
@@ -151,15 +140,6 @@ func healthyFacts(t *testing.T, ca *issuer) *Facts {
 	}
 	f.failOpen.value = map[string]float64{"other.example.com": 7}
 	return f
-}
-
-// enforce adds to the selectors of all entries what keeps namespaces with a
-// label out.
-func (f *Facts) enforce(key, value string) {
-	for i := range f.webhook.value.Webhooks {
-		s := f.webhook.value.Webhooks[i].NamespaceSelector
-		s.MatchExpressions = append(s.MatchExpressions, metav1.LabelSelectorRequirement{Key: key, Operator: metav1.LabelSelectorOpNotIn, Values: []string{value}})
-	}
 }
 
 // bundleWriter is what the API server knows of somebody who has written the caBundle.
@@ -182,59 +162,29 @@ func dnsServiceAt(name string, ips ...string) discovery.Service {
 	return discovery.Service{Namespace: "kube-system", Name: name, ClusterIPs: ips, Ports: []int{53}}
 }
 
-// setPolicy is loaded everywhere.
-func (f *Facts) setPolicy(t *testing.T, old, replacement string) {
+// loadPolicy has a policy loaded everywhere.
+func (f *Facts) loadPolicy(t *testing.T, text string) {
 	t.Helper()
-	text := strings.Replace(testPolicy, old, replacement, 1)
-	if text == testPolicy {
-		t.Fatalf("the policy has no %q", old)
-	}
-	document := parsed(t, text)
-	compiled, err := policy.Compile(document, testNamespace)
+	compiled, err := policy.Compile(parsed(t, text), testNamespace)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range f.replicas.value {
-		f.replicas.value[i].debug.value = &health.PolicyDocument{Hash: compiled.Hash(), Document: document}
+		f.replicas.value[i].debug.value = &health.PolicyDocument{Hash: compiled.Hash(), Document: parsed(t, text)}
 	}
 	f.configMap.value.document = []byte(text)
 }
 
-// knowImages has a policy by which an image's resolver falls through.
-func (f *Facts) knowImages(t *testing.T) {
+// register has the filter of another policy.
+func (f *Facts) register(t *testing.T, text string) {
 	t.Helper()
-	f.setPolicy(t, "spec:\n", "spec:\n  resolvers: [{images: [\"debian:13\"], resolver: glibc}]\n")
-}
-
-func (f *Facts) applyAdvice(t *testing.T) {
-	t.Helper()
-	f.setPolicy(t, "    mode: NodeLocal\n", "    mode: NodeLocal\n    advice: Apply\n")
-}
-
-// adviseBoth applies advice, of which both replicas say this.
-func (f *Facts) adviseBoth(t *testing.T, text string) {
-	t.Helper()
-	f.applyAdvice(t)
-	f.say(t, 0, text)
-	f.say(t, 1, text)
-}
-
-// registerFor has the filter of another policy.
-func (f *Facts) registerFor(t *testing.T, old, replacement string) {
-	t.Helper()
-	other := webhookconfig.New(parsed(t, strings.Replace(testPolicy, old, replacement, 1)), webhookconfig.Options{
+	other := webhookconfig.New(parsed(t, text), webhookconfig.Options{
 		OwnNamespace: testNamespace, Service: "shorthop", CABundle: f.webhook.value.Webhooks[0].ClientConfig.CABundle,
 	})
 	f.webhook.value.Annotations, f.webhook.value.Webhooks = other.Annotations, other.Webhooks
 }
 
 func (f *Facts) cache() *cacheConfig { return f.cacheConfig["kube-system/node-local-dns"].value }
-
-func (f *Facts) cacheStatus() *appsv1.DaemonSetStatus {
-	return &f.daemonSets["kube-system/node-local-dns"].value.Status
-}
-
-// All rows start from a healthy installation: one check changes, or none.
 
 // say adds to what a replica's /debug/policy says.
 func (f *Facts) say(t *testing.T, replica int, text string) {
@@ -244,43 +194,9 @@ func (f *Facts) say(t *testing.T, replica int, text string) {
 	}
 }
 
-// isolate has a policy that lets pods with the label app=web send nothing.
-func (f *Facts) isolate(namespace string, pods ...corev1.Pod) {
-	deny := networkingv1.NetworkPolicy{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "deny"},
-		Spec: networkingv1.NetworkPolicySpec{
-			PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}},
-			PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeEgress},
-		},
-	}
-	f.egress.value, f.cutOff.value = egressOf([]networkingv1.NetworkPolicy{deny}), pods
-}
-
-// probe has two nodes say this, of five.
-func (f *Facts) probe(first, second []nodeprobe.Answer) {
-	f.probed.value = &probed{left: 3, nodes: []nodeAnswers{{node: "node-0", answers: first}, {node: "node-1", answers: second}}}
-}
-
-// pinTo has a pod with these nameservers from an earlier policy.
-func (f *Facts) pinTo(servers ...string) {
-	pod := audit.Pod{}
-	pod.Metadata.Namespace, pod.Metadata.Name = "web", "web-0"
-	pod.Metadata.Labels = map[string]string{policy.LabelPinned: policy.PinnedNodeLocal}
-	pod.Pod.Metadata = pod.Metadata.PodMetadata
-	pod.Spec.DNSPolicy, pod.Spec.DNSConfig = "None", &policy.DNSConfig{Nameservers: servers}
-	f.pinned.value = []audit.Pod{pod}
-}
-
 func isolatedPod() corev1.Pod {
 	return corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: "web-0", Labels: map[string]string{"app": "web"}},
 		Spec:       corev1.PodSpec{DNSPolicy: corev1.DNSClusterFirst, Containers: []corev1.Container{{Name: "web"}}},
 	}
-}
-
-func pinnedPod() corev1.Pod {
-	p := isolatedPod()
-	p.Labels[policy.LabelPinned] = policy.PinnedNodeLocal
-	p.Spec.DNSPolicy, p.Spec.DNSConfig = corev1.DNSNone, &corev1.PodDNSConfig{Nameservers: []string{"169.254.20.10"}}
-	return p
 }

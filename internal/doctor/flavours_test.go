@@ -12,8 +12,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/shorthop/shorthop/internal/discovery"
-	"github.com/shorthop/shorthop/internal/health"
-	"github.com/shorthop/shorthop/internal/webhookconfig"
 	"github.com/shorthop/shorthop/pkg/policy"
 	"github.com/shorthop/shorthop/test/jsontest"
 	"github.com/shorthop/shorthop/test/objectserver"
@@ -92,19 +90,10 @@ func (f *Facts) hasPolicy(t *testing.T, ca *issuer, spec policy.Spec) {
 	document := &policy.InjectionPolicy{Spec: spec}
 	document.APIVersion, document.Kind, document.Metadata.Name = policy.APIVersion, policy.Kind, "detected"
 	text := jsontest.YAML(t, document)
-	document = parsed(t, string(text))
-	compiled, err := policy.Compile(document, testNamespace)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range f.replicas.value {
-		f.replicas.value[i].debug.value = &health.PolicyDocument{Hash: compiled.Hash(), Document: parsed(t, string(text))}
-	}
-	f.configMap.value.document = text
-	registered := webhookconfig.New(document, webhookconfig.Options{OwnNamespace: testNamespace, Service: "shorthop", CABundle: ca.pem()})
-	f.webhook.value.Annotations, f.webhook.value.Webhooks = registered.Annotations, registered.Webhooks
+	f.loadPolicy(t, string(text))
+	f.register(t, string(text))
 	f.apiHosts = nil
-	for _, probe := range compiled.HostProbes() {
+	for _, probe := range f.inForce().compiled.HostProbes() {
 		f.apiHosts = append(f.apiHosts, apiHost{host: probe.Host, port: probe.Port, served: ca.serve(t, probe.Host, -24*time.Hour, 365*24*time.Hour)})
 	}
 }

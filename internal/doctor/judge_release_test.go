@@ -3,7 +3,6 @@ package doctor
 import (
 	"errors"
 	"testing"
-	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,61 +11,6 @@ import (
 // releaseFaults are the cases of judge_release.go.
 func releaseFaults() map[string]fault {
 	return map[string]fault{
-		"somebody else writes the caBundle": {
-			func(_ *testing.T, f *Facts) {
-				f.webhook.value.ManagedFields = append(f.webhook.value.ManagedFields, bundleWriter("argocd\x1b[31m\u202e"))
-			},
-			"ca-bundle-writers", Warn, `field manager "argocd\x1b[31m\u202e" writes the caBundle too, last at 2026-03-01T12:00:00Z`, nil,
-		},
-		"a left-over annotation of cert-manager": {
-			func(_ *testing.T, f *Facts) {
-				f.webhook.value.Annotations["cert-manager.io/inject-ca-from"] = "a/b"
-			},
-			"ca-bundle-writers", Warn, `the annotation cert-manager.io/inject-ca-from=a/b`, nil,
-		},
-		"cert-manager writes the caBundle for a server that does not": {
-			func(_ *testing.T, f *Facts) {
-				f.flags.selfManaged = false
-				f.webhook.value.Annotations["cert-manager.io/inject-ca-from"] = "a/b"
-				f.webhook.value.ManagedFields = []metav1.ManagedFieldsEntry{bundleWriter("cert-manager-cainjector")}
-			},
-			"ca-bundle-writers", Pass, `cert-manager-cainjector alone writes it`, nil,
-		},
-		"two write the caBundle for a server that does not": {
-			func(_ *testing.T, f *Facts) {
-				f.flags.selfManaged = false
-				f.webhook.value.ManagedFields = append(f.webhook.value.ManagedFields, bundleWriter("cert-manager-cainjector"))
-			},
-			"ca-bundle-writers", Warn, `field managers cert-manager-cainjector, shorthop-ca-bundle write the caBundle`, nil,
-		},
-		"the Secret of the CA is gone": {
-			func(_ *testing.T, f *Facts) { f.caSecret.value = false },
-			"ca-secret", Fail, `there is no Secret shorthop-system/shorthop-ca`, nil,
-		},
-		"the Secret of the CA may not be read": {
-			func(_ *testing.T, f *Facts) { f.caSecret.err = errors.New("needs get secrets") },
-			"ca-secret", Unknown, "needs get secrets", nil,
-		},
-		"no Secret is needed": {
-			func(_ *testing.T, f *Facts) { f.flags.selfManaged, f.caSecret.value = false, false },
-			"ca-secret", Pass, "does not sign its own certificate", nil,
-		},
-		"the Lease is gone": {
-			func(_ *testing.T, f *Facts) { f.lease.value = nil },
-			"detector", Warn, `there is no Lease shorthop-system/shorthop-detector`, nil,
-		},
-		"nobody holds the Lease": {
-			func(_ *testing.T, f *Facts) { f.lease.value.Spec.HolderIdentity = new("") },
-			"detector", Warn, "nobody holds Lease", nil,
-		},
-		"nobody renews the Lease": {
-			func(_ *testing.T, f *Facts) { f.now = f.now.Add(20 * time.Minute) },
-			"detector", Warn, "was renewed last at 2026-03-01T11:59:00Z", nil,
-		},
-		"the detector is off": {
-			func(_ *testing.T, f *Facts) { f.flags.detects, f.lease.value = false, nil },
-			"detector", Pass, "switched off", nil,
-		},
 		"a second release": {
 			func(_ *testing.T, f *Facts) { f.secondRelease(func(*admissionv1.MutatingWebhook) {}) },
 			"other-installations", Fail, `webhook configuration shorthop-two is one of Shorthop's too, and calls Service shorthop-system/shorthop`, nil,

@@ -37,25 +37,6 @@ func serversFaults() map[string]fault {
 			},
 			"serving-certificate", Pass, "valid until 2026-03-02T00:00:00Z", nil,
 		},
-		"a leaf that has expired": {
-			func(_ *testing.T, f *Facts) {
-				f.now = f.now.Add(200 * day)
-				f.lease.value.Spec.RenewTime.Time = f.now
-			},
-			"serving-certificate", Fail, "expired", nil,
-		},
-		"a leaf for another name": {
-			func(_ *testing.T, f *Facts) {
-				for i := range f.webhook.value.Webhooks {
-					f.webhook.value.Webhooks[i].ClientConfig.Service.Name = "renamed"
-				}
-			},
-			"serving-certificate", Fail, "not renamed.shorthop-system.svc", nil,
-		},
-		"a caBundle that is no certificate": {
-			func(_ *testing.T, f *Facts) { f.webhook.value.Webhooks[0].ClientConfig.CABundle = []byte("Cg==") },
-			"serving-certificate", Fail, "holds no certificate", nil,
-		},
 		"a replica cannot be asked": {
 			func(_ *testing.T, f *Facts) {
 				why := errors.New("needs create pods/portforward")
@@ -84,23 +65,6 @@ func serversFaults() map[string]fault {
 			},
 			"replicas", Warn, "ReplicaSet shorthop-5d8 cannot create pods: denied: long", nil,
 		},
-		"replicas that are not there, and ReplicaSets that cannot be listed": {
-			func(_ *testing.T, f *Facts) {
-				f.replicas.value, f.notCreated.err = nil, errors.New("needs list replicasets")
-			},
-			"replicas", Fail, "needs list replicasets", []Check{"serving-certificate", "policy", "gates"},
-		},
-		"pods cannot be listed": {
-			func(_ *testing.T, f *Facts) { f.replicas = fact[[]replica]{err: errForbidden()} },
-			"replicas", Unknown, "needs list pods", []Check{"serving-certificate", "policy", "gates"},
-		},
-		"a policy that is off": {
-			func(t *testing.T, f *Facts) {
-				f.setPolicy(t, "spec:", "spec:\n  mode: \"Off\"")
-				f.registerFor(t, "spec:", "spec:\n  mode: \"Off\"")
-			},
-			"policy", Pass, "mode Off, the same on 2 replicas: no pod is changed", nil,
-		},
 		"--policy names another one": {
 			func(t *testing.T, f *Facts) {
 				f.given = parsed(t, strings.Replace(testPolicy, "NodeLocal", "Options", 1))
@@ -117,33 +81,9 @@ func serversFaults() map[string]fault {
 			},
 			"policy", Warn, "2 keys of ConfigMaps with the label app.kubernetes.io/name=shorthop look like a policy: ConfigMap shorthop-system/shorthop, key policy.yaml is used, and ConfigMap shorthop-system/old, key policy.yaml not", nil,
 		},
-		"replicas have different policies": {
-			func(_ *testing.T, f *Facts) { f.replicas.value[1].debug.value.Hash = "0123456789ab" },
-			"policy", Fail, "replicas have different policies", nil,
-		},
-		"a gate is closed": {
-			func(t *testing.T, f *Facts) {
-				f.say(t, 1, `{"gates": [{"gate": "service_host", "target": "api.example.com:443", "open": false, "since": "2026-03-01T00:00:00Z", "lastError": "connection refused"}]}`)
-			},
-			"gates", Fail, "pod b: gate service_host api.example.com:443 is closed: connection refused", nil,
-		},
-		"a gate has not been asked yet": {
-			func(t *testing.T, f *Facts) { f.say(t, 0, `{"gates": [{"gate": "node_local", "target": "a/b"}]}`) },
-			"gates", Fail, "pod a: gate node_local a/b is closed: nothing is known yet", nil,
-		},
-		"gates are open": {
-			func(t *testing.T, f *Facts) {
-				f.say(t, 0, `{"gates": [{"gate": "service_host", "target": "a:443", "open": true}, {"gate": "node_local", "target": "a/b", "open": true, "newer": [1]}]}`)
-			},
-			"gates", Pass, "2 gates open on 2 replicas", nil,
-		},
 		"the API host is not in the certificate": {
 			func(_ *testing.T, f *Facts) { f.apiHosts[0].host = "api.example.org" },
 			"api-host", Fail, "not api.example.org", nil,
-		},
-		"an API host that nobody probes": {
-			func(_ *testing.T, f *Facts) { f.apiHosts = nil },
-			"api-host", Unknown, "the policy has api.example.com probed by nobody", nil,
 		},
 		"one of two API hosts is not reachable": {
 			func(_ *testing.T, f *Facts) {

@@ -1,8 +1,8 @@
 package doctor
 
 import (
-	"errors"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,17 +20,14 @@ type fault struct {
 	others []Check
 }
 
-func errForbidden() error { return errors.New("needs list pods") }
-
-// TestJudge has every fault change its own check only. The cases are beside what finds them.
+// TestJudge has every fault change its own check only. The cases are files in testdata/checks, and beside what finds them where they
+// need certificates, replicas or a second webhook configuration.
 func TestJudge(t *testing.T) {
 	t.Parallel()
 	cases := map[string]fault{
 		"healthy": {func(*testing.T, *Facts) {}, "serving-certificate", Pass, "valid until 2026-05-29T12:00:00Z", nil},
 	}
-	for _, some := range []map[string]fault{
-		adviceFaults(), bootstrapFaults(), dnsFaults(), egressFaults(), namespacesFaults(), nodelocalFaults(), podsFaults(), probeFaults(), releaseFaults(), serversFaults(), upstreamFaults(), webhookFaults(),
-	} {
+	for _, some := range []map[string]fault{releaseFaults(), serversFaults()} {
 		for name, c := range some {
 			if _, twice := cases[name]; twice {
 				t.Fatalf("two cases are called %q", name)
@@ -38,19 +35,38 @@ func TestJudge(t *testing.T) {
 			cases[name] = c
 		}
 	}
+	files := checkCases(t)
+	t.Run("files", func(t *testing.T) { // before rows are looked for, as -update writes what they come to
+		for check, some := range files {
+			for _, c := range some {
+				t.Run(string(check)+"/"+c.Name(), func(t *testing.T) {
+					t.Parallel()
+					c.Expect(t, "comes to", []byte(comesTo(judged(t, factsOf(t, c, "comes to")), check)))
+				})
+			}
+		}
+	})
 	// A check comes to what its row of the table says, and every row is tried.
 	tried := map[Check]map[Status]bool{}
-	for _, c := range cases {
-		if tried[c.check] == nil {
-			tried[c.check] = map[Status]bool{}
+	try := func(check Check, status Status) {
+		if tried[check] == nil {
+			tried[check] = map[Status]bool{}
 		}
-		tried[c.check][c.status] = true
+		tried[check][status] = true
+	}
+	for _, c := range cases {
+		try(c.check, c.status)
+	}
+	for check, some := range files {
+		for _, c := range some {
+			try(check, expectedStatus(c))
+		}
 	}
 	for _, d := range Checks() {
 		for status, when := range map[Status]string{Warn: d.Warn, Fail: d.Fail} {
 			if (when != "") != tried[d.Check][status] {
 				t.Errorf("%s: the row in checks.go says of %s %q, and there is a case that comes to it: %t. "+
-					"Add one to the faults beside the check's function (judge_*_test.go), or mend the row", d.Check, status, when, tried[d.Check][status])
+					"Add one to testdata/checks/%s, or mend the row", d.Check, status, when, tried[d.Check][status], d.Check)
 			}
 		}
 		if d.Check == "" || d.About == "" || d.Pass == "" || len(tried[d.Check]) == 0 {
@@ -66,25 +82,14 @@ func TestJudge(t *testing.T) {
 			t.Parallel()
 			f := healthyFacts(t, newIssuer(t))
 			c.change(t, f)
-			report := Judge(f)
-			if len(report.Checks) != len(Checks()) {
-				t.Errorf("%d checks", len(report.Checks))
-			}
-			for _, r := range report.Checks {
-				if r.Found == "" || (r.Do != "") != (r.Status == Warn || r.Status == Fail) {
-					t.Errorf("%s is %s: found %q, to do %q", r.Check, r.Status, r.Found, r.Do)
-				}
+			for _, r := range judged(t, f).Checks {
 				if r.Check == c.check {
 					if text := strings.Join(append([]string{r.Found}, r.Items...), "\n"); r.Status != c.status || !strings.Contains(text, c.found) {
 						t.Errorf("%s is %s: %s\nwant %s and %q", r.Check, r.Status, text, c.status, c.found)
 					}
 					continue
 				}
-				passes := true
-				for _, other := range c.others {
-					passes = passes && other != r.Check
-				}
-				switch {
+				switch passes := !slices.Contains(c.others, r.Check); {
 				case passes && r.Status != Pass:
 					t.Errorf("%s is %s as well: %s. If that is right, name it among the case's others", r.Check, r.Status, r.Found)
 				case !passes && r.Status == Pass:
@@ -93,6 +98,21 @@ func TestJudge(t *testing.T) {
 			}
 		})
 	}
+}
+
+// judged is a report, of which every check says what it found, and what to do where that is called for.
+func judged(t *testing.T, f *Facts) *Report {
+	t.Helper()
+	report := Judge(f)
+	if len(report.Checks) != len(Checks()) {
+		t.Errorf("%d checks", len(report.Checks))
+	}
+	for _, r := range report.Checks {
+		if r.Found == "" || (r.Do != "") != (r.Status == Warn || r.Status == Fail) {
+			t.Errorf("%s is %s: found %q, to do %q", r.Check, r.Status, r.Found, r.Do)
+		}
+	}
+	return report
 }
 
 // TestEveryCheckHasAFaultInAnInstallation tells what TestDoctorFindsEachFaultAndNothingElse
