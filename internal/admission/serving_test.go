@@ -3,8 +3,10 @@ package admission_test
 import (
 	"bytes"
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -168,4 +170,52 @@ func TestPolicyIsReadPerReview(t *testing.T) {
 	if diff := cmp.Diff(want, review()); diff != "" {
 		t.Errorf("second answer (-want +got):\n%s", diff)
 	}
+}
+
+// silent is a request of which no body comes, and the deadlines that are set for it.
+type silent struct {
+	http.ResponseWriter
+	begins    chan struct{}
+	deadlines []time.Duration
+}
+
+func (s *silent) SetReadDeadline(deadline time.Time) error {
+	s.deadlines = append(s.deadlines, time.Until(deadline))
+	return nil
+}
+
+func (s *silent) Read([]byte) (int, error) { <-s.begins; return 0, io.EOF }
+func (s *silent) Close() error             { return nil }
+
+// TestABodyThatDoesNotBegin has ten seconds, and next to none while there are more of its kind than API servers
+// have reviews under way.
+func TestABodyThatDoesNotBegin(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, begins := newServer(t, policyNodeLocal), make(chan struct{})
+		waits := func() *silent {
+			w := &silent{ResponseWriter: httptest.NewRecorder(), begins: begins}
+			request := newRequest(nil)
+			request.Body = w
+			go s.ServeHTTP(w, request)
+			synctest.Wait()
+			return w
+		}
+		last := waits()
+		for range 1023 {
+			last = waits()
+		}
+		one := waits()
+		if want := []time.Duration{10 * time.Second}; !slices.Equal(last.deadlines, want) {
+			t.Errorf("the last one that waits as long as for a body has %v, want %v", last.deadlines, want)
+		}
+		if want := []time.Duration{100 * time.Millisecond}; !slices.Equal(one.deadlines, want) {
+			t.Errorf("one more has %v, want %v", one.deadlines, want)
+		}
+		close(begins)
+		synctest.Wait()
+		if want := []time.Duration{100 * time.Millisecond, 10 * time.Second}; !slices.Equal(one.deadlines, want) {
+			t.Errorf("once its body has begun it has %v, want %v", one.deadlines, want)
+		}
+	})
 }

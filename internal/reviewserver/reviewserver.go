@@ -3,6 +3,7 @@
 // manager can run in place of its own (manager.Options.WebhookServer).
 //
 //	reviewserver.go   the server, and its limits for everybody who reaches the port
+//	brake.go          slower reading while memory is short
 //	end.go            what happens from the end of the context to the end of Start
 //
 // It stands in for webhook.DefaultServer, which was made for operators whose
@@ -61,12 +62,14 @@ import (
 //	headers
 //	sends long headers                     431 above maxHeaderBytes
 //	sends large frames of HTTP/2           no connection above maxFrame
-//	sends a body that nobody reads yet     unreadBody on one connection, then it has to wait
+//	sends a body that nobody reads yet     unreadBody on one connection, then it has to wait;
+//	                                       over all connections, a pause (brake.go)
 //	sends a long body, or not all of it    413 or 400 (internal/admission)
 //	sends many large bodies                503 (internal/admission, budget.go)
 //	does not read its answer               writeTimeout
 //	does nothing                           idleTimeout
-//	opens many streams                     maxStreams on one connection
+//	opens many streams                     maxStreams on one connection; 400 where the bodies of
+//	                                       a thousand do not begin (internal/admission)
 const (
 	readHeaderTimeout = 10 * time.Second
 	// writeTimeout is what a review takes at most from its headers to the end of
@@ -211,7 +214,7 @@ func (s *Server) Start(ctx context.Context) error {
 		defer close(ended)
 		s.end(ctx, server)
 	})
-	if err := server.Serve(tls.NewListener(listener, s.tls)); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(tls.NewListener(braked{listener, newBrake()}, s.tls)); !errors.Is(err, http.ErrServerClosed) {
 		stop()
 		return fmt.Errorf("serving reviews: %w", err)
 	}
