@@ -11,28 +11,39 @@ import (
 )
 
 // advised is the finding of a feature that differs from a new pod's by the number of
-// ndots alone, where advice gave the one or gives the other; else it is none.
+// ndots alone, where advice gave the one or gives the other; else it is none. A variable
+// comes and goes with the number of resolv.conf: where the one has none, what counts is
+// what its resolv.conf has.
 func (v *view) advised(f policy.Feature, now *mutate.Result) Finding {
-	if f == policy.FeatureServiceHost || !v.carries(f) || v.record.Advice == "" && !now.Decision.Advice.Injects() {
+	// That advice is known even where no container gets the number it has for fall-through.
+	advises := now.Decision.Advice.Injects() || now.Decision.Advice.Reason == policy.ReasonAdvisedFallthrough
+	if f == policy.FeatureServiceHost || v.record.Advice == "" && !advises {
 		return Finding{}
 	}
 	carried, decided := v.options(f, now)
-	// A variable that is no longer needed, as resolv.conf has as much.
-	notLower := f == policy.FeatureFallthrough && now.Decision.Fallthrough.Reason == policy.ReasonNdotsNotLower
-	if notLower {
-		_, ofResolvConf := v.options(policy.FeatureDNS, now)
-		decided["ndots"] = ofResolvConf["ndots"]
+	ofPod, ofNew := v.options(policy.FeatureDNS, now)
+	noLonger, notYet := false, false
+	switch {
+	case f == policy.FeatureFallthrough && v.carries(f):
+		if noLonger = now.Decision.Fallthrough.Reason == policy.ReasonNdotsNotLower; noLonger {
+			decided["ndots"] = ofNew["ndots"]
+		}
+	case f == policy.FeatureFallthrough:
+		notYet = true
+		carried["ndots"] = ofPod["ndots"]
+	case !v.carries(f):
+		return Finding{}
 	}
 	was, errWas := strconv.Atoi(carried["ndots"])
 	is, errIs := strconv.Atoi(decided["ndots"])
 	delete(carried, "ndots")
 	delete(decided, "ndots")
 	switch {
-	case errWas != nil, errIs != nil, !maps.Equal(carried, decided), !notLower && changesMoreThanOptions(f, now):
+	case errWas != nil, errIs != nil, !maps.Equal(carried, decided), !noLonger && changesMoreThanOptions(f, now):
 		return Finding{}
 	case was < is:
 		return Finding{Stale, ReasonAdviceRaised}
-	case was > is && now.Decision.Advice.Injects():
+	case was == is && (noLonger || notYet), was > is && advises && !notYet:
 		return Finding{OK, ReasonAdviceLower}
 	}
 	return Finding{}

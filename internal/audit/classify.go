@@ -74,12 +74,13 @@ func NewClassifier(c Conditions) *Classifier {
 //	has no record                                        missed      not_injected
 //	would be the same if the gate of the DNS servers     unknown     gate_closed
 //	  were open, or a namespace (not) public
-//	has a lower ndots than a new pod (in RES_OPTIONS:    stale       advice_raised
-//	  than its resolv.conf has, where that is as much),
-//	  and nothing else, and advice gave the one or the
-//	  other
+//	has a lower ndots than a new pod, and nothing else,  stale       advice_raised
+//	  and advice gave the one or the other (where only
+//	  one of them has RES_OPTIONS, it is held against
+//	  the other's resolv.conf)
 //	has a higher one than advice would give, and nothing ok          advice_lower
-//	  else
+//	  else, or the same by RES_OPTIONS that the other
+//	  has in resolv.conf
 //	would be the same with its own cluster DNS, and      unknown     discovery_unknown
 //	  what was discovered is not known here
 //	has a record of another policy                       stale       older_policy

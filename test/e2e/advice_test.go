@@ -379,7 +379,7 @@ func (a *inForce) somethingNew(t *testing.T) {
 			if f.Class == "stale" && f.Reason == "advice_raised" {
 				raised[w.Name] += f.Pods
 			} else if f.Class != "ok" && f.Class != "skipped" { // fall-through does not exist for every resolver
-				t.Errorf("audit says of %s: %+v", w.Name, f)
+				t.Errorf("audit says of %s: %+v\n%s", w.Name, f, text)
 			}
 		}
 	}
