@@ -207,10 +207,10 @@ func TestSlowRegistries(t *testing.T) {
 		"a second token, for the configuration, that does not come": {of: func(h http.Handler, config string) http.Handler {
 			return wantsAnotherToken(h, config, silent)
 		}, want: noAnswer, ends: time.Minute},
-		"a second token, for the layer, that does not come": {of: func(h http.Handler, config string) http.Handler {
+		"a second token, for the layer, that does not come": {of: func(h http.Handler, _ string) http.Handler {
 			return wantsAnotherToken(h, layerDigest, silent)
 		}, want: noAnswer, ends: time.Minute},
-		"a second token, for the layer, a byte every seven seconds": {of: func(h http.Handler, config string) http.Handler {
+		"a second token, for the layer, a byte every seven seconds": {of: func(h http.Handler, _ string) http.Handler {
 			return wantsAnotherToken(h, layerDigest, slowly(spaces, 1, often))
 		}, want: "its layer 1 of 1: only 9 bytes of it came within 60 s, and a manifest, a configuration or a token has to come whole", ends: time.Minute},
 		"a token, a byte every seven seconds": {of: func(h http.Handler, _ string) http.Handler {
