@@ -68,11 +68,15 @@ func (r *Reader) noPlatform(there []string) error {
 	return problem(fmt.Sprintf("it has no image for %s, only for %s", wanted, strings.Join(names, ", ")))
 }
 
-// unreachable returns why the registry of an image could not be reached before.
+// unreachable returns why the registry of an image is not asked again.
 func (r *Reader) unreachable(ref name.Reference) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.silent[ref.Context().RegistryStr()]
+	registry := ref.Context().RegistryStr()
+	if r.late[registry] >= maxLate {
+		return fmt.Sprintf("the registry %s was too slow for %d images in a row and is not asked any more: run it again later", registry, r.late[registry])
+	}
+	return r.silent[registry]
 }
 
 // sentence says in one sentence why an image could not be read. A registry that

@@ -309,6 +309,62 @@ func TestMuteRegistries(t *testing.T) {
 	}
 }
 
+// TestRegistriesThatAreTooSlow is about one that speaks the protocol, and nothing else,
+// about all of its images, and about one that reads some of them.
+func TestRegistriesThatAreTooSlow(t *testing.T) {
+	t.Parallel()
+	const notAsked = "and is not asked any more: run it again later"
+	for what, c := range map[string]struct {
+		mute func(path string) bool
+		want int // that are not asked for, at least
+		most time.Duration
+	}{
+		"for every image": {func(path string) bool { return strings.Contains(path, "/manifests/") }, 40 - maxLate - workers + 1, 3 * time.Minute},
+		"for all but every 5th": {func(path string) bool {
+			return strings.Contains(path, "/manifests/") && !strings.Contains(path, "5/") && !strings.Contains(path, "0/")
+		}, 0, 9 * time.Minute},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				reader, err := NewReader(Options{Keychain: authn.NewMultiKeychain()})
+				if err != nil {
+					t.Fatal(err)
+				}
+				home := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+				reader.transport.RoundTripper = serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if c.mute(r.URL.Path) {
+						wait(r, 24*time.Hour)
+						return
+					}
+					home.ServeHTTP(w, r)
+				}))
+				var list []Image
+				for i := range 40 {
+					list = append(list, Image{Reference: fmt.Sprintf("localhost:5000/shop/web-%d:1", i)})
+				}
+				begun := time.Now()
+				got, err := reader.ReadAll(t.Context(), list, func(int) {})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(begun); took > c.most {
+					t.Errorf("it took %s, want at most %s", took, c.most)
+				}
+				left := 0
+				for i := range got {
+					if strings.HasSuffix(got[i].Error, notAsked) {
+						left++
+					}
+				}
+				if left < c.want || c.want == 0 && left > 0 {
+					t.Errorf("%d images are not asked for, want %d", left, c.want)
+				}
+			})
+		})
+	}
+}
+
 // TestUnpackingMayTakeLong is about a layer that comes at once, of which nobody
 // reads the rest for an hour.
 func TestUnpackingMayTakeLong(t *testing.T) {
