@@ -3,7 +3,8 @@
 // old decision. The decision itself is the server's (mutate.Review).
 //
 // classify.go and restart.go are pure; Counts and Tally (tally.go) add up the
-// verdicts. The caller reads the pods, one at a time, with internal/podlist.
+// verdicts. The caller reads the pods, one at a time, with internal/podlist;
+// CheckRestarts reads workloads.
 package audit
 
 import (

@@ -54,7 +54,9 @@ nothing.
 
 Pods say themselves who owns them, and the API server does not check it. There is
 a command only where the owner is a Deployment, StatefulSet or DaemonSet of the
-group apps with a valid name; for all others there is advice in words.
+group apps with a valid name; for all others there is advice in words. So there is
+where the command would leave pods as they are: the rollout of a Deployment is
+paused, or an updateStrategy is OnDelete or has a partition.
 
 Where the webhook's selectors leave a new pod out, and where rollout.percent does,
 a restart brings nothing: there is none for these pods, and the reason says so.
@@ -72,7 +74,8 @@ configuration as it is; where it was made for another policy than --policy, they
 do not count.
 
 It needs list pods and namespaces (of one namespace: get); get
-mutatingwebhookconfigurations and services; and in Shorthop's namespace list
+mutatingwebhookconfigurations and services; list deployments, statefulsets and
+daemonsets, those of which there is a command; and in Shorthop's namespace list
 pods and configmaps, and create pods/portforward.
 
 With -o json:
@@ -160,26 +163,36 @@ func (o *auditOptions) run(ctx context.Context, s Streams) error {
 		s.remark("%s", remark)
 	}
 	o.bars = s.onTerminal()
-	tally, consistent, err := o.read(ctx, config, found, progress)
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return failure("cannot make a client of the API server at %s: %v", config.Host, err)
+	}
+	tally, consistent, err := o.read(ctx, config, client, found, progress)
 	if err != nil {
 		return failure("cannot read the cluster: %v", err)
 	}
+	workloads := tally.Workloads(o.shown)
+	progress.now("the workloads to restart")
+	unread := audit.CheckRestarts(ctx, client.AppsV1(), o.namespace, workloads)
 	progress.stop()
 	if !consistent {
 		s.remark(notOfOneMoment)
 	}
-	return o.report(&s, found, tally, consistent)
+	for _, err := range unread {
+		s.remark("which commands leave pods as they are (paused, OnDelete, a partition) is not known: %v", err)
+	}
+	return o.report(&s, found, tally, workloads, consistent)
 }
 
 // report prints the findings. Some that can be acted on makes the exit code 1.
-func (o *auditOptions) report(s *Streams, found *doctor.InForce, tally *audit.Tally, consistent bool) error {
+func (o *auditOptions) report(s *Streams, found *doctor.InForce, tally *audit.Tally, workloads []*audit.Workload, consistent bool) error {
 	var b bytes.Buffer
 	if o.output.value == outputJSON {
-		if err := writeJSON(&b, o.document(found, tally, consistent)); err != nil {
+		if err := writeJSON(&b, o.document(found, tally, workloads, consistent)); err != nil {
 			return failure("cannot write the %s: %v", o.output.value, err)
 		}
 	} else {
-		o.writeTable(s.text(&b), found, tally)
+		o.writeTable(s.text(&b), found, tally, workloads)
 	}
 	if err := s.write(b.Bytes()); err != nil {
 		return err
@@ -223,13 +236,11 @@ func called(found *doctor.InForce) func(namespace, pod map[string]string) bool {
 }
 
 // read reads and classifies all pods.
-func (o *auditOptions) read(ctx context.Context, config *rest.Config, found *doctor.InForce, progress *progress) (tally *audit.Tally, consistent bool, err error) {
+func (o *auditOptions) read(
+	ctx context.Context, config *rest.Config, client kubernetes.Interface, found *doctor.InForce, progress *progress,
+) (tally *audit.Tally, consistent bool, err error) {
 	progress.now("namespaces")
 	namespaces, err := readNamespaces(ctx, config, o.namespace)
-	if err != nil {
-		return nil, false, err
-	}
-	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, false, err
 	}
@@ -347,7 +358,7 @@ func (o *auditOptions) shown(class audit.Class) bool {
 	return o.all || class.Actionable() || class == audit.Edited || class == audit.Unknown
 }
 
-func (o *auditOptions) document(found *doctor.InForce, tally *audit.Tally, consistent bool) *auditDocument {
+func (o *auditOptions) document(found *doctor.InForce, tally *audit.Tally, workloads []*audit.Workload, consistent bool) *auditDocument {
 	document := &auditDocument{
 		Policy: auditPolicy{
 			PolicyReference: explain.ReferenceTo(found.Policy),
@@ -359,7 +370,7 @@ func (o *auditOptions) document(found *doctor.InForce, tally *audit.Tally, consi
 		Counts:     tally.Counts,
 		Progress:   tally.Progress(),
 		WhyNot:     tally.WhyNot(),
-		Workloads:  tally.Workloads(o.shown),
+		Workloads:  workloads,
 		Reasons:    map[audit.Reason]string{},
 	}
 	for _, why := range document.WhyNot {

@@ -21,8 +21,7 @@ type row struct {
 
 // writeTable writes a line per workload and finding, the counts, what the
 // reasons mean, and the commands to run.
-func (o *auditOptions) writeTable(t text, found *doctor.InForce, tally *audit.Tally) {
-	workloads := tally.Workloads(o.shown)
+func (o *auditOptions) writeTable(t text, found *doctor.InForce, tally *audit.Tally, workloads []*audit.Workload) {
 	var reasons []audit.Reason
 	if len(workloads) > 0 {
 		table := t.table("NAMESPACE", "WORKLOAD", "PODS", "CLASS", "FEATURES", "REASON")

@@ -13,7 +13,7 @@ import (
 
 // cacheVersion is part of the folder: what another version found is not read. It is
 // raised when an entry has another form, and when internal/rootfs judges otherwise.
-const cacheVersion = "v3"
+const cacheVersion = "v4"
 
 // maxCached bounds an entry.
 const maxCached = 1 << 20

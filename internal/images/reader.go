@@ -37,6 +37,10 @@ type Options struct {
 // unpacks.
 const workers = 4
 
+// maxLate is after how many images in a row for which a registry was too slow it is
+// not asked for others: each takes a minute, and there may be hundreds.
+const maxLate = 2 * workers
+
 // Reader reads images.
 type Reader struct {
 	options   Options
@@ -48,12 +52,13 @@ type Reader struct {
 	mu      sync.Mutex
 	memory  map[string]*entry
 	silent  map[string]string // registries that cannot be reached, and why
+	late    map[string]int    // images of a registry in a row for which it was too slow
 	failure error             // of the cache
 }
 
 // NewReader returns a Reader, and makes the folder of the cache if it is not there.
 func NewReader(o Options) (*Reader, error) {
-	r := &Reader{options: o, transport: newTransport(), memory: map[string]*entry{}, silent: map[string]string{}}
+	r := &Reader{options: o, transport: newTransport(), memory: map[string]*entry{}, silent: map[string]string{}, late: map[string]int{}}
 	var err error
 	if r.cache, err = openCache(o.CacheFolder); err != nil {
 		return nil, err
@@ -120,11 +125,24 @@ func (r *Reader) Read(ctx context.Context, image Image) Result {
 		result.Digest = digest.DigestStr()
 		result.Found, err = r.readWhatRuns(ctx, digest, image.running)
 	}
+	r.noteLate(ref, err)
 	if err != nil {
 		result.Error, result.Found = r.sentence(err, ref), Found{}
 		return result
 	}
 	return result
+}
+
+// noteLate counts the images in a row for which a registry was too slow.
+func (r *Reader) noteLate(ref name.Reference, err error) {
+	_, late := errors.AsType[slow](err)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if registry := ref.Context().RegistryStr(); late {
+		r.late[registry]++
+	} else {
+		delete(r.late, registry)
+	}
 }
 
 // maxReference is the longest reference that spec.resolvers takes.

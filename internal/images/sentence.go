@@ -68,15 +68,20 @@ func (r *Reader) noPlatform(there []string) error {
 	return problem(fmt.Sprintf("it has no image for %s, only for %s", wanted, strings.Join(names, ", ")))
 }
 
-// unreachable returns why the registry of an image could not be reached before.
+// unreachable returns why the registry of an image is not asked again.
 func (r *Reader) unreachable(ref name.Reference) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.silent[ref.Context().RegistryStr()]
+	registry := ref.Context().RegistryStr()
+	if r.late[registry] >= maxLate {
+		return fmt.Sprintf("the registry %s was too slow for %d images in a row and is not asked any more: run it again later", registry, r.late[registry])
+	}
+	return r.silent[registry]
 }
 
 // sentence says in one sentence why an image could not be read. A registry that
-// cannot be reached is not asked again.
+// cannot be reached is not asked again, nor is one where no token is to be had because
+// nobody answers: there may be hundreds of its images, and each would take a minute.
 func (r *Reader) sentence(err error, ref name.Reference) string {
 	if ref == nil {
 		return err.Error()
@@ -93,13 +98,20 @@ func (r *Reader) sentence(err error, ref name.Reference) string {
 	}
 	who, itself := asked(inner.error, registry)
 	sentence := fmt.Sprintf("%s cannot be reached: %s", who, unreachableBecause(inner.error))
-	if !itself {
+	if !itself && !isMute(inner.error) {
 		return said(sentence)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.silent[registry] = sentence
 	return sentence
+}
+
+// isMute reports whether nothing at all came from a registry, or from who gives tokens
+// for it, before anything of an image was asked for.
+func isMute(err error) bool {
+	late, ok := errors.AsType[slow](err)
+	return ok && late.before && late.came == 0
 }
 
 // asked is who was asked: the registry, or where it has sent us.
@@ -128,7 +140,7 @@ func (r *Reader) answered(err error, ref name.Reference) string {
 	if own, ok := errors.AsType[problem](err); ok {
 		return own.Error()
 	}
-	if own, ok := errors.AsType[slow](err); ok {
+	if own, ok := errors.AsType[slow](err); ok && !isMute(err) {
 		return own.Error()
 	}
 	if own, ok := errors.AsType[interrupted](err); ok {
@@ -195,6 +207,9 @@ func plain(err error) string {
 
 // unreachableBecause is empty for an error after the registry has answered.
 func unreachableBecause(err error) string {
+	if late, ok := errors.AsType[slow](err); ok && isMute(err) {
+		return late.Error()
+	}
 	if resolve, ok := errors.AsType[*net.DNSError](err); ok {
 		if resolve.IsNotFound {
 			return "there is no such host"

@@ -71,11 +71,14 @@ type slow struct {
 	within time.Duration
 	came   int64 // bytes
 	layer  bool  // it has begun
+	before bool  // what is asked before anything of an image: see isBefore
 }
 
 func (s slow) Error() string {
 	seconds := s.within.Seconds()
 	switch {
+	case s.before && s.came == 0:
+		return fmt.Sprintf("no answer came within %g s", seconds)
 	case s.layer && s.came == 0:
 		return fmt.Sprintf("nothing more of it came within %g s", seconds)
 	case s.layer:
@@ -125,7 +128,7 @@ func (t *boundedTransport) RoundTrip(request *http.Request) (*http.Response, err
 	if end, ok := ctx.Value(endKey{}).(func() time.Time); ok {
 		left = time.Until(end())
 	}
-	body := &boundedBody{transport: t, ctx: ctx, cancel: cancel, left: maxDocument}
+	body := &boundedBody{transport: t, ctx: ctx, cancel: cancel, left: maxDocument, before: isBefore(request)}
 	body.timer = time.AfterFunc(left, body.late)
 	response, err := t.RoundTripper.RoundTrip(request.WithContext(ctx))
 	if err != nil {
@@ -147,12 +150,20 @@ func (t *boundedTransport) RoundTrip(request *http.Request) (*http.Response, err
 		_ = body.Close() // what it says does not matter any more
 		return nil, err
 	}
-	if request.Context().Value(layerKey{}) != nil && response.StatusCode == http.StatusOK {
+	if request.Context().Value(layerKey{}) != nil && response.StatusCode == http.StatusOK && !body.before {
 		body.timer.Stop()
 		body.layer.Store(true)
 	}
 	response.Body = body
 	return response, nil
+}
+
+// isBefore reports whether a request is what the library asks a registry, or who gives
+// tokens for it, before anything of an image: whether it speaks the protocol, and for a
+// token. Redirects, which may lead anywhere, do not count.
+func isBefore(request *http.Request) bool {
+	path := request.URL.Path
+	return request.Response == nil && !strings.Contains(path, "/manifests/") && !strings.Contains(path, "/blobs/")
 }
 
 // misled is the error of a redirect that is not followed, nil for any other answer.
@@ -193,13 +204,16 @@ type boundedBody struct {
 	ctx       context.Context //nolint:containedctx // of the request whose body this is
 	cancel    context.CancelCauseFunc
 	left      int64 // of a document
+	before    bool  // as slow has it
 	layer     atomic.Bool
 	came      atomic.Int64  // of a layer, since waited began
 	waited    time.Duration // for leastOfLayer
 }
 
 // late ends what takes too long.
-func (b *boundedBody) late() { b.cancel(slow{b.transport.patience, b.came.Load(), b.layer.Load()}) }
+func (b *boundedBody) late() {
+	b.cancel(slow{b.transport.patience, b.came.Load(), b.layer.Load(), b.before})
+}
 
 func (b *boundedBody) Read(p []byte) (n int, err error) {
 	if b.layer.Load() {

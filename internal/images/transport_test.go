@@ -3,6 +3,7 @@ package images
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"log"
@@ -124,6 +125,28 @@ func withAnswer(h http.Handler, suffix string, answer http.HandlerFunc) http.Han
 	})
 }
 
+// wantsToken is a registry that wants a token, and how it answers who asks for one.
+func wantsToken(h http.Handler, token http.HandlerFunc) http.Handler {
+	return withAnswer(withAnswer(h, "/token", token), "/v2/", wantToken)
+}
+
+func wantToken(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("WWW-Authenticate", `Bearer realm="http://localhost:5000/token"`)
+	w.WriteHeader(http.StatusUnauthorized)
+}
+
+// wantsAnotherToken is one for which the first token is not enough for a blob.
+func wantsAnotherToken(h http.Handler, blob string, second http.HandlerFunc) http.Handler {
+	tokens := 0
+	return wantsToken(withAnswer(h, blob, wantToken), func(w http.ResponseWriter, r *http.Request) {
+		if tokens++; tokens > 1 {
+			second(w, r)
+			return
+		}
+		_, _ = io.WriteString(w, `{"token": "first"}`)
+	})
+}
+
 // TestSlowRegistries has a clock of its own.
 func TestSlowRegistries(t *testing.T) {
 	t.Parallel()
@@ -138,6 +161,8 @@ func TestSlowRegistries(t *testing.T) {
 		}
 	}
 	spaces := bytes.Repeat([]byte(" "), 1<<20)
+	layerDigest := fmt.Sprintf("%x", sha256.Sum256(layer))
+	const noAnswer = "the registry localhost:5000 cannot be reached: no answer came within 60 s"
 	config := func(answer http.HandlerFunc) func(http.Handler, string) http.Handler {
 		return func(h http.Handler, config string) http.Handler { return withAnswer(h, config, answer) }
 	}
@@ -174,12 +199,22 @@ func TestSlowRegistries(t *testing.T) {
 			w.WriteHeader(http.StatusForbidden)
 			drip(w, r, spaces, 1, often)
 		}), want: "bytes of it came within 60 s", ends: time.Minute},
-		"a first answer that does not come": {of: func(h http.Handler, _ string) http.Handler { return withAnswer(h, "/v2/", silent) }, want: "nothing of it came within 60 s", ends: time.Minute},
+		"a first answer that does not come": {of: func(h http.Handler, _ string) http.Handler { return withAnswer(h, "/v2/", silent) }, want: noAnswer, ends: time.Minute},
+		"a first answer that stops": {of: func(h http.Handler, _ string) http.Handler {
+			return withAnswer(h, "/v2/", slowly(spaces, 512<<10, never))
+		}, want: "nothing of it came within 60 s", ends: time.Minute},
+		"a token that does not come": {of: func(h http.Handler, _ string) http.Handler { return wantsToken(h, silent) }, want: noAnswer, ends: time.Minute},
+		"a second token, for the configuration, that does not come": {of: func(h http.Handler, config string) http.Handler {
+			return wantsAnotherToken(h, config, silent)
+		}, want: noAnswer, ends: time.Minute},
+		"a second token, for the layer, that does not come": {of: func(h http.Handler, _ string) http.Handler {
+			return wantsAnotherToken(h, layerDigest, silent)
+		}, want: noAnswer, ends: time.Minute},
+		"a second token, for the layer, a byte every seven seconds": {of: func(h http.Handler, _ string) http.Handler {
+			return wantsAnotherToken(h, layerDigest, slowly(spaces, 1, often))
+		}, want: "its layer 1 of 1: only 9 bytes of it came within 60 s, and a manifest, a configuration or a token has to come whole", ends: time.Minute},
 		"a token, a byte every seven seconds": {of: func(h http.Handler, _ string) http.Handler {
-			return withAnswer(withAnswer(h, "/token", slowly(spaces, 1, often)), "/v2/", func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("WWW-Authenticate", `Bearer realm="http://localhost:5000/token"`)
-				w.WriteHeader(http.StatusUnauthorized)
-			})
+			return wantsToken(h, slowly(spaces, 1, often))
 		}, want: "bytes of it came within 60 s, and a manifest, a configuration or a token has to come whole", ends: time.Minute},
 		"a configuration that does not come":          {of: config(silent), want: "its configuration: nothing of it came within 60 s"},
 		"a configuration, a byte every seven seconds": {of: config(slowly(spaces, 1, often)), want: "its configuration: only 9 bytes of it came within 60 s, and a manifest"},
@@ -221,6 +256,115 @@ func TestSlowRegistries(t *testing.T) {
 	}
 }
 
+// TestMuteRegistries is about many images of a registry that takes connections and
+// says nothing, and of one where nobody gives tokens: they take no longer than one.
+// Where only one image is not answered for, the others are read.
+func TestMuteRegistries(t *testing.T) {
+	t.Parallel()
+	silent := func(_ http.ResponseWriter, r *http.Request) { wait(r, 24*time.Hour) }
+	for what, c := range map[string]struct {
+		of    func(http.Handler) http.Handler
+		error string // of all images, "" where only the first is not read
+	}{
+		"a registry": {func(http.Handler) http.Handler { return http.HandlerFunc(silent) }, "the registry localhost:5000 cannot be reached: no answer came within 60 s"},
+		"who gives tokens": {func(h http.Handler) http.Handler {
+			return withAnswer(withAnswer(h, "/token", silent), "/v2/", func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("WWW-Authenticate", `Bearer realm="http://auth.example.com:5000/token"`)
+				w.WriteHeader(http.StatusUnauthorized)
+			})
+		}, "auth.example.com:5000, where the registry localhost:5000 sends us, cannot be reached: no answer came within 60 s"},
+		"one manifest": {func(h http.Handler) http.Handler { return withAnswer(h, "/manifests/mute", silent) }, ""},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				home, _ := stored(t, make([]byte, 1024))
+				reader, err := NewReader(Options{Keychain: authn.NewMultiKeychain()})
+				if err != nil {
+					t.Fatal(err)
+				}
+				reader.transport.RoundTripper = serve(t, c.of(home))
+				list := []Image{{Reference: "localhost:5000/shop/mute:mute"}} // repositories of their own: there, nobody waits for others
+				for i := range 40 {
+					list = append(list, Image{Reference: fmt.Sprintf("localhost:5000/shop/web-%d:1", i)})
+				}
+				if c.error == "" {
+					list = []Image{list[0], {Reference: atHome}}
+				}
+				begun := time.Now()
+				got, err := reader.ReadAll(t.Context(), list, func(int) {})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(begun); took != time.Minute {
+					t.Errorf("it took %s, want a minute", took)
+				}
+				for i := range got {
+					if c.error != "" && got[i].Error != c.error || c.error == "" && (got[i].Error != "") != (i == 0) {
+						t.Errorf("%s: %q, want %q", got[i].Reference, got[i].Error, c.error)
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestRegistriesThatAreTooSlow is about one that speaks the protocol, and nothing else,
+// about all of its images, and about one that reads some of them.
+func TestRegistriesThatAreTooSlow(t *testing.T) {
+	t.Parallel()
+	const notAsked = "and is not asked any more: run it again later"
+	for what, c := range map[string]struct {
+		mute func(path string) bool
+		want int // that are not asked for, at least
+		most time.Duration
+	}{
+		"for every image": {func(path string) bool { return strings.Contains(path, "/manifests/") }, 40 - maxLate - workers + 1, 3 * time.Minute},
+		"for all but every 5th": {func(path string) bool {
+			return strings.Contains(path, "/manifests/") && !strings.Contains(path, "5/") && !strings.Contains(path, "0/")
+		}, 0, 9 * time.Minute},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				reader, err := NewReader(Options{Keychain: authn.NewMultiKeychain()})
+				if err != nil {
+					t.Fatal(err)
+				}
+				home := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+				reader.transport.RoundTripper = serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if c.mute(r.URL.Path) {
+						wait(r, 24*time.Hour)
+						return
+					}
+					home.ServeHTTP(w, r)
+				}))
+				var list []Image
+				for i := range 40 {
+					list = append(list, Image{Reference: fmt.Sprintf("localhost:5000/shop/web-%d:1", i)})
+				}
+				begun := time.Now()
+				got, err := reader.ReadAll(t.Context(), list, func(int) {})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(begun); took > c.most {
+					t.Errorf("it took %s, want at most %s", took, c.most)
+				}
+				left := 0
+				for i := range got {
+					if strings.HasSuffix(got[i].Error, notAsked) {
+						left++
+					}
+				}
+				if left < c.want || c.want == 0 && left > 0 {
+					t.Errorf("%d images are not asked for, want %d", left, c.want)
+				}
+			})
+		})
+	}
+}
+
 // TestUnpackingMayTakeLong is about a layer that comes at once, of which nobody
 // reads the rest for an hour.
 func TestUnpackingMayTakeLong(t *testing.T) {
@@ -229,7 +373,7 @@ func TestUnpackingMayTakeLong(t *testing.T) {
 		transport := newTransport()
 		transport.RoundTripper = serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { drip(w, r, make([]byte, 1<<20), 1<<10, 0) }))
 		client := http.Client{Transport: transport}
-		request, err := http.NewRequestWithContext(context.WithValue(transport.inTime(t.Context()), layerKey{}, true), http.MethodGet, "http://localhost/", nil)
+		request, err := http.NewRequestWithContext(context.WithValue(transport.inTime(t.Context()), layerKey{}, true), http.MethodGet, "http://localhost/v2/web/blobs/sha256:0", nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,7 +12,8 @@
 //	a static ELF that is not Go's, with resolv.conf and
 //	without RES_OPTIONS (static musl; others, too)        musl           musl
 //	Net/DNS/Resolver.pm, any module of Perl's that is
-//	of Net::DNS::Resolver, amphp/dns                      net-dns        beside
+//	of Net::DNS::Resolver, a script with one packed into
+//	it, amphp/dns                                         net-dns        beside
 //	a static ELF with both names, and without the note
 //	of glibc's start code (musl with c-ares, for example) unclear        unknown
 //	a static ELF without sections, or packed by UPX       unclear        unknown

@@ -99,6 +99,14 @@ func judgeFile(name string, size int64, r io.Reader, buffer []byte) (finding, er
 		f.add(traitUnclear, "a file system in a file (squashfs), which is not looked into")
 	case bytes.HasPrefix(begin, []byte("MZqFpD")), bytes.HasPrefix(begin, []byte("jartsr='")), bytes.HasPrefix(begin, []byte("APEDBG='")):
 		f.add(traitUnclear|traitOther, "a program for any system (APE), whose C library is not known")
+	case bytes.HasPrefix(begin, []byte("#!")), strings.HasSuffix(name, ".pl"):
+		carries, err := carriesNetDNS(io.MultiReader(bytes.NewReader(begin), r), size, buffer)
+		if err != nil {
+			return f, err
+		}
+		if carries {
+			f.add(traitNetDNS, becauseNetDNS)
+		}
 	case strings.HasSuffix(name, ".pm"):
 		rest, err := io.ReadFull(r, buffer[copy(buffer, begin):min(size, moduleHeadSize)])
 		if err == io.EOF {
@@ -107,11 +115,41 @@ func judgeFile(name string, size int64, r io.Reader, buffer []byte) (finding, er
 		if err != nil {
 			return f, err
 		}
-		if bytes.Contains(buffer[:n+rest], []byte("package Net::DNS::Resolver")) {
+		if bytes.Contains(buffer[:n+rest], packageNetDNS) {
 			f.add(traitNetDNS, becauseNetDNS)
 		}
 	}
 	return f, nil
+}
+
+// What packers put into a script with a module: its text (App::FatPacker), or its path
+// in an archive (PAR).
+var (
+	packageNetDNS = []byte("package Net::DNS::Resolver")
+	pathNetDNS    = []byte("Net/DNS/Resolver.pm")
+)
+
+// carriesNetDNS looks through a script, of a shell too: one may hand itself on to Perl.
+// One that only uses the module has it beside.
+func carriesNetDNS(r io.Reader, size int64, buffer []byte) (bool, error) {
+	kept, read := 0, int64(0)
+	for {
+		n, err := io.ReadFull(r, buffer[kept:])
+		read += int64(n)
+		data := buffer[:kept+n]
+		if bytes.Contains(data, packageNetDNS) || bytes.Contains(data, pathNetDNS) {
+			return true, nil
+		}
+		switch {
+		case (err == io.EOF || err == io.ErrUnexpectedEOF) && read >= size:
+			return false, nil
+		case err == io.EOF: // of the archive
+			return false, io.ErrUnexpectedEOF
+		case err != nil:
+			return false, err
+		}
+		kept = copy(buffer, data[len(data)-overlap:])
+	}
 }
 
 // maxBehind is how much may stand behind what an executable's headers tell of:

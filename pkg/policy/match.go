@@ -131,8 +131,10 @@ func (o *ownerPattern) match(w Workload) bool {
 	return (o.kind == "" || o.kind == w.Kind) && (o.any || o.name.match(w.Name))
 }
 
-// match reports whether all named conditions hold, the cheapest first. workloads
-// are those of the request's pod, which are the same for all rules.
+// match reports whether all named conditions hold, the cheapest first. A selector of
+// namespaces does not hold where the labels are not known: one that says NotIn or
+// DoesNotExist would hold for no labels at all. workloads are those of the request's
+// pod, which are the same for all rules.
 func (m *matcher) match(r *Request, workloads []Workload) bool {
 	if m.namespaces != nil && !matchAny(m.namespaces, r.Namespace) {
 		return false
@@ -146,7 +148,7 @@ func (m *matcher) match(r *Request, workloads []Workload) bool {
 	if m.podSelector != nil && !m.podSelector.match(r.Pod.Metadata.Labels) {
 		return false
 	}
-	if m.namespaceSelector != nil && !m.namespaceSelector.match(r.NamespaceLabels) {
+	if m.namespaceSelector != nil && (!r.NamespaceKnown || !m.namespaceSelector.match(r.NamespaceLabels)) {
 		return false
 	}
 	return m.matchSpec(r.Pod)

@@ -69,7 +69,7 @@ func TestAnInterruptedRunGoesOn(t *testing.T) {
 	if err == nil || first < 5 {
 		t.Fatalf("it was not interrupted: %d images, %v", first, err)
 	}
-	kept, err := filepath.Glob(filepath.Join(cache, "v3", "sha256-*.json"))
+	kept, err := filepath.Glob(filepath.Join(cache, "v4", "sha256-*.json"))
 	if err != nil || len(kept) < 5 || len(kept) == len(list) {
 		t.Fatalf("%d images are in the cache after %d, %v", len(kept), first, err)
 	}
@@ -102,7 +102,7 @@ func TestACacheIsNotBelieved(t *testing.T) {
 		return newReader(t, cache, authn.NewMultiKeychain()).Read(t.Context(), images.Image{Reference: reference})
 	}
 	one()
-	entries, err := filepath.Glob(filepath.Join(cache, "v3", "*.json"))
+	entries, err := filepath.Glob(filepath.Join(cache, "v4", "*.json"))
 	if err != nil || len(entries) != 1 {
 		t.Fatal(entries, err)
 	}

@@ -76,6 +76,7 @@ func TestWhatGoBuilds(t *testing.T) {
 	before, _, _ := bytes.Cut(packed, []byte("\xff Go buildinf:"))
 	clear(packed[len(before):][:14])
 	perl := file{path: "usr/share/perl5/Net/DNS/Resolver.pm", content: []byte("package Net::DNS::Resolver;\n")}
+	fatpacked := []byte("#!/usr/bin/env perl\nBEGIN {\nmy %fatpacked;\n$fatpacked{\"Net/DNS/Resolver.pm\"} = <<'NET_DNS_RESOLVER';\n  package Net::DNS::Resolver;\n")
 	attestation := image(t, "unknown/unknown", nil, layer{files: []file{{path: "ld-musl-x86_64.so.1", content: []byte("no layer of it is read")}}})
 
 	tryCases(t, host, map[string]imageCase{
@@ -97,6 +98,11 @@ func TestWhatGoBuilds(t *testing.T) {
 		"Net::DNS beside Go":                  {linux(t, static, perl), "net-dns", nil, "Net::DNS"},
 		"Net::DNS in another folder":          {linux(t, static, file{path: "opt/MyNet/DNS/Resolver.pm", content: perl.content}), "net-dns", nil, "Net::DNS"},
 		"Net::DNS without its first file":     {linux(t, static, file{path: "opt/x/UNIX.pm", content: []byte("# A comment.\npackage Net::DNS::Resolver::UNIX;\n")}), "net-dns", nil, "Net::DNS"},
+		"Net::DNS in a fatpacked script":      {linux(t, static, file{path: "usr/bin/x", content: fatpacked}), "net-dns", nil, "Net::DNS"},
+		"Net::DNS far behind in such a one":   {linux(t, static, file{path: "usr/bin/x", content: slices.Concat([]byte("#!/bin/sh\n"), bytes.Repeat([]byte("#\n"), 128<<10-20), fatpacked)}), "net-dns", nil, "Net::DNS"},
+		"Net::DNS in a script without a name": {linux(t, static, file{path: "usr/lib/x.pl", content: fatpacked[len("#!/usr/bin/env perl\n"):]}), "net-dns", nil, "Net::DNS"},
+		"Net::DNS in an archive behind one":   {linux(t, static, file{path: "usr/bin/x", content: []byte("#!/usr/bin/perl\n__END__\nPK\x03\x04lib/Net/DNS/Resolver.pm")}), "net-dns", nil, "Net::DNS"},
+		"a script that uses Net::DNS":         {linux(t, static, file{path: "usr/bin/x", content: []byte("#!/usr/bin/perl\nuse Net::DNS;\nNet::DNS::Resolver->new->search($ARGV[0]);\n")}), "go", nil, ""},
 		"a module of Perl that is another":    {linux(t, static, file{path: "opt/x/Resolver.pm", content: []byte("package Net::LDAP;\n" + strings.Repeat("#", 5000) + "\npackage Net::DNS::Resolver;\n")}, file{path: "opt/x/Empty.pm"}), "go", nil, ""},
 		"a packed program":                    {linux(t, file{path: "app", content: packed}), "", nil, "packed"},
 		"data behind a program":               {linux(t, file{path: "app", content: slices.Concat(static.content, make([]byte, 100_000))}), "", nil, "behind its end"},
@@ -165,6 +171,8 @@ func TestWhatGlibcIsIn(t *testing.T) {
 		"glibc and Net::DNS":                      {on(perl), "glibc net-dns", nil, ""},
 		"glibc and Net::DNS that was removed":     {image(t, amd64, nil, debian, layer{files: []file{perl}}, layer{files: []file{{path: "usr/share/perl5/Net/.wh.DNS"}}}), "glibc", nil, ""},
 		"glibc and a loader that is not known":    {on(file{path: "bin/ping", content: uclibc}), "", nil, "neither glibc's nor musl's"},
+		"glibc and a PIE without a loader":        {on(file{path: "bin/x", content: buildC(t, cNamesResolvConf, "-pie", "-Wl,--no-dynamic-linker")}), "glibc", nil, ""},
+		"glibc and a static PIE":                  {on(file{path: "bin/x", content: buildC(t, cNamesResolvConf, "-static-pie", "-nostdlib", "-nostartfiles", "-Wl,-e,main")}), "musl", nil, "a static executable"},
 		"glibc and debug information":             {on(file{path: "usr/lib/debug/libc.debug", content: debugOf(t, glibc[1].content)}), "glibc", nil, ""},
 		"glibc and gcompat":                       {on(file{path: "lib/libgcompat.so.0", content: []byte("x")}), "musl", nil, "gcompat"},
 		"Go with cgo alone":                       {linux(t, goCgo), "go-cgo", nil, "a Go program with cgo, and no C library's loader"},

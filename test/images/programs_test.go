@@ -42,6 +42,10 @@ int main(void) { struct addrinfo *found; return getaddrinfo("example.com", 0, 0,
 #include <stdlib.h>
 int main(void) { struct addrinfo *found; return getenv("RES_OPTIONS") != 0 || getaddrinfo("example.com", 0, 0, &found); }
 `
+	// cNamesResolvConf has the name of the file, and nothing that looks at RES_OPTIONS.
+	cNamesResolvConf = `const char *const file = "/etc/resolv.conf";
+int main(void) { return file[0]; }
+`
 	cHello = `int main(void) { return 0; }
 `
 )

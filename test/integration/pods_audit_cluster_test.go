@@ -238,9 +238,12 @@ func (a *auditedCluster) sow(total int) {
 // frontDoor is a way to the API server on which single requests can be held up.
 type frontDoor struct {
 	kubeconfig string
-	// hold is called before a page of pods other than the first is asked for.
+	// hold is called before a page of the pods of all namespaces is asked for.
 	hold func(request *http.Request)
 }
+
+// isFirstPage reports whether a request for pods does not go on with an earlier one.
+func isFirstPage(r *http.Request) bool { return r.URL.Query().Get("continue") == "" }
 
 func (a *auditedCluster) openFrontDoor(hold func(*http.Request)) *frontDoor {
 	t := a.t
@@ -258,7 +261,7 @@ func (a *auditedCluster) openFrontDoor(hold func(*http.Request)) *frontDoor {
 	proxy := httputil.NewSingleHostReverseProxy(target)
 	proxy.Transport = transport
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/api/v1/pods" && r.URL.Query().Get("continue") != "" {
+		if r.URL.Path == "/api/v1/pods" {
 			hold(r)
 		}
 		proxy.ServeHTTP(w, r)
