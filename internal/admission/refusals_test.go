@@ -84,6 +84,10 @@ func TestRefusals(t *testing.T) {
 			request: withContentType("application/json-patch+json"), status: http.StatusUnsupportedMediaType,
 			body: text(`content type is "application/json-patch+json", want application/json`),
 		},
+		"content type of JSON with a parameter that is none": {
+			request: withContentType("application/json; charset"), status: http.StatusUnsupportedMediaType,
+			body: text(`content type is "application/json; charset", want application/json`),
+		},
 		"empty body": {
 			request: newRequest(nil), status: http.StatusBadRequest,
 			body: text("not an AdmissionReview: the body is empty"),
@@ -124,6 +128,10 @@ func TestRefusals(t *testing.T) {
 		},
 		"small body that does not arrive in time": {
 			request: withBody(io.MultiReader(spaces(100), iotest.ErrReader(os.ErrDeadlineExceeded))), status: http.StatusBadRequest,
+			body: text("read body: i/o timeout"),
+		},
+		"body that holds no memory of others and does not arrive in time": {
+			request: withBody(io.MultiReader(spaces(15<<10), iotest.ErrReader(os.ErrDeadlineExceeded))), status: http.StatusBadRequest,
 			body: text("read body: i/o timeout"),
 		},
 		"not JSON": {
@@ -265,6 +273,25 @@ func TestBodyAtTheLimit(t *testing.T) {
 		if diff := cmp.Diff(want, decodeReview(t, recorder.Body.Bytes()).Response); diff != "" {
 			t.Errorf("answer (-want +got):\n%s", diff)
 		}
+	}
+}
+
+// endless has one space after the other, and counts them.
+type endless int
+
+func (e *endless) Read(p []byte) (int, error) {
+	*e += endless(len(p))
+	return copy(p, bytes.Repeat([]byte(" "), len(p))), nil
+}
+
+// TestABodyWithoutAnEnd is read until it is known to be too large.
+func TestABodyWithoutAnEnd(t *testing.T) {
+	t.Parallel()
+	var read endless
+	req := newRequest(nil)
+	req.ContentLength, req.Body = -1, io.NopCloser(&read)
+	if recorder := newServer(t, policyNodeLocal).serve(req); recorder.Code != http.StatusRequestEntityTooLarge || read != 7<<20+1 {
+		t.Errorf("status %d after %d bytes, want %d after %d", recorder.Code, read, http.StatusRequestEntityTooLarge, 7<<20+1)
 	}
 }
 
