@@ -169,3 +169,28 @@ func TestNotTooManyWait(t *testing.T) {
 	most.release()
 	waiting.Wait()
 }
+
+// lastMoment is a context that ends at the moment at which something else happens.
+type lastMoment struct {
+	context.Context
+	happens func()
+}
+
+func (l lastMoment) Done() <-chan struct{} {
+	l.happens()
+	return l.Context.Done()
+}
+
+// What is granted while the time runs out is granted, whichever of the two is seen first.
+func TestGrantedAtTheLastMoment(t *testing.T) {
+	t.Parallel()
+	ended, end := context.WithCancel(t.Context())
+	end()
+	for range 30 {
+		b, most, _ := full(t)
+		late := &grant{from: b}
+		if !late.take(lastMoment{ended, most.release}, claim{n: 1, large: true}) || late.held != 1 || len(b.waiting) != 0 {
+			t.Fatalf("not granted: %d held, %d wait", late.held, len(b.waiting))
+		}
+	}
+}
