@@ -105,6 +105,23 @@ func TestLargeBodiesAreServedInTheirOrder(t *testing.T) {
 	}
 }
 
+func TestSmallBodiesThatWaitDoNotWaitForLargeOnes(t *testing.T) {
+	t.Parallel()
+	b, most, lane := full(t)
+	var waiting sync.WaitGroup
+	waitFor(t, b, &waiting, most.held+1, true) // more than there is without the lane
+	waitFor(t, b, &waiting, 1, true)           // behind that one
+	waitFor(t, b, &waiting, smallBudget+1, false)
+	most.release()
+	b.mu.Lock()
+	if len(b.waiting) != 2 || !b.waiting[0].large || !b.waiting[1].large {
+		t.Errorf("%d wait, want the large ones", len(b.waiting))
+	}
+	b.mu.Unlock()
+	lane.release()
+	waiting.Wait()
+}
+
 // asked is a context that has ended, and knows whether anybody waited for that.
 type asked struct {
 	context.Context
@@ -189,8 +206,8 @@ func TestGrantedAtTheLastMoment(t *testing.T) {
 	for range 30 {
 		b, most, _ := full(t)
 		late := &grant{from: b}
-		if !late.take(lastMoment{ended, most.release}, claim{n: 1, large: true}) || late.held != 1 || len(b.waiting) != 0 {
-			t.Fatalf("not granted: %d held, %d wait", late.held, len(b.waiting))
+		if !late.take(lastMoment{ended, most.release}, claim{n: 1, large: true, unread: true}) || late.held != 1 || len(b.waiting) != 0 || b.unread != 0 {
+			t.Fatalf("not granted: %d held, %d wait, %d of them unread", late.held, len(b.waiting), b.unread)
 		}
 	}
 }
