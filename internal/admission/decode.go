@@ -193,9 +193,8 @@ func (r *review) lenient(data []byte) {
 		{of.Namespace, &r.Request.Namespace},
 		{of.Operation, &r.Request.Operation},
 	} {
-		if len(field.value) > 0 { // of what cannot be decoded either, what was there stays
-			_ = json.Unmarshal(field.value, field.into, decodeOptions)
-		}
+		// Of what is missing, or cannot be decoded either, what was there stays.
+		_ = json.Unmarshal(field.value, field.into, decodeOptions)
 	}
 	r.noNamespace = len(of.Namespace) > 0 && of.Namespace.Kind() != '"' && of.Namespace.Kind() != 'n'
 }
@@ -247,11 +246,9 @@ func kindName(kind jsontext.Kind) string {
 	}
 }
 
-// typeName is the JSON that a type is decoded from.
+// typeName is the JSON that a type is decoded from. Of a pointer, an error has the type
+// that it points to.
 func typeName(t reflect.Type) string {
-	for t != nil && t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
 	if t == nil {
 		return "something else"
 	}

@@ -55,6 +55,9 @@ func TestRefusals(t *testing.T) {
 		req.URL.RawQuery = "timeout=" + timeout
 		return req
 	}
+	listed := func(values int) []byte { // almost all that is read without the budget
+		return append(bytes.Repeat([]byte("{},"), values), bytes.Repeat([]byte(" "), 16<<10-1-3*values)...)
+	}
 	tests := map[string]struct {
 		noPolicy bool
 		noMemory bool
@@ -189,6 +192,14 @@ func TestRefusals(t *testing.T) {
 		"no memory left to decode it": {
 			noMemory: true, request: withTimeout("10ms", bytes.Repeat([]byte("{},"), 4000)), status: http.StatusServiceUnavailable,
 			body: text("too many large reviews at once"), header: and("Retry-After", "1"), stage: "busy",
+		},
+		"no memory left to decode it beside what it was read into": {
+			noMemory: true, request: withTimeout("10ms", listed(2000)), status: http.StatusServiceUnavailable,
+			body: text("too many large reviews at once"), header: and("Retry-After", "1"), stage: "busy",
+		},
+		"a little less, for which none is needed": {
+			noMemory: true, request: withTimeout("10ms", listed(1900)), status: http.StatusBadRequest,
+			body: text("not an AdmissionReview: invalid JSON at byte 2"),
 		},
 		"large body that does not arrive by the deadline": {
 			request: withBody(io.MultiReader(bytes.NewReader(bytes.Repeat([]byte(" "), 20<<10)), iotest.ErrReader(os.ErrDeadlineExceeded))),

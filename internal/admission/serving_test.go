@@ -354,3 +354,22 @@ func TestFewBodiesWaitHalfRead(t *testing.T) {
 		}
 	})
 }
+
+// What is for small bodies is not there for decoding a large one either.
+func TestDecodingALargeBodyLeavesWhatIsForSmallOnes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for size, want := range map[int]int{250 << 10: http.StatusOK, 260 << 10: http.StatusServiceUnavailable} {
+			s := newServer(t, policyNodeLocal)
+			request := newRequest(nil)
+			body := append(capturedReview(t), bytes.Repeat([]byte(" "), size-len(capturedReview(t)))...)
+			request.ContentLength, request.Body = int64(size), io.NopCloser(io.MultiReader(bytes.NewReader(body), readerFunc(func([]byte) (int, error) {
+				admission.LeaveMemoryForSmallBodies(s.Handler)
+				return 0, io.EOF
+			})))
+			if recorder := s.serve(request); recorder.Code != want {
+				t.Errorf("%d bytes: status %d, want %d: %s", size, recorder.Code, want, recorder.Body)
+			}
+		}
+	})
+}

@@ -68,7 +68,7 @@ func TestNamespacesThatAreNone(t *testing.T) {
 func TestNamespacesThatAreNoneBesideOtherFaults(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, policyDeny)
-	for namespace, want := range map[string]int{`null`: http.StatusOK, `5`: http.StatusBadRequest} { // of what has none
+	for namespace, want := range map[string]int{`null`: http.StatusOK, `5`: http.StatusBadRequest, `"../pods"`: http.StatusBadRequest} { // of what has none
 		body := edited(t, `"namespace":"default","operation"`, `"namespace":`+namespace+`,"operation"`, `"resource":"pods"`, `"resource":"nodes"`, `"object":{`, `"object":7,"was":{`)
 		if recorder := s.post(body); recorder.Code != want {
 			t.Errorf("a node in namespace %s: %d %s", namespace, recorder.Code, recorder.Body)
@@ -217,6 +217,13 @@ func TestWhatWaitsHoldsLittle(t *testing.T) {
 		if synctest.Wait(); len(answered) > 0 {
 			t.Error("one more is decoded at once")
 		}
+		if status := <-answered; status != http.StatusServiceUnavailable || len(decoding) != cap(decoding) {
+			t.Errorf("without a turn by the deadline: status %d, %d are decoded", status, len(decoding))
+		}
+		go func() {
+			answered <- s.post(append(capturedReview(t), bytes.Repeat([]byte(" "), 10<<10)...)).Code
+		}()
+		synctest.Wait()
 		for range cap(decoding) {
 			<-decoding
 		}
