@@ -332,7 +332,7 @@ func (r *request) missing(b *body) error {
 		return errors.New("request.resource is missing")
 	case r.Operation == "":
 		return errors.New("request.operation is missing")
-	case !b.cut && r.policyOperation() != policy.OperationOther && isMissing(&r.Object):
+	case !b.cut && isMissing(&r.Object): // as at a deletion, which is none of ours (isOther)
 		return errors.New("request.object is missing")
 	}
 	return nil

@@ -48,6 +48,19 @@ func TestIncompleteReviews(t *testing.T) {
 	}
 }
 
+// TestPodsWithLittle is about pods that no API server sends, and that are there all the same.
+func TestPodsWithLittle(t *testing.T) {
+	t.Parallel()
+	for _, spec := range []string{`{"dnsPolicy":"ClusterFirst"}`, `{"containers":[{"name":"web"}]}`} {
+		review := jsontest.Decode[map[string]any](t, capturedReview(t))
+		review["request"].(map[string]any)["object"] = json.RawMessage(`{"spec":` + spec + `}`)
+		got := decodeReview(t, newServer(t, policyNodeLocal).post(jsontest.Marshal(t, review)).Body.Bytes()).Response.AuditAnnotations
+		if got["service_host"] == "" || got["error"] != "" {
+			t.Errorf("%s: %v", spec, got)
+		}
+	}
+}
+
 // TestNamespacesThatAreNone refuses them before their labels are asked for.
 func TestNamespacesThatAreNone(t *testing.T) {
 	t.Parallel()
@@ -55,11 +68,26 @@ func TestNamespacesThatAreNone(t *testing.T) {
 		t.Errorf("asked for the labels of %q", namespace)
 		return nil, false
 	}))
-	for _, namespace := range []string{"", ".", "..", "../pods", "a.b", "a/b", "A", "-a", "a-", "a_b", "a b", "\x00", "\u00e9", strings.Repeat("n", 64)} {
+	for _, namespace := range []string{"", ".", "..", "../pods", "a.b", "a/b", "A", "-a", "a-", "a_b", "a b", "a`", "a{", "a/", "a:", "\x00", "\u00e9", strings.Repeat("n", 64)} {
 		quoted := jsontest.Marshal(t, namespace)
 		recorder := s.post(edited(t, `"namespace":"default","operation"`, `"namespace":`+string(quoted)+`,"operation"`))
 		if got := recorder.Body.String(); recorder.Code != http.StatusBadRequest || got != "request.namespace is not a DNS label\n" {
 			t.Errorf("%q: %d %s", namespace, recorder.Code, got)
+		}
+	}
+}
+
+// TestNamespacesThatMayBe has the ends of what a label may consist of.
+func TestNamespacesThatMayBe(t *testing.T) {
+	t.Parallel()
+	for _, namespace := range []string{"a", "z", "0", "9", "a-z", "0-9", "m5", strings.Repeat("n", 63)} {
+		var asked string
+		s := newServer(t, policyNodeLocal, withNamespaces(func(_ context.Context, namespace string) (map[string]string, bool) {
+			asked = namespace
+			return nil, true
+		}))
+		if recorder := s.post(edited(t, `"namespace":"default","operation"`, `"namespace":"`+namespace+`","operation"`)); recorder.Code != http.StatusOK || asked != namespace {
+			t.Errorf("%q: %d %s, asked for %q", namespace, recorder.Code, recorder.Body, asked)
 		}
 	}
 }
