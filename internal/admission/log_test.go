@@ -49,13 +49,16 @@ func TestLogOfARefusal(t *testing.T) {
 // TestFewLinesAreLoggedOfStrangers is at the level of a server.
 func TestFewLinesAreLoggedOfStrangers(t *testing.T) {
 	t.Parallel()
-	var log logLines
-	s := newServer(t, policyNodeLocal, withLog(log.withVerbosity(0)))
-	for range 1000 {
-		s.post([]byte(`{}`))
-	}
-	if n := len(log.lines); n == 0 || n > 100 {
-		t.Errorf("%d lines of 1000 requests", n)
+	lose := withNamespaces(func(context.Context, string) (map[string]string, bool) { panic("lost the cache") })
+	for _, body := range [][]byte{[]byte(`{}`), edited(t, `"spec":{`, `"spec":7,"x":{`), capturedReview(t)} {
+		var log logLines
+		s := newServer(t, policyNodeLocal, lose, withLog(log.withVerbosity(0)))
+		for range 1000 {
+			s.post(body)
+		}
+		if n := len(log.lines); n == 0 || n > 100 {
+			t.Errorf("%d lines of 1000 requests", n)
+		}
 	}
 }
 

@@ -37,6 +37,8 @@ func TestTimeout(t *testing.T) {
 		"?timeout=soon":            2 * time.Second,
 		"?timeout=1s&timeout=500h": 800 * time.Millisecond,
 		"?timeout=%zz":             2 * time.Second,
+		"?1s":                      2 * time.Second,
+		"?timeout=1s&" + strings.Repeat("x", 300): 2 * time.Second, // is not worth the work
 	} {
 		t.Run("query "+query, func(t *testing.T) {
 			t.Parallel()
