@@ -211,3 +211,13 @@ func TestGrantedAtTheLastMoment(t *testing.T) {
 		}
 	}
 }
+
+// Of a body whose rest is only skipped, nothing is held that the budget does not know.
+func TestABodyThatIsFreeHoldsNothing(t *testing.T) {
+	t.Parallel()
+	b := newBodies(newBudget()).get()
+	b.grow(maxHeld)
+	if b.free(); b.data != nil {
+		t.Errorf("%d bytes are held", cap(b.data))
+	}
+}

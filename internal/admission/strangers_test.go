@@ -266,6 +266,7 @@ func TestTooManyValues(t *testing.T) {
 	t.Parallel()
 	for fault, body := range map[string][]byte{
 		"JSON with more values than are decoded": edited(t, `"env":[{"name":"A"`, `"env":[`+strings.Repeat("{},", 400_000)+`{"name":"A"`),
+		"a number at byte ":                      edited(t, `"operation":"CREATE"`, `"operation":7`, `"env":[{"name":"A"`, `"env":[`+strings.Repeat("{},", 400_000)+`{"name":"A"`),
 		"invalid JSON at byte ":                  append(edited(t, `"object":{`, `"object":@{`), bytes.Repeat([]byte(" "), 3<<20)...), // of which the end is not held
 	} {
 		var log logLines
