@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -29,6 +30,8 @@ func (p *pace) note() {
 
 // between are the times between one note and the next, and what was noted is forgotten.
 func (p *pace) between() []time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	var all []time.Duration
 	for i := 1; i < len(p.at); i++ {
 		all = append(all, p.at[i]-p.at[i-1])
@@ -83,6 +86,118 @@ func TestHostsAreProbedAtIntervals(t *testing.T) {
 	})
 }
 
+// What only earlier policies need ends once a policy is in force, and the gates of one that never was do not come.
+func TestOnlyWhatThePoliciesNeedIsProbed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		set, probes, stop := paced(t)
+		defer stop()
+		var servers, names pace
+		set.Discovered = func() *policy.Discovered { servers.note(); return nil }
+		set.Namespaces = func() []string { names.note(); return nil }
+		prepare := func(spec string) (inForce func()) {
+			inForce = set.Prepare(t.Context(), compile(t, spec))
+			synctest.Wait()
+			return inForce
+		}
+		const fallsThrough = `{resolvers: [{images: ["*"], resolver: glibc}], serviceHost: {host: a.example.com}, dns: {fallthrough: {probe: {interval: INTERVAL}}}}`
+		for range 2 { // the second time, all of it is new again
+			prepare(strings.Replace(fallsThrough, "INTERVAL", "30s", 1))()
+			if got := set.Current().Upstreams; len(got) != 1 || len(set.Current().ServiceHosts) != 1 {
+				t.Errorf("gates %+v", set.Current())
+			}
+			time.Sleep(30 * time.Second)
+			servers.between()
+			prepare(strings.Replace(fallsThrough, "INTERVAL", "1s", 1))()
+			if synctest.Wait(); len(servers.at) == 0 {
+				t.Error("servers are not asked as soon as the interval is another")
+			}
+			time.Sleep(30 * time.Second)
+			if n := len(servers.at); n < 25 {
+				t.Errorf("servers were asked %d times in 30 s", n)
+			}
+
+			first, second := prepare(`{serviceHost: {host: b.example.com}}`), prepare(`{serviceHost: {host: c.example.com}}`)
+			if got := len(set.Current().ServiceHosts); got != 3 {
+				t.Errorf("%d hosts are known while two policies are about to be in force, want 3", got)
+			}
+			second()
+			first() // is too late
+			synctest.Wait()
+			if status := set.Status(); len(status) != 1 || status[0].Target != "c.example.com:443" || len(set.Current().ServiceHosts) != 1 || len(set.Current().Upstreams) != 0 {
+				t.Errorf("status %+v, gates %+v", status, set.Current())
+			}
+			servers.between()
+			names.between()
+			probes.between()
+			time.Sleep(time.Minute)
+			if len(servers.at) > 0 || len(names.at) > 0 {
+				t.Errorf("servers are asked %d times, and names looked at %d times, for nobody", len(servers.at), len(names.at))
+			}
+			if pauses := probes.between(); !about(pauses, 5*time.Second) {
+				t.Errorf("more than one host is probed: %v", pauses)
+			}
+			prepare(`{}`)()
+			time.Sleep(10 * time.Second)
+			if probes.between(); len(set.Status()) != 0 {
+				t.Errorf("status %+v", set.Status())
+			}
+			time.Sleep(10 * time.Second)
+			if len(probes.at) > 0 {
+				t.Errorf("a host is probed %d times for nobody", len(probes.at))
+			}
+		}
+	})
+}
+
+// An answer reaches reviews after 20 ms, with others that come meanwhile, and the status at once.
+func TestWhenAnAnswerCounts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		set, recorder := newSet(t, clustertest.CA(t))
+		set.Roots = func() (*x509.CertPool, error) { return nil, errors.New("no CA") }
+		defer start(t, set)()
+		set.Prepare(t.Context(), manyHosts(t, 2))()
+		open := func() (n int) {
+			for _, isOpen := range set.Current().ServiceHosts {
+				if isOpen {
+					n++
+				}
+			}
+			return n
+		}
+		before := 0
+		for _, step := range []struct {
+			err  error
+			want int
+		}{{nil, 2}, {errors.New("refused"), 0}, {nil, 2}} {
+			set.AnswerAll(step.err)
+			time.Sleep(20*time.Millisecond - 1)
+			if got := open(); got != before {
+				t.Errorf("after %v, %d are open at once", step.err, got)
+			}
+			time.Sleep(1)
+			synctest.Wait()
+			if got := open(); got != step.want {
+				t.Errorf("after %v, %d are open, want %d", step.err, got, step.want)
+			}
+			before = step.want
+		}
+		set.AnswerAll(errors.New("refused"))
+		if status := set.Status(); status[0].Open || open() != 0 {
+			t.Errorf("status %+v, and %d are open", status, open())
+		}
+		opened, closed := 0, 0
+		for _, line := range recorder.logged() {
+			opened += strings.Count(line, `"msg"="gate is open"`)
+			closed += strings.Count(line, `"msg"="gate is closed"`)
+		}
+		if opened != 4 || closed != 2+4 { // at the beginning as well
+			t.Errorf("%d lines of gates that open and %d of those that close", opened, closed)
+		}
+	})
+}
+
 // Those that begin together are spread over the interval.
 func TestManyHostsAreNotProbedInStep(t *testing.T) {
 	t.Parallel()
@@ -96,6 +211,11 @@ func TestManyHostsAreNotProbedInStep(t *testing.T) {
 			synctest.Wait()
 			if again := len(probes.at) - hosts; (again > hosts/4) != spread || again < 0 || !spread && again > 0 {
 				t.Errorf("%d of %d hosts are probed again in the first four seconds", again, hosts)
+			}
+			time.Sleep(56 * time.Second)
+			synctest.Wait()
+			if n := len(probes.at); n < 11*hosts || n > 14*hosts { // only the first pauses are shorter
+				t.Errorf("%d hosts are probed %d times in a minute", hosts, n)
 			}
 		})
 	}
