@@ -107,6 +107,9 @@ func TestOnlyWhatThePoliciesNeedIsProbed(t *testing.T) {
 				t.Errorf("gates %+v", set.Current())
 			}
 			time.Sleep(30 * time.Second)
+			if len(names.at) == 0 {
+				t.Error("nobody looks for names that are public")
+			}
 			servers.between()
 			prepare(strings.Replace(fallsThrough, "INTERVAL", "1s", 1))()
 			if synctest.Wait(); len(servers.at) == 0 {
