@@ -175,11 +175,11 @@ func TestWhenAnAnswerCounts(t *testing.T) {
 			want int
 		}{{nil, 2}, {errors.New("refused"), 0}, {nil, 2}} {
 			set.AnswerAll(step.err)
-			time.Sleep(20*time.Millisecond - 1)
+			time.Sleep(20*time.Millisecond - time.Nanosecond)
 			if got := open(); got != before {
 				t.Errorf("after %v, %d are open at once", step.err, got)
 			}
-			time.Sleep(1)
+			time.Sleep(time.Nanosecond)
 			synctest.Wait()
 			if got := open(); got != step.want {
 				t.Errorf("after %v, %d are open, want %d", step.err, got, step.want)
