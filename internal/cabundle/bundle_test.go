@@ -162,7 +162,7 @@ func TestMergeIsBounded(t *testing.T) {
 		"what other replicas may serve by goes first":   {join(foreign, unknown.pem()), []authority{current}, []authority{current, unknown}, maxCertificates},
 		"of those, old ones as well":                    {join(foreign, served.pem()), []authority{current}, []authority{current, served}, maxCertificates},
 		"of those, the newest":                          {join(earlier, unknown.pem(), foreign), []authority{served}, []authority{served, unknown}, maxCertificates},
-		"whatever ours are named by now":                {join(foreign, unknown.pem()), []authority{current, renamed}, []authority{renamed, current, unknown}, maxCertificates},
+		"whatever ours are named by now":                {join(foreign, unknown.pem()), []authority{renamed, current}, []authority{current, renamed, unknown}, maxCertificates},
 		"of others, the first":                          {join(somebodys.pem(), foreign), []authority{served}, []authority{served, somebodys}, maxCertificates},
 		"one that is too large is left out":             {huge.pem(), []authority{served}, []authority{served}, 1},
 		"what is served by stays, however large":        {current.pem(), []authority{huge}, []authority{huge}, 1},
