@@ -105,6 +105,23 @@ func TestLargeBodiesAreServedInTheirOrder(t *testing.T) {
 	}
 }
 
+func TestSmallBodiesThatWaitDoNotWaitForLargeOnes(t *testing.T) {
+	t.Parallel()
+	b, most, lane := full(t)
+	var waiting sync.WaitGroup
+	waitFor(t, b, &waiting, most.held+1, true) // more than there is without the lane
+	waitFor(t, b, &waiting, 1, true)           // behind that one
+	waitFor(t, b, &waiting, smallBudget+1, false)
+	most.release()
+	b.mu.Lock()
+	if len(b.waiting) != 2 || !b.waiting[0].large || !b.waiting[1].large {
+		t.Errorf("%d wait, want the large ones", len(b.waiting))
+	}
+	b.mu.Unlock()
+	lane.release()
+	waiting.Wait()
+}
+
 // asked is a context that has ended, and knows whether anybody waited for that.
 type asked struct {
 	context.Context
@@ -168,4 +185,39 @@ func TestNotTooManyWait(t *testing.T) {
 	lane.release()
 	most.release()
 	waiting.Wait()
+}
+
+// lastMoment is a context that ends at the moment at which something else happens.
+type lastMoment struct {
+	context.Context
+	happens func()
+}
+
+func (l lastMoment) Done() <-chan struct{} {
+	l.happens()
+	return l.Context.Done()
+}
+
+// What is granted while the time runs out is granted, whichever of the two is seen first.
+func TestGrantedAtTheLastMoment(t *testing.T) {
+	t.Parallel()
+	ended, end := context.WithCancel(t.Context())
+	end()
+	for range 30 {
+		b, most, _ := full(t)
+		late := &grant{from: b}
+		if !late.take(lastMoment{ended, most.release}, claim{n: 1, large: true, unread: true}) || late.held != 1 || len(b.waiting) != 0 || b.unread != 0 {
+			t.Fatalf("not granted: %d held, %d wait, %d of them unread", late.held, len(b.waiting), b.unread)
+		}
+	}
+}
+
+// Of a body whose rest is only skipped, nothing is held that the budget does not know.
+func TestABodyThatIsFreeHoldsNothing(t *testing.T) {
+	t.Parallel()
+	b := newBodies(newBudget()).get()
+	b.grow(maxHeld)
+	if b.free(); b.data != nil {
+		t.Errorf("%d bytes are held", cap(b.data))
+	}
 }

@@ -193,9 +193,8 @@ func (r *review) lenient(data []byte) {
 		{of.Namespace, &r.Request.Namespace},
 		{of.Operation, &r.Request.Operation},
 	} {
-		if len(field.value) > 0 { // of what cannot be decoded either, what was there stays
-			_ = json.Unmarshal(field.value, field.into, decodeOptions)
-		}
+		// Of what is missing, or cannot be decoded either, what was there stays.
+		_ = json.Unmarshal(field.value, field.into, decodeOptions)
 	}
 	r.noNamespace = len(of.Namespace) > 0 && of.Namespace.Kind() != '"' && of.Namespace.Kind() != 'n'
 }
@@ -247,11 +246,9 @@ func kindName(kind jsontext.Kind) string {
 	}
 }
 
-// typeName is the JSON that a type is decoded from.
+// typeName is the JSON that a type is decoded from. Of a pointer, an error has the type
+// that it points to.
 func typeName(t reflect.Type) string {
-	for t != nil && t.Kind() == reflect.Pointer {
-		t = t.Elem()
-	}
 	if t == nil {
 		return "something else"
 	}
@@ -335,7 +332,7 @@ func (r *request) missing(b *body) error {
 		return errors.New("request.resource is missing")
 	case r.Operation == "":
 		return errors.New("request.operation is missing")
-	case !b.cut && r.policyOperation() != policy.OperationOther && isMissing(&r.Object):
+	case !b.cut && isMissing(&r.Object): // as at a deletion, which is none of ours (isOther)
 		return errors.New("request.object is missing")
 	}
 	return nil

@@ -17,7 +17,7 @@ type answer struct {
 	message  string
 	patch    []byte
 	warnings []string
-	audit    []auditAnnotation
+	audit    []auditAnnotation // every answer has some
 }
 
 // auditAnnotation ends up in the API server's audit log, under
@@ -42,18 +42,16 @@ func (a *answer) appendTo(dst []byte) []byte {
 		dst = base64.StdEncoding.AppendEncode(dst, a.patch)
 		dst = append(dst, '"')
 	}
-	if len(a.audit) > 0 {
-		dst = append(dst, `,"auditAnnotations":{`...)
-		for i, annotation := range a.audit {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = appendString(dst, annotation.key)
-			dst = append(dst, ':')
-			dst = appendString(dst, annotation.value)
+	dst = append(dst, `,"auditAnnotations":{`...)
+	for i, annotation := range a.audit {
+		if i > 0 {
+			dst = append(dst, ',')
 		}
-		dst = append(dst, '}')
+		dst = appendString(dst, annotation.key)
+		dst = append(dst, ':')
+		dst = appendString(dst, annotation.value)
 	}
+	dst = append(dst, '}')
 	if len(a.warnings) > 0 {
 		dst = append(dst, `,"warnings":[`...)
 		for i, warning := range a.warnings {

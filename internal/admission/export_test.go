@@ -43,3 +43,9 @@ func TakeAllMemory(h *Handler) {
 	b := h.bodies.get()
 	b.grant.from.left, b.grant.from.lane = 0, &b.grant
 }
+
+// LeaveMemoryForSmallBodies leaves nothing of a Handler's budget but what is for small bodies.
+func LeaveMemoryForSmallBodies(h *Handler) {
+	TakeAllMemory(h)
+	h.bodies.get().grant.from.left = smallBudget
+}

@@ -204,6 +204,29 @@ func TestWhatIsDiscoveredAndAdvisedCounts(t *testing.T) {
 	}
 }
 
+// annotated is a Namespaces whose namespaces have annotations.
+type annotated map[string]string
+
+func (a annotated) Get(context.Context, string) (policy.Namespace, bool) {
+	return policy.Namespace{Annotations: a}, true
+}
+
+// TestANamespacesAnnotationsAndClosedGatesCount has a namespace that wants another ndots, and gates that have nothing to say.
+func TestANamespacesAnnotationsAndClosedGatesCount(t *testing.T) {
+	t.Parallel()
+	s := newServer(t, policyNodeLocal, func(o *admission.Options) {
+		o.Namespaces = annotated{policy.AnnotationNdots: "3"}
+		o.Gates = func() *policy.Gates { return &policy.Gates{} }
+	})
+	answer := decodeReview(t, s.post(capturedReview(t)).Body.Bytes())
+	want := withRule("default", both("inject enabled_by_policy"))
+	want["service_host"], want["dns"] = "skip service_host_unhealthy", "inject node_local_unhealthy"
+	want["fallthrough"] = "skip ndots_set" // by the namespace
+	if diff := cmp.Diff(want, answer.Response.AuditAnnotations); diff != "" {
+		t.Errorf("audit annotations (-want +got):\n%s", diff)
+	}
+}
+
 // Bytes that are not UTF-8 may be there, in what is not read.
 func TestBytesThatAreNotUTF8(t *testing.T) {
 	t.Parallel()

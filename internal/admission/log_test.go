@@ -15,6 +15,8 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/go-logr/logr/funcr"
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/shorthop/shorthop/internal/admission"
 )
 
 // logLines collects what is logged, at every level.
@@ -47,13 +49,39 @@ func TestLogOfARefusal(t *testing.T) {
 // TestFewLinesAreLoggedOfStrangers is at the level of a server.
 func TestFewLinesAreLoggedOfStrangers(t *testing.T) {
 	t.Parallel()
-	var log logLines
-	s := newServer(t, policyNodeLocal, withLog(log.withVerbosity(0)))
-	for range 1000 {
-		s.post([]byte(`{}`))
+	lose := withNamespaces(func(context.Context, string) (map[string]string, bool) { panic("lost the cache") })
+	for _, body := range [][]byte{[]byte(`{}`), edited(t, `"spec":{`, `"spec":7,"x":{`), capturedReview(t)} {
+		var log logLines
+		s := newServer(t, policyNodeLocal, lose, withLog(log.withVerbosity(0)))
+		for range 1000 {
+			s.post(body)
+		}
+		if n := len(log.lines); n == 0 || n > 100 {
+			t.Errorf("%d lines of 1000 requests", n)
+		}
 	}
-	if n := len(log.lines); n == 0 || n > 100 {
-		t.Errorf("%d lines of 1000 requests", n)
+}
+
+// TestTheDebugLevelHasEveryReview has no limit there.
+func TestTheDebugLevelHasEveryReview(t *testing.T) {
+	t.Parallel()
+	lose := withNamespaces(func(context.Context, string) (map[string]string, bool) { panic("lost the cache") })
+	for name, test := range map[string]struct {
+		body    []byte
+		options []func(*admission.Options)
+	}{
+		"reviews":  {capturedReview(t), nil},
+		"refusals": {[]byte(`{}`), nil},
+		"panics":   {capturedReview(t), []func(*admission.Options){lose}},
+	} {
+		var log logLines
+		s := newServer(t, policyNodeLocal, append(test.options, withLog(log.withVerbosity(1)))...)
+		for range 200 {
+			s.post(test.body)
+		}
+		if n := len(log.lines); n != 200 {
+			t.Errorf("%d lines of 200 %s", n, name)
+		}
 	}
 }
 

@@ -55,6 +55,9 @@ func TestRefusals(t *testing.T) {
 		req.URL.RawQuery = "timeout=" + timeout
 		return req
 	}
+	listed := func(values int) []byte { // almost all that is read without the budget
+		return append(bytes.Repeat([]byte("{},"), values), bytes.Repeat([]byte(" "), 16<<10-1-3*values)...)
+	}
 	tests := map[string]struct {
 		noPolicy bool
 		noMemory bool
@@ -83,6 +86,10 @@ func TestRefusals(t *testing.T) {
 		"content type that only begins like JSON": {
 			request: withContentType("application/json-patch+json"), status: http.StatusUnsupportedMediaType,
 			body: text(`content type is "application/json-patch+json", want application/json`),
+		},
+		"content type of JSON with a parameter that is none": {
+			request: withContentType("application/json; charset"), status: http.StatusUnsupportedMediaType,
+			body: text(`content type is "application/json; charset", want application/json`),
 		},
 		"empty body": {
 			request: newRequest(nil), status: http.StatusBadRequest,
@@ -124,6 +131,10 @@ func TestRefusals(t *testing.T) {
 		},
 		"small body that does not arrive in time": {
 			request: withBody(io.MultiReader(spaces(100), iotest.ErrReader(os.ErrDeadlineExceeded))), status: http.StatusBadRequest,
+			body: text("read body: i/o timeout"),
+		},
+		"body that holds no memory of others and does not arrive in time": {
+			request: withBody(io.MultiReader(spaces(15<<10), iotest.ErrReader(os.ErrDeadlineExceeded))), status: http.StatusBadRequest,
 			body: text("read body: i/o timeout"),
 		},
 		"not JSON": {
@@ -181,6 +192,14 @@ func TestRefusals(t *testing.T) {
 		"no memory left to decode it": {
 			noMemory: true, request: withTimeout("10ms", bytes.Repeat([]byte("{},"), 4000)), status: http.StatusServiceUnavailable,
 			body: text("too many large reviews at once"), header: and("Retry-After", "1"), stage: "busy",
+		},
+		"no memory left to decode it beside what it was read into": {
+			noMemory: true, request: withTimeout("10ms", listed(2000)), status: http.StatusServiceUnavailable,
+			body: text("too many large reviews at once"), header: and("Retry-After", "1"), stage: "busy",
+		},
+		"a little less, for which none is needed": {
+			noMemory: true, request: withTimeout("10ms", listed(1900)), status: http.StatusBadRequest,
+			body: text("not an AdmissionReview: invalid JSON at byte 2"),
 		},
 		"large body that does not arrive by the deadline": {
 			request: withBody(io.MultiReader(bytes.NewReader(bytes.Repeat([]byte(" "), 20<<10)), iotest.ErrReader(os.ErrDeadlineExceeded))),
@@ -265,6 +284,25 @@ func TestBodyAtTheLimit(t *testing.T) {
 		if diff := cmp.Diff(want, decodeReview(t, recorder.Body.Bytes()).Response); diff != "" {
 			t.Errorf("answer (-want +got):\n%s", diff)
 		}
+	}
+}
+
+// endless has one space after the other, and counts them.
+type endless int
+
+func (e *endless) Read(p []byte) (int, error) {
+	*e += endless(len(p))
+	return copy(p, bytes.Repeat([]byte(" "), len(p))), nil
+}
+
+// TestABodyWithoutAnEnd is read until it is known to be too large.
+func TestABodyWithoutAnEnd(t *testing.T) {
+	t.Parallel()
+	var read endless
+	req := newRequest(nil)
+	req.ContentLength, req.Body = -1, io.NopCloser(&read)
+	if recorder := newServer(t, policyNodeLocal).serve(req); recorder.Code != http.StatusRequestEntityTooLarge || read != 7<<20+1 {
+		t.Errorf("status %d after %d bytes, want %d after %d", recorder.Code, read, http.StatusRequestEntityTooLarge, 7<<20+1)
 	}
 }
 

@@ -3,6 +3,8 @@ package admission_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -10,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -34,6 +37,8 @@ func TestTimeout(t *testing.T) {
 		"?timeout=soon":            2 * time.Second,
 		"?timeout=1s&timeout=500h": 800 * time.Millisecond,
 		"?timeout=%zz":             2 * time.Second,
+		"?1s":                      2 * time.Second,
+		"?timeout=1s&" + strings.Repeat("x", 300): 2 * time.Second, // is not worth the work
 	} {
 		t.Run("query "+query, func(t *testing.T) {
 			t.Parallel()
@@ -172,50 +177,201 @@ func TestPolicyIsReadPerReview(t *testing.T) {
 	}
 }
 
-// silent is a request of which no body comes, and the deadlines that are set for it.
-type silent struct {
-	http.ResponseWriter
+// slow is a request whose body begins late: the deadlines that are set for it, and how often it is read into a buffer.
+type slow struct {
+	*httptest.ResponseRecorder
 	begins    chan struct{}
+	body      io.Reader
 	deadlines []time.Duration
+	buffers   int
 }
 
-func (s *silent) SetReadDeadline(deadline time.Time) error {
+func (s *slow) SetReadDeadline(deadline time.Time) error {
 	s.deadlines = append(s.deadlines, time.Until(deadline))
 	return nil
 }
 
-func (s *silent) Read([]byte) (int, error) { <-s.begins; return 0, io.EOF }
-func (s *silent) Close() error             { return nil }
+func (s *slow) Read(p []byte) (int, error) {
+	if len(p) > 0 {
+		s.buffers++
+	}
+	<-s.begins
+	return s.body.Read(p)
+}
+
+func (s *slow) Close() error { return nil }
 
 // TestABodyThatDoesNotBegin has ten seconds, and next to none while there are more of its kind than API servers
-// have reviews under way.
+// have reviews under way. Only the first of its kind have a buffer.
 func TestABodyThatDoesNotBegin(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s, begins := newServer(t, policyNodeLocal), make(chan struct{})
-		waits := func() *silent {
-			w := &silent{ResponseWriter: httptest.NewRecorder(), begins: begins}
+		waits := func(body io.Reader) *slow {
+			w := &slow{ResponseRecorder: httptest.NewRecorder(), begins: begins, body: body}
 			request := newRequest(nil)
 			request.Body = w
 			go s.ServeHTTP(w, request)
 			synctest.Wait()
 			return w
 		}
-		last := waits()
-		for range 1023 {
-			last = waits()
+		empty := []*slow{waits(strings.NewReader(""))}
+		for range 1021 {
+			empty = append(empty, waits(strings.NewReader("")))
 		}
-		one := waits()
-		if want := []time.Duration{10 * time.Second}; !slices.Equal(last.deadlines, want) {
-			t.Errorf("the last one that waits as long as for a body has %v, want %v", last.deadlines, want)
+		review, broken := waits(bytes.NewReader(capturedReview(t))), waits(iotest.ErrReader(errors.New("connection reset")))
+		one := waits(strings.NewReader(""))
+		if want := []time.Duration{10 * time.Second}; !slices.Equal(broken.deadlines, want) {
+			t.Errorf("the last one that waits as long as for a body has %v, want %v", broken.deadlines, want)
 		}
 		if want := []time.Duration{100 * time.Millisecond}; !slices.Equal(one.deadlines, want) {
 			t.Errorf("one more has %v, want %v", one.deadlines, want)
+		}
+		buffers := 0
+		for _, w := range empty {
+			buffers += w.buffers
+		}
+		if buffers += review.buffers + broken.buffers + one.buffers; buffers != 256 {
+			t.Errorf("%d of them have a buffer, want 256", buffers)
 		}
 		close(begins)
 		synctest.Wait()
 		if want := []time.Duration{100 * time.Millisecond, 10 * time.Second}; !slices.Equal(one.deadlines, want) {
 			t.Errorf("once its body has begun it has %v, want %v", one.deadlines, want)
+		}
+		if broken.buffers != 0 {
+			t.Error("one that breaks off before its body had a buffer")
+		}
+		for w, want := range map[*slow]string{
+			empty[0]: "400 not an AdmissionReview: the body is empty\n", one: "400 not an AdmissionReview: the body is empty\n", broken: "400 read body: connection reset\n",
+		} {
+			if got := fmt.Sprintf("%d %s", w.Code, w.Body); got != want {
+				t.Errorf("answered %q, want %q", got, want)
+			}
+		}
+		if review.Code != http.StatusOK || decodeReview(t, review.Body.Bytes()).Response.Patch == nil {
+			t.Errorf("a review among them: %d %s", review.Code, review.Body)
+		}
+	})
+}
+
+// TestABodyThatHoldsMemory has to arrive by the review's deadline from then on, and holds twice what is above 16 KiB.
+func TestABodyThatHoldsMemory(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const late, byTheDeadline = 10 * time.Second, 1600 * time.Millisecond
+		for _, test := range []struct {
+			size, length int
+			held         int64
+			deadlines    []time.Duration
+		}{
+			{15 << 10, -1, 0, []time.Duration{late}},
+			{20 << 10, -1, 2 * 16 << 10, []time.Duration{late, byTheDeadline}},
+			{20 << 10, 20 << 10, 2 * (4<<10 + 512), []time.Duration{late, byTheDeadline}}, // and room to see that it ends
+			{100 << 10, -1, 2 * 112 << 10, []time.Duration{late, byTheDeadline}},
+		} {
+			s := newServer(t, policyNodeLocal)
+			before, held := admission.MemoryLeft(s.Handler), int64(-1)
+			begun := make(chan struct{})
+			close(begun)
+			w := &slow{ResponseRecorder: httptest.NewRecorder(), begins: begun}
+			w.body = io.MultiReader(strings.NewReader(strings.Repeat(" ", test.size)), readerFunc(func([]byte) (int, error) {
+				held = before - admission.MemoryLeft(s.Handler)
+				return 0, io.EOF
+			}))
+			request := newRequest(nil)
+			request.ContentLength, request.Body = int64(test.length), w
+			s.ServeHTTP(w, request)
+			if held != test.held || !slices.Equal(w.deadlines, test.deadlines) {
+				t.Errorf("a body of %d bytes holds %d, want %d; deadlines %v, want %v", test.size, held, test.held, w.deadlines, test.deadlines)
+			}
+			if left := admission.MemoryLeft(s.Handler); left != before {
+				t.Errorf("after a body of %d bytes %d are left, want %d", test.size, left, before)
+			}
+		}
+	})
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// TestWhoGetsTheLastMemory: an ordinary review needs none of the budget, and what is for small bodies is not for large ones,
+// whose size is what is announced, or has arrived.
+func TestWhoGetsTheLastMemory(t *testing.T) {
+	t.Parallel()
+	none, small := admission.TakeAllMemory, admission.LeaveMemoryForSmallBodies
+	for name, test := range map[string]struct {
+		left   func(*admission.Handler)
+		size   int
+		length int64 // that is announced
+		want   int
+	}{
+		"an ordinary review":                    {none, 16<<10 - 1, 16<<10 - 1, http.StatusOK},
+		"one of unknown length":                 {none, 16<<10 - 1, -1, http.StatusOK},
+		"one that is no longer ordinary":        {none, 16 << 10, -1, http.StatusServiceUnavailable},
+		"a small body":                          {small, 250 << 10, 250 << 10, http.StatusOK},
+		"a small body of unknown length":        {small, 250 << 10, -1, http.StatusOK},
+		"a large body":                          {small, 260 << 10, 260 << 10, http.StatusServiceUnavailable},
+		"a large body of unknown length":        {small, 260 << 10, -1, http.StatusServiceUnavailable},
+		"a large body of which little has come": {small, 20 << 10, 260 << 10, http.StatusServiceUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := newServer(t, policyNodeLocal)
+				test.left(s.Handler)
+				body := append(capturedReview(t), bytes.Repeat([]byte(" "), test.size-len(capturedReview(t)))...)
+				request := newRequest(body)
+				request.ContentLength = test.length
+				if recorder := s.serve(request); recorder.Code != test.want {
+					t.Errorf("status %d, want %d: %s", recorder.Code, test.want, recorder.Body)
+				}
+			})
+		})
+	}
+}
+
+// TestFewBodiesWaitHalfRead: those that wait for memory with a part unread fill the window of their connection.
+func TestFewBodiesWaitHalfRead(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, policyNodeLocal)
+		admission.TakeAllMemory(s.Handler)
+		var took [admission.MaxUnread + 1]time.Duration
+		var waiting sync.WaitGroup
+		for i := range took {
+			waiting.Go(func() {
+				started := time.Now()
+				s.post(bytes.Repeat([]byte(" "), 20<<10))
+				took[i] = time.Since(started)
+			})
+			synctest.Wait()
+		}
+		waiting.Wait()
+		for i, took := range took {
+			if want := map[bool]time.Duration{true: 1600 * time.Millisecond}[i < admission.MaxUnread]; took != want {
+				t.Errorf("body %d waits for %v, want %v", i, took, want)
+			}
+		}
+	})
+}
+
+// What is for small bodies is not there for decoding a large one either.
+func TestDecodingALargeBodyLeavesWhatIsForSmallOnes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for size, want := range map[int]int{250 << 10: http.StatusOK, 260 << 10: http.StatusServiceUnavailable} {
+			s := newServer(t, policyNodeLocal)
+			request := newRequest(nil)
+			body := append(capturedReview(t), bytes.Repeat([]byte(" "), size-len(capturedReview(t)))...)
+			request.ContentLength, request.Body = int64(size), io.NopCloser(io.MultiReader(bytes.NewReader(body), readerFunc(func([]byte) (int, error) {
+				admission.LeaveMemoryForSmallBodies(s.Handler)
+				return 0, io.EOF
+			})))
+			if recorder := s.serve(request); recorder.Code != want {
+				t.Errorf("%d bytes: status %d, want %d: %s", size, recorder.Code, want, recorder.Body)
+			}
 		}
 	})
 }

@@ -48,6 +48,19 @@ func TestIncompleteReviews(t *testing.T) {
 	}
 }
 
+// TestPodsWithLittle is about pods that no API server sends, and that are there all the same.
+func TestPodsWithLittle(t *testing.T) {
+	t.Parallel()
+	for _, spec := range []string{`{"dnsPolicy":"ClusterFirst"}`, `{"containers":[{"name":"web"}]}`} {
+		review := jsontest.Decode[map[string]any](t, capturedReview(t))
+		review["request"].(map[string]any)["object"] = json.RawMessage(`{"spec":` + spec + `}`)
+		got := decodeReview(t, newServer(t, policyNodeLocal).post(jsontest.Marshal(t, review)).Body.Bytes()).Response.AuditAnnotations
+		if got["service_host"] == "" || got["error"] != "" {
+			t.Errorf("%s: %v", spec, got)
+		}
+	}
+}
+
 // TestNamespacesThatAreNone refuses them before their labels are asked for.
 func TestNamespacesThatAreNone(t *testing.T) {
 	t.Parallel()
@@ -55,7 +68,7 @@ func TestNamespacesThatAreNone(t *testing.T) {
 		t.Errorf("asked for the labels of %q", namespace)
 		return nil, false
 	}))
-	for _, namespace := range []string{"", ".", "..", "../pods", "a.b", "a/b", "A", "-a", "a-", "a_b", "a b", "\x00", "\u00e9", strings.Repeat("n", 64)} {
+	for _, namespace := range []string{"", ".", "..", "../pods", "a.b", "a/b", "A", "-a", "a-", "a_b", "a b", "a`", "a{", "a/", "a:", "\x00", "\u00e9", strings.Repeat("n", 64)} {
 		quoted := jsontest.Marshal(t, namespace)
 		recorder := s.post(edited(t, `"namespace":"default","operation"`, `"namespace":`+string(quoted)+`,"operation"`))
 		if got := recorder.Body.String(); recorder.Code != http.StatusBadRequest || got != "request.namespace is not a DNS label\n" {
@@ -64,11 +77,26 @@ func TestNamespacesThatAreNone(t *testing.T) {
 	}
 }
 
+// TestNamespacesThatMayBe has the ends of what a label may consist of.
+func TestNamespacesThatMayBe(t *testing.T) {
+	t.Parallel()
+	for _, namespace := range []string{"a", "z", "0", "9", "a-z", "0-9", "m5", strings.Repeat("n", 63)} {
+		var asked string
+		s := newServer(t, policyNodeLocal, withNamespaces(func(_ context.Context, namespace string) (map[string]string, bool) {
+			asked = namespace
+			return nil, true
+		}))
+		if recorder := s.post(edited(t, `"namespace":"default","operation"`, `"namespace":"`+namespace+`","operation"`)); recorder.Code != http.StatusOK || asked != namespace {
+			t.Errorf("%q: %d %s, asked for %q", namespace, recorder.Code, recorder.Body, asked)
+		}
+	}
+}
+
 // TestNamespacesThatAreNoneBesideOtherFaults has them where the review cannot be decoded, before and after the fault.
 func TestNamespacesThatAreNoneBesideOtherFaults(t *testing.T) {
 	t.Parallel()
 	s := newServer(t, policyDeny)
-	for namespace, want := range map[string]int{`null`: http.StatusOK, `5`: http.StatusBadRequest} { // of what has none
+	for namespace, want := range map[string]int{`null`: http.StatusOK, `5`: http.StatusBadRequest, `"../pods"`: http.StatusBadRequest} { // of what has none
 		body := edited(t, `"namespace":"default","operation"`, `"namespace":`+namespace+`,"operation"`, `"resource":"pods"`, `"resource":"nodes"`, `"object":{`, `"object":7,"was":{`)
 		if recorder := s.post(body); recorder.Code != want {
 			t.Errorf("a node in namespace %s: %d %s", namespace, recorder.Code, recorder.Body)
@@ -217,6 +245,13 @@ func TestWhatWaitsHoldsLittle(t *testing.T) {
 		if synctest.Wait(); len(answered) > 0 {
 			t.Error("one more is decoded at once")
 		}
+		if status := <-answered; status != http.StatusServiceUnavailable || len(decoding) != cap(decoding) {
+			t.Errorf("without a turn by the deadline: status %d, %d are decoded", status, len(decoding))
+		}
+		go func() {
+			answered <- s.post(append(capturedReview(t), bytes.Repeat([]byte(" "), 10<<10)...)).Code
+		}()
+		synctest.Wait()
 		for range cap(decoding) {
 			<-decoding
 		}
@@ -231,6 +266,7 @@ func TestTooManyValues(t *testing.T) {
 	t.Parallel()
 	for fault, body := range map[string][]byte{
 		"JSON with more values than are decoded": edited(t, `"env":[{"name":"A"`, `"env":[`+strings.Repeat("{},", 400_000)+`{"name":"A"`),
+		"a number at byte ":                      edited(t, `"operation":"CREATE"`, `"operation":7`, `"env":[{"name":"A"`, `"env":[`+strings.Repeat("{},", 400_000)+`{"name":"A"`),
 		"invalid JSON at byte ":                  append(edited(t, `"object":{`, `"object":@{`), bytes.Repeat([]byte(" "), 3<<20)...), // of which the end is not held
 	} {
 		var log logLines

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"maps"
 	"math/big"
 	"slices"
 	"strings"
@@ -80,34 +81,41 @@ func TestMerge(t *testing.T) {
 	withHeader := pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Headers: map[string]string{"a": "b"}, Bytes: foreign.Raw})
 	join := slices.Concat[[]byte]
 
+	type counts = map[Dropped]int
 	for name, test := range map[string]struct {
-		bundle []byte
-		cas    []*x509.Certificate
-		want   []byte // nil: unchanged
+		bundle  []byte
+		cas     []*x509.Certificate
+		want    []byte // nil: unchanged
+		dropped counts
 	}{
-		"an empty bundle gets all":                            {nil, cas, join(old.pem(), current.pem())},
-		"the new one comes behind the old one":                {old.pem(), cas, join(old.pem(), current.pem())},
-		"an old one that is not ours to know stays":           {old.pem(), only, join(old.pem(), current.pem())},
-		"a foreign one stays":                                 {foreign.pem(), only, join(foreign.pem(), current.pem())},
-		"one that has all is left alone":                      {join(current.pem(), old.pem()), cas, nil},
-		"more white space is no reason to write":              {join([]byte("\n\n"), current.pem(), []byte("\n \n")), only, nil},
-		"a comment is no reason to write":                     {join([]byte("# ours\n"), current.pem()), only, nil},
-		"an expired one is dropped":                           {join(expired.pem(), current.pem()), only, current.pem()},
-		"one that has just expired stays":                     {join(lately.pem(), current.pem()), only, nil},
-		"one that has just expired is not added":              {current.pem(), []*x509.Certificate{lately.Certificate, current.Certificate}, nil},
-		"text alone is replaced":                              {[]byte("garbage"), only, current.pem()},
-		"text behind is dropped":                              {join(current.pem(), []byte("x")), only, current.pem()},
-		"what is no plain certificate is dropped":             {join(pem.EncodeToMemory(&pem.Block{Type: "TRUSTED CERTIFICATE", Bytes: foreign.Raw}), current.pem()), only, current.pem()},
-		"a key is dropped":                                    {join(key, current.pem()), only, current.pem()},
-		"what API servers do not read is dropped":             {join(withHeader, current.pem()), only, current.pem()},
-		"a block that is no certificate is dropped":           {join(pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: []byte("x")}), current.pem()), only, current.pem()},
-		"the same one twice is there once":                    {join(current.pem(), current.pem()), only, current.pem()},
-		"several replicas with other knowledge agree, first":  {join(old.pem(), current.pem()), only, nil},
-		"several replicas with other knowledge agree, second": {join(old.pem(), current.pem()), cas, nil},
+		"an empty bundle gets all":                            {nil, cas, join(old.pem(), current.pem()), nil},
+		"the new one comes behind the old one":                {old.pem(), cas, join(old.pem(), current.pem()), nil},
+		"an old one that is not ours to know stays":           {old.pem(), only, join(old.pem(), current.pem()), nil},
+		"a foreign one stays":                                 {foreign.pem(), only, join(foreign.pem(), current.pem()), nil},
+		"one that has all is left alone":                      {join(current.pem(), old.pem()), cas, nil, nil},
+		"more white space is no reason to write":              {join([]byte("\n\n"), current.pem(), []byte("\n \n")), only, nil, nil},
+		"a comment is no reason to write":                     {join([]byte("# ours\n"), current.pem()), only, nil, nil},
+		"an expired one is dropped":                           {join(expired.pem(), current.pem()), only, current.pem(), counts{DroppedExpired: 1}},
+		"one that has just expired stays":                     {join(lately.pem(), current.pem()), only, nil, nil},
+		"one that has just expired is not added":              {current.pem(), []*x509.Certificate{lately.Certificate, current.Certificate}, nil, nil},
+		"text alone is replaced":                              {[]byte("garbage"), only, current.pem(), counts{DroppedUnreadable: 1}},
+		"text behind is dropped":                              {join(current.pem(), []byte("x")), only, current.pem(), counts{DroppedUnreadable: 1}},
+		"what is no plain certificate is dropped":             {join(pem.EncodeToMemory(&pem.Block{Type: "TRUSTED CERTIFICATE", Bytes: foreign.Raw}), current.pem()), only, current.pem(), counts{DroppedUnreadable: 1}},
+		"a key is dropped":                                    {join(key, current.pem()), only, current.pem(), counts{DroppedUnreadable: 1}},
+		"what API servers do not read is dropped":             {join(withHeader, current.pem()), only, current.pem(), counts{DroppedUnreadable: 1}},
+		"a block that is no certificate is dropped":           {join(pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: []byte("x")}), current.pem()), only, current.pem(), counts{DroppedUnreadable: 1}},
+		"the same one twice is there once":                    {join(current.pem(), current.pem()), only, current.pem(), counts{DroppedDuplicate: 1}},
+		"the same one twice, and a key":                       {join(current.pem(), key, current.pem()), only, current.pem(), counts{DroppedDuplicate: 1, DroppedUnreadable: 1}},
+		"several replicas with other knowledge agree, first":  {join(old.pem(), current.pem()), only, nil, nil},
+		"several replicas with other knowledge agree, second": {join(old.pem(), current.pem()), cas, nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, _, changed := merge(test.bundle, test.cas, now)
+			got, dropped, changed := merge(test.bundle, test.cas, now)
+			maps.DeleteFunc(dropped, func(_ Dropped, n int) bool { return n == 0 })
+			if !maps.Equal(dropped, test.dropped) {
+				t.Errorf("dropped %v, want %v", dropped, test.dropped)
+			}
 			if changed != (test.want != nil) {
 				t.Fatalf("changed is %t", changed)
 			}
@@ -141,6 +149,7 @@ func TestMergeIsBounded(t *testing.T) {
 	}
 	served, current, unknown := newAuthority(t, now.Add(10*time.Minute)), newAuthority(t, now.Add(2*time.Hour)), newAuthority(t, now.Add(3*time.Hour))
 	huge := newAuthorityFor(t, now.Add(time.Hour), strings.Repeat("x", maxBytes))
+	somebodys, renamed := newAuthorityFor(t, now.Add(time.Hour), "somebody"), newAuthorityFor(t, now.Add(time.Hour), "renamed")
 	join := slices.Concat[[]byte]
 	for name, test := range map[string]struct {
 		bundle []byte
@@ -153,6 +162,8 @@ func TestMergeIsBounded(t *testing.T) {
 		"what other replicas may serve by goes first":   {join(foreign, unknown.pem()), []authority{current}, []authority{current, unknown}, maxCertificates},
 		"of those, old ones as well":                    {join(foreign, served.pem()), []authority{current}, []authority{current, served}, maxCertificates},
 		"of those, the newest":                          {join(earlier, unknown.pem(), foreign), []authority{served}, []authority{served, unknown}, maxCertificates},
+		"whatever ours are named by now":                {join(foreign, unknown.pem()), []authority{renamed, current}, []authority{current, renamed, unknown}, maxCertificates},
+		"of others, the first":                          {join(somebodys.pem(), foreign), []authority{served}, []authority{served, somebodys}, maxCertificates},
 		"one that is too large is left out":             {huge.pem(), []authority{served}, []authority{served}, 1},
 		"what is served by stays, however large":        {current.pem(), []authority{huge}, []authority{huge}, 1},
 		"and others of ours make room for it":           {nil, []authority{current, huge}, []authority{huge}, 1},

@@ -50,7 +50,7 @@ func (c *contest) observe(right bool, now time.Time) (undone bool) {
 	case undone:
 		c.undone, c.last = c.undone+1, now
 		c.next = now.Add(c.backoff.Step())
-	case c.undone > 0 && right && now.Sub(c.last) >= quiet:
+	case right && now.Sub(c.last) >= quiet: // of one that has not begun, nothing changes
 		*c = contest{right: true}
 	}
 	return undone
@@ -76,7 +76,7 @@ func Writers(managed []metav1.ManagedFieldsEntry) []Writer {
 	var writers []Writer
 	for i := range managed {
 		m := &managed[i]
-		if m.FieldsV1 == nil || !bytes.Contains(m.FieldsV1.GetRawBytes(), []byte(`"f:caBundle"`)) {
+		if !bytes.Contains(m.FieldsV1.GetRawBytes(), []byte(`"f:caBundle"`)) {
 			continue
 		}
 		w := Writer{Manager: m.Manager, Ours: m.Manager == fieldManager}

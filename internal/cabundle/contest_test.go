@@ -59,6 +59,7 @@ func TestContest(t *testing.T) {
 	}
 	c.observe(true, now)
 	// As fast as the other writer can.
+	longer := false
 	for n := range 20 {
 		if !c.observe(false, now) || c.observe(false, now) {
 			t.Fatalf("change %d is not counted once", n)
@@ -75,11 +76,15 @@ func TestContest(t *testing.T) {
 		if wait := c.next.Sub(now); wait < least || wait > most {
 			t.Errorf("after change %d, the next is in %s, want %s to %s", n, wait, least, most)
 		}
+		longer = longer || c.next.Sub(now) > least
 		if c.going() != (n > 0) || c.undone != n+1 {
 			t.Errorf("after change %d, it is going on: %t, %d times", n, c.going(), c.undone)
 		}
 		now = c.next
 		c.observe(true, now)
+	}
+	if !longer { // replicas that began together would write together
+		t.Error("no interval is longer than another replica's")
 	}
 	c.observe(true, now.Add(quiet-2*time.Minute))
 	if !c.going() {
@@ -119,6 +124,9 @@ func TestWriters(t *testing.T) {
 	}
 	if got := rival([]metav1.ManagedFieldsEntry{entry("argocd", bundle, at(1)), entry(fieldManager, bundle, at(2))}); got != "argocd" {
 		t.Errorf("the rival is %q: we are none of our own", got)
+	}
+	if got := rival([]metav1.ManagedFieldsEntry{entry(fieldManager, bundle, at(1)), entry("helm", `{"f:webhooks":{}}`, at(3))}); got != "" {
+		t.Errorf("the rival is %q, which has not written the bundle", got)
 	}
 }
 

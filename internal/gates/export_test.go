@@ -55,12 +55,23 @@ func (s *Set) IsPublic(ctx context.Context, name string) (public, ok bool) {
 }
 
 // Verdicts feeds a gate verdicts, one after the other, and returns what it has
-// after each, and how long the pause is.
-func (s *Set) Verdicts(probe policy.UpstreamProbe, verdicts []policy.Reason) (has []policy.Reason, pauses []time.Duration) {
+// after each, whether it is open, and how long the pause is.
+func (s *Set) Verdicts(probe policy.UpstreamProbe, verdicts []policy.Reason) (has []policy.Reason, open []bool, pauses []time.Duration) {
 	u := &upstream{gate: gate{lastError: notYet}, reason: policy.ReasonUpstreamFails, probe: probe, answered: make(chan struct{})}
 	for _, verdict := range verdicts {
 		pauses = append(pauses, s.judge(u, nil, verdict, nil))
-		has = append(has, u.reason)
+		has, open = append(has, u.reason), append(open, u.open)
 	}
-	return has, pauses
+	return has, open, pauses
+}
+
+// PublicNames remembers what was answered about names.
+type PublicNames = publicNames
+
+// NewPublicNames remembers nothing.
+func NewPublicNames() *PublicNames { return &publicNames{asked: map[string]askedName{}} }
+
+// AskNames asks about the names that it is time for, and returns those that the outside knows.
+func (s *Set) AskNames(ctx context.Context, p *PublicNames, names ...string) []string {
+	return slices.Sorted(maps.Keys(s.askNames(ctx, p, names)))
 }

@@ -136,6 +136,23 @@ func TestAProbeFailsUnlessTheServerIsItself(t *testing.T) {
 	}
 	t.Cleanup(func() { silent.Close() })
 	_, silentPort, _ := net.SplitHostPort(silent.Addr().String())
+	resets, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { resets.Close() })
+	go func() {
+		for {
+			connection, err := resets.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = connection.Read(make([]byte, 16<<10)) // the whole hello
+			_ = connection.(*net.TCPConn).SetLinger(0)
+			connection.Close()
+		}
+	}()
+	_, resetsPort, _ := net.SplitHostPort(resets.Addr().String())
 	for name, test := range map[string]struct {
 		ca   *cluster.CA
 		host string // that the certificate is for
@@ -149,6 +166,7 @@ func TestAProbeFailsUnlessTheServerIsItself(t *testing.T) {
 		"a certificate of another CA":       {ca: clustertest.CA(t), host: "localhost", dial: "localhost", want: "x509"},
 		"nobody listens":                    {port: "1", dial: "127.0.0.1", want: "connection refused"},
 		"somebody listens and says nothing": {port: silentPort, dial: "127.0.0.1", want: "no answer within 100ms"},
+		"somebody hangs up":                 {port: resetsPort, dial: "127.0.0.1", want: "read tcp 127.0.0.1:" + resetsPort + ": "}, // without a port of ours
 		"a name that does not exist":        {port: "443", dial: "shorthop.invalid", want: "shorthop.invalid"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -165,6 +183,23 @@ func TestAProbeFailsUnlessTheServerIsItself(t *testing.T) {
 				t.Errorf("got %v, want %q", err, test.want)
 			}
 		})
+	}
+}
+
+// A probe has four fifths of a short interval.
+func TestAProbeEndsWithinItsInterval(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { silent.Close() })
+	_, port, _ := net.SplitHostPort(silent.Addr().String())
+	s, _ := newSet(t, clustertest.CA(t))
+	start(t, s)
+	s.Prepare(t.Context(), compile(t, `{serviceHost: {host: 127.0.0.1, port: `+port+`, probe: {interval: 1s}}}`))()
+	if got := s.Status()[0].LastError; got != "no answer within 800ms" {
+		t.Errorf("the status says %q", got)
 	}
 }
 

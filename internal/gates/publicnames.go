@@ -150,7 +150,8 @@ func namespacesOf(store cache.Store) []string {
 func topLevelDomains(namespaces []string) map[string]bool {
 	found := map[string]bool{}
 	for _, name := range namespaces {
-		if suffix, icann := publicsuffix.PublicSuffix(name); icann && suffix == name {
+		// A namespace has no dots: it is its own suffix.
+		if _, icann := publicsuffix.PublicSuffix(name); icann {
 			found[name] = true
 		}
 	}

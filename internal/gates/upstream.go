@@ -157,7 +157,7 @@ func (s *Set) judge(u *upstream, servers []string, verdict policy.Reason, err er
 	before := u.reason
 	if u.failures == 0 || u.failures >= u.probe.FailureThreshold {
 		u.reason, u.failures = verdict, 0
-	} else {
+	} else if u.open {
 		s.Log.Info("a probe failed, the gate stays open", "gate", string(KindUpstream), "target", u.target(),
 			"failures", u.failures, "failureThreshold", u.probe.FailureThreshold, "error", problem)
 	}

@@ -190,19 +190,31 @@ func TestGateOfVerdicts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			set, _ := newSet(t, clustertest.CA(t))
-			probe := policy.UpstreamProbe{Interval: 30 * time.Second, FailureThreshold: 3, RequireLocal: true}
-			got, pauses := set.Verdicts(probe, test.verdicts)
-			if diff := cmp.Diff(test.want, got); diff != "" {
-				t.Errorf("-want +got:\n%s", diff)
-			}
-			for i, pause := range pauses {
-				interval := 30 * time.Second
-				if slices.Contains([]policy.Reason{slow, fails, invents}, got[i]) {
-					interval = 5 * time.Second
+			for _, requireLocal := range []bool{true, false} {
+				set, recorder := newSet(t, clustertest.CA(t))
+				kept := 0
+				probe := policy.UpstreamProbe{Interval: 30 * time.Second, FailureThreshold: 3, RequireLocal: requireLocal}
+				got, open, pauses := set.Verdicts(probe, test.verdicts)
+				if diff := cmp.Diff(test.want, got); diff != "" {
+					t.Errorf("-want +got:\n%s", diff)
 				}
-				if pause < interval*9/10 || pause > interval*11/10 {
-					t.Errorf("after %q the pause is %s, want about %s", got[i], pause, interval)
+				for i, pause := range pauses {
+					interval := 30 * time.Second
+					if slices.Contains([]policy.Reason{slow, fails, invents}, got[i]) {
+						interval = 5 * time.Second
+					}
+					if pause < interval*9/10 || pause > interval*11/10 {
+						t.Errorf("after %q the pause is %s, want about %s", got[i], pause, interval)
+					}
+					if want := got[i] == none || got[i] == far && !requireLocal; open[i] != want {
+						t.Errorf("after %q it is open: %t, with requireLocal %t", got[i], open[i], requireLocal)
+					}
+					if open[i] && got[i] != test.verdicts[i] {
+						kept++
+					}
+				}
+				if lines := strings.Join(recorder.logged(), "\n"); strings.Count(lines, "a probe failed, the gate stays open") != kept {
+					t.Errorf("an open gate stays open %d times, and the log says:\n%s", kept, lines)
 				}
 			}
 		})
