@@ -194,7 +194,7 @@ func begins(text []byte, amongLines bool) likely {
 	switch {
 	case text[0] != '{' && text[0] != '[':
 		return no
-	case len(inner) == 0, inner[0] == '{' && len(bytes.TrimLeft(inner[1:], " \t\r\n")) == 0:
+	case len(bytes.TrimLeft(inner, "0123456789")) == 0, inner[0] == '{' && len(bytes.TrimLeft(inner[1:], " \t\r\n")) == 0:
 		return perhaps
 	case InJSON(text) && (inner[0] == '{' || !amongLines):
 		return yes

@@ -72,9 +72,14 @@ func InJSON(line []byte) bool {
 		return false
 	case next == '{', next == '[':
 		return InJSON(line[i:])
-	default:
-		return next >= '0' && next <= '9' && i > 1 // and not [1.2.3.4]
+	case next < '0' || next > '9':
+		return false
 	}
+	end := i
+	for end < len(line) && '0' <= line[end] && line[end] <= '9' {
+		end++
+	}
+	return i > 1 || end < len(line) && line[end] == ',' // [1700000000000,"..."], and not [1.2.3.4]
 }
 
 // Lines takes the lines of a block apart, each of which is handed to take with what it
