@@ -61,7 +61,7 @@ func (u *Unwrapper) json(b []byte, time int64, depth int) {
 	var key []byte
 	for i := 0; i < len(b); {
 		switch c := b[i]; c {
-		case ' ', '\t', '\n', '\r', ',', ':':
+		case ' ', '\t', '\n', '\r', 0x1e, 0, ',', ':': // what parts values
 			i++
 		case '{', '[':
 			if len(u.levels) == base+maxLevels {

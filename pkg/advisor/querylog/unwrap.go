@@ -213,11 +213,16 @@ func jsonIn(line []byte) int {
 		if next < 0 {
 			return -1
 		}
-		if at += next; at > 0 && isBlank(line[at-1]) && InJSON(line[at:]) && line[at+1] != '}' && !bytes.HasPrefix(line[at+1:], []byte(`""`)) { // nor CSV's quotes
+		if at += next; at > 0 && parts(line[at-1]) && InJSON(line[at:]) && line[at+1] != '}' && !bytes.HasPrefix(line[at+1:], []byte(`""`)) { // nor CSV's quotes
 			return at
 		}
 	}
 }
+
+// parts tells whether a character stands between values of JSON: a blank, the separator
+// of a JSON text sequence (RFC 7464: journalctl -o json-seq, jq --seq) before each, or the
+// zero that GELF over TCP has behind each.
+func parts(c byte) bool { return isBlank(c) || c == 0x1e || c == 0 }
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
 
