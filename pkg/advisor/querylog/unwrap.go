@@ -70,16 +70,26 @@ func InJSON(line []byte) bool {
 		return true
 	case line[0] == '{':
 		return false
+	case next == '[' && i+1 < len(line) && line[i+1] == ']':
+		i += 2 // [[], "..."]
 	case next == '{', next == '[':
 		return InJSON(line[i:])
-	case next < '0' || next > '9':
-		return false
+	case next >= '0' && next <= '9':
+		if i > 1 {
+			return true
+		}
+		for i < len(line) && '0' <= line[i] && line[i] <= '9' { // [1700000000000,"..."], and not [1.2.3.4]
+			i++
+		}
+	default:
+		for _, literal := range [...]string{"null", "true", "false"} {
+			if bytes.HasPrefix(line[i:], []byte(literal)) {
+				i += len(literal)
+				break
+			}
+		}
 	}
-	end := i
-	for end < len(line) && '0' <= line[end] && line[end] <= '9' {
-		end++
-	}
-	return i > 1 || end < len(line) && line[end] == ',' // [1700000000000,"..."], and not [1.2.3.4]
+	return i < len(line) && line[i] == ','
 }
 
 // Lines takes the lines of a block apart, each of which is handed to take with what it
