@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -148,12 +149,19 @@ func (r *Reader) noteLate(ref name.Reference, err error) {
 // maxReference is the longest reference that spec.resolvers takes.
 const maxReference = 512
 
+// The grammar of references, as kubelet and containerd have it. The library takes more for
+// one: docker://nginx for the image /nginx of a registry "docker:", ./x for one of ".".
+var (
+	registryName   = regexp.MustCompile(`^([a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?(\.[a-zA-Z0-9]([-a-zA-Z0-9]*[a-zA-Z0-9])?)*|\[[a-fA-F0-9:]+\])(:[0-9]+)?$`)
+	repositoryName = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+)
+
 func parse(reference string) (name.Reference, error) {
 	if len(reference) > maxReference {
 		return nil, problem(fmt.Sprintf("the reference has more than %d characters", maxReference))
 	}
 	ref, err := name.ParseReference(reference)
-	if err != nil {
+	if err != nil || !registryName.MatchString(ref.Context().RegistryStr()) || !repositoryName.MatchString(ref.Context().RepositoryStr()) {
 		return nil, problem("this is not a reference to an image")
 	}
 	if digest, ok := ref.(name.Digest); ok && !readable(digest.DigestStr()) {

@@ -34,6 +34,11 @@ func TestDecodeReadsEveryShape(t *testing.T) {
 		"YAML":                               {yamlA, []string{"shop/a"}},
 		"YAML, several documents":            {"# a comment\n---\n" + yamlA + "---\n---\n" + strings.ReplaceAll(yamlA, "name: a", "name: b"), []string{"shop/a", "shop/b"}},
 		"YAML, a list":                       {"apiVersion: v1\nkind: List\nitems:\n- metadata: {namespace: shop, name: a}\n  kind: Pod\n- " + podB + "\n", []string{"shop/a", "shop/b"}},
+		"items of the list's kind":           {`{"kind":"ServiceList","apiVersion":"v1","items":[{"metadata":{"namespace":"shop","name":"a"}},` + podB + `]}`, []string{"Service shop/a", "shop/b"}},
+		"a list of lists":                    {`{"kind":"List","items":[{"kind":"NamespaceList","items":[{"metadata":{"name":"shop"}}]},{"metadata":{"namespace":"shop","name":"a"}}]}`, []string{"Namespace /shop", "shop/a"}},
+		"pods, and their list's kind behind": {`{"items":[{"metadata":{"namespace":"shop","name":"a"}}],"kind":"PodList"}`, []string{"shop/a"}},
+		"YAML of the list's kind":            {"kind: ServiceList\nitems:\n- metadata: {namespace: shop, name: a}\n", []string{"Service shop/a"}},
+		"an empty list, its kind behind":     {`{"items":[],"kind":"ServiceList"}`, nil},
 		"an empty list":                      {`{"items":[]}`, nil},
 		"an empty array":                     {"[]", nil},
 		"nothing":                            {" \n", nil},
@@ -41,7 +46,13 @@ func TestDecodeReadsEveryShape(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var got []string
-			err := podlist.Decode(strings.NewReader(test.file), func(p *advisor.Pod) { got = append(got, p.Metadata.Namespace+"/"+p.Metadata.Name) })
+			err := podlist.Decode(strings.NewReader(test.file), func(p *advisor.Pod) {
+				kind := ""
+				if p.Kind != "" && p.Kind != "Pod" {
+					kind = p.Kind + " "
+				}
+				got = append(got, kind+p.Metadata.Namespace+"/"+p.Metadata.Name)
+			})
 			if diff := cmp.Diff(test.want, got); diff != "" || err != nil {
 				t.Errorf("%v (-want +got):\n%s", err, diff)
 			}
@@ -52,13 +63,14 @@ func TestDecodeReadsEveryShape(t *testing.T) {
 func TestDecodeRefuses(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ file, want string }{
-		"JSON that breaks off":    {`{"items":[` + podA + `,{"metadata"`, "behind byte"},
-		"JSON lines with another": {podA + "\nhello\n", "behind byte 154: "},
-		"a list of strings":       {`["a"]`, "want objects"},
-		"a field of another kind": {`{"kind":"Pod","metadata":7}`, "metadata"},
-		"lists in lists":          {strings.Repeat("[", 20), "lists in lists"},
-		"a table":                 {"NAMESPACE  NAME\nshop       a\n", "line 1: want objects"},
-		"YAML that is none":       {"a: b: c\n", "line 1: "},
+		"JSON that breaks off":                   {`{"items":[` + podA + `,{"metadata"`, "behind byte"},
+		"JSON lines with another":                {podA + "\nhello\n", "behind byte 154: "},
+		"a list of strings":                      {`["a"]`, "want objects"},
+		"a field of another kind":                {`{"kind":"Pod","metadata":7}`, "metadata"},
+		"Services, and their list's kind behind": {`{"items":[{"metadata":{"namespace":"shop","name":"a"}}],"kind":"ServiceList"}`, "let the kind stand first"},
+		"lists in lists":                         {strings.Repeat("[", 20), "lists in lists"},
+		"a table":                                {"NAMESPACE  NAME\nshop       a\n", "line 1: want objects"},
+		"YAML that is none":                      {"a: b: c\n", "line 1: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

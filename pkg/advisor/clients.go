@@ -129,6 +129,9 @@ func (c *Clients) Add(p *Pod) {
 		c.hinted.addPolicy(p)
 		return
 	}
+	if p.Kind == "" && p.Metadata.Name == "" && p.Status.PodIP == "" { // an object of another kind of file
+		return
+	}
 	c.read++
 	from := p.Metadata.CreationTimestamp.Unix()
 	if p.Metadata.CreationTimestamp.IsZero() {

@@ -4,6 +4,7 @@
 package shape
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -83,6 +84,9 @@ func (s *Checker) Check(value any, t reflect.Type, at *field.Path) bool {
 			}
 		}
 	case reflect.Slice:
+		if t.Elem().Kind() == reflect.Uint8 {
+			return s.checkBytes(value, at)
+		}
 		list, ok := value.([]any)
 		if !ok {
 			return s.reject(value, "a list", at)
@@ -115,6 +119,18 @@ func (s *Checker) Check(value any, t reflect.Type, at *field.Path) bool {
 		}
 	default:
 		// Pods and policies have no values of other kinds; the decoder would find what is wrong.
+	}
+	return true
+}
+
+// checkBytes checks what JSON has as text in base64: the caBundle of a webhook.
+func (s *Checker) checkBytes(value any, at *field.Path) bool {
+	text, isString := value.(string)
+	if !isString {
+		return s.reject(value, "a string in base64", at)
+	}
+	if _, err := base64.StdEncoding.DecodeString(text); err != nil {
+		return s.reject(value, "a string in base64", at)
 	}
 	return true
 }

@@ -3,7 +3,8 @@ package querylog
 import "bytes"
 
 // cells reads a line of CSV: of the first cell that is a query, or has some in JSON,
-// all. Quoted cells are unescaped in place. The time is the best of the others:
+// all, and of each later one that has another query (json.go says which is). Quoted cells
+// are unescaped in place. The time is the best of the others:
 //
 //	RFC 3339                                          3
 //	a number of milliseconds or less, by its size     2
@@ -32,9 +33,11 @@ func (u *Unwrapper) cells(line []byte, depth int) bool {
 			rest = rest[1:]
 		}
 		time.timeIs(cellTime(cell))
-		if !quoted || len(cell) < shortest || len(u.found) > found || u.malformed+u.requests > others {
+		if !quoted || len(cell) < shortest {
 			continue
 		}
+		before, malformed, requests := len(u.found), u.malformed, u.requests
+		again := before > found || malformed+requests > others
 		var r Record
 		switch v := u.Parser.Parse(cell, &r); {
 		case v == Query:
@@ -44,6 +47,9 @@ func (u *Unwrapper) cells(line []byte, depth int) bool {
 			u.unwrap(cell, depth+1)
 		case v == Malformed:
 			u.malformed++
+		}
+		if again && !u.another(found, before) {
+			u.found, u.malformed, u.requests = u.found[:before], malformed, requests
 		}
 	}
 	u.timed(found, time.unix)

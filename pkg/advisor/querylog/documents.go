@@ -3,6 +3,7 @@ package querylog
 import (
 	"bytes"
 	"io"
+	"strings"
 )
 
 // MaxUnit is how long a line of JSON may be in bytes, and a part of a document that is
@@ -194,12 +195,23 @@ func begins(text []byte, amongLines bool) likely {
 	switch {
 	case text[0] != '{' && text[0] != '[':
 		return no
-	case len(inner) == 0, inner[0] == '{' && len(bytes.TrimLeft(inner[1:], " \t\r\n")) == 0:
+	case mayBegin(inner), inner[0] == '{' && len(bytes.TrimLeft(inner[1:], " \t\r\n")) == 0:
 		return perhaps
 	case InJSON(text) && (inner[0] == '{' || !amongLines):
 		return yes
 	}
 	return no
+}
+
+// mayBegin tells whether what follows the first brackets of an array is so short that
+// more decides: a number, a literal or an empty array, of which InJSON wants the comma.
+func mayBegin(inner []byte) bool {
+	for _, whole := range [...]string{"null", "true", "false", "]"} {
+		if strings.HasPrefix(whole, string(inner)) {
+			return true
+		}
+	}
+	return len(bytes.TrimLeft(inner, "0123456789")) == 0
 }
 
 // complete tells whether a line that begins with JSON ends with it.

@@ -2,19 +2,24 @@ package querylog
 
 import (
 	"bytes"
+	"slices"
 	"unicode/utf16"
 	"unicode/utf8"
 )
 
 // One rule reads all JSON, whatever the keys: in each record the first string that is
-// understood is the query. Its time is the best one beside it, or else the best one
-// beside what encloses it, and so on outwards.
+// understood is the query, and so is each later one that has another query. Its time is
+// the best one beside it, or else the best one beside what encloses it, and so on
+// outwards.
 //
 //	a record     the outermost object or array, and every object or array in an array
 //	understood   the string is a line with a query, or is itself JSON or another envelope
 //	             with one. In an array of strings, and in a string with several lines, each
 //	             is looked at. An array of bytes is a string, too: so the journal writes a
 //	             message with a character that does not print
+//	another      of another client, port, ID or type: a store keeps the line twice
+//	             (message, event.original, a copy with what was searched for in tags).
+//	             Where the format has no port or ID, nothing tells, and the first counts
 //	a time       a value whose key is in the table of jsontime.go; in an array, any value.
 //	             {"field": name, "value": value} counts as a value of what encloses it,
 //	             under the key name
@@ -56,7 +61,7 @@ func (u *Unwrapper) json(b []byte, time int64, depth int) {
 	var key []byte
 	for i := 0; i < len(b); {
 		switch c := b[i]; c {
-		case ' ', '\t', '\n', '\r', ',', ':':
+		case ' ', '\t', '\n', '\r', 0x1e, 0, ',', ':': // what parts values
 			i++
 		case '{', '[':
 			if len(u.levels) == base+maxLevels {
@@ -294,7 +299,8 @@ func (u *Unwrapper) text(key, text []byte, quoted, escaped bool, base, depth int
 		}
 		s.part.text = text
 	}
-	if len(text) < shortest || s.taken != notTaken && (s.taken != at || !l.array) {
+	again := s.taken != notTaken && (s.taken != at || !l.array)
+	if len(text) < shortest {
 		return
 	}
 	if u.Parser.nodes == nil && !quoted { // a query has quotes
@@ -304,7 +310,8 @@ func (u *Unwrapper) text(key, text []byte, quoted, escaped bool, base, depth int
 		text = unescape(text)
 	}
 	text = bytes.TrimRight(text, "\r\n")
-	before := len(u.found)
+	first := u.levels[s.level].first
+	before, malformed, requests := len(u.found), u.malformed, u.requests
 	if bytes.IndexByte(text, '\n') < 0 || jsonIn(text) >= 0 {
 		u.line(text, depth)
 	} else {
@@ -312,9 +319,21 @@ func (u *Unwrapper) text(key, text []byte, quoted, escaped bool, base, depth int
 			u.line(bytes.TrimRight(line, "\r\n"), depth)
 		}
 	}
-	if len(u.found) > before {
+	if again && !u.another(first, before) {
+		u.found, u.malformed, u.requests = u.found[:before], malformed, requests
+	} else if len(u.found) > before {
 		u.scopes[u.levels[at].scope].taken = at
 	}
+}
+
+// another tells whether one of the queries from next on is none of those from first to
+// there.
+func (u *Unwrapper) another(first, next int) bool {
+	return slices.ContainsFunc(u.found[next:], func(f Found) bool {
+		return f.Source != 0 && !slices.ContainsFunc(u.found[first:next], func(known Found) bool {
+			return known.Source == f.Source && known.Type == f.Type && bytes.Equal(known.Client, f.Client)
+		})
+	})
 }
 
 // line is a line of a string. A string has several where a collector took them for one

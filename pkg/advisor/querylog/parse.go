@@ -194,6 +194,9 @@ func parseCommon(line []byte, r *Record) Verdict {
 	if r.Unix == 0 {
 		r.Unix = timeBehind(answer)
 	}
+	if r.Unix == 0 {
+		r.Unix = timeFirst(head[:start])
+	}
 	return Query
 }
 

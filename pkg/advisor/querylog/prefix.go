@@ -38,6 +38,16 @@ func timestamp(prefix []byte) int64 {
 	return 0
 }
 
+// timeFirst reads the number that a line begins with, where that is a time by its size:
+// as Grafana's text, journalctl -o short-unix and queries for [timestamp, message] have it.
+func timeFirst(line []byte) int64 {
+	end := bytes.IndexAny(line, " \t")
+	if end < 10 || end > 20 || line[0] < '0' || line[0] > '9' {
+		return 0
+	}
+	return timeOf(line[:end])
+}
+
 // seconds reads YYYY-MM-DDTHH:MM:SS and the zone behind it; 0 where it is none.
 func seconds(text []byte) int64 {
 	two := func(at int) int64 {

@@ -26,6 +26,7 @@ const (
 //
 //	line                                  what is read of it
 //	JSON, also behind a prefix            json.go says
+//	a string of JSON, of several lines    each of them
 //	{key="value"} before the query        what follows the labels (logcli)
 //	[id key="value"] before the query     what follows the data (RFC 5424)
 //	the query's quotes written as \"      the field (logfmt)
@@ -70,11 +71,26 @@ func InJSON(line []byte) bool {
 		return true
 	case line[0] == '{':
 		return false
+	case next == '[' && i+1 < len(line) && line[i+1] == ']':
+		i += 2 // [[], "..."]
 	case next == '{', next == '[':
 		return InJSON(line[i:])
+	case next >= '0' && next <= '9':
+		if i > 1 {
+			return true
+		}
+		for i < len(line) && '0' <= line[i] && line[i] <= '9' { // [1700000000000,"..."], and not [1.2.3.4]
+			i++
+		}
 	default:
-		return next >= '0' && next <= '9' && i > 1 // and not [1.2.3.4]
+		for _, literal := range [...]string{"null", "true", "false"} {
+			if bytes.HasPrefix(line[i:], []byte(literal)) {
+				i += len(literal)
+				break
+			}
+		}
 	}
+	return i < len(line) && line[i] == ','
 }
 
 // Lines takes the lines of a block apart, each of which is handed to take with what it
@@ -158,7 +174,7 @@ func (u *Unwrapper) unwrap(line []byte, depth int) {
 		}
 		return
 	}
-	if depth < maxNested && u.cells(line, depth) {
+	if depth < maxNested && (u.wholeString(line, depth) || u.cells(line, depth)) {
 		return
 	}
 	if len(line) > MaxLine {
@@ -166,7 +182,7 @@ func (u *Unwrapper) unwrap(line []byte, depth int) {
 		return
 	}
 	var r Record
-	v, text := Other, line
+	v, text, rest := Other, line, []byte(nil)
 	if end := labelsEnd(line); end > 0 {
 		text = line[end:]
 		if v = u.Parser.Parse(text, &r); v == Query && r.Unix == 0 {
@@ -174,8 +190,8 @@ func (u *Unwrapper) unwrap(line []byte, depth int) {
 		}
 	}
 	if v != Query {
-		if unquoted, ok := unquote(text); ok {
-			text = unquoted
+		if unquoted, behind, ok := unquote(text); ok {
+			text, rest = unquoted, behind
 			if v = u.Parser.Parse(text, &r); v == Query {
 				r.Form = Quoted
 				if r.Unix == 0 {
@@ -191,6 +207,38 @@ func (u *Unwrapper) unwrap(line []byte, depth int) {
 		return
 	}
 	u.found = append(u.found, Found{Record: r, Text: text})
+	u.behindField(rest, depth)
+}
+
+// behindField reads what stands behind the field of the query that was found last: other
+// fields may have other queries.
+func (u *Unwrapper) behindField(rest []byte, depth int) {
+	if !bytes.Contains(rest, []byte(` \"`)) {
+		return
+	}
+	if depth == maxNested {
+		u.malformed++
+		return
+	}
+	next, malformed, requests := len(u.found), u.malformed, u.requests
+	u.unwrap(rest, depth+1)
+	u.timed(next, u.found[next-1].Unix)
+	if !u.another(next-1, next) {
+		u.found, u.malformed, u.requests = u.found[:next], malformed, requests
+	}
+}
+
+// wholeString reads a line that is one string of JSON with several lines in it: what
+// jq -Rs makes of a log, or a store that encodes twice.
+func (u *Unwrapper) wholeString(line []byte, depth int) bool {
+	if line = bytes.TrimSpace(line); len(line) < shortest || line[0] != '"' || !bytes.Contains(line, []byte(`\n`)) {
+		return false
+	}
+	if end, _ := stringEnd(line, 1); end != len(line)-1 {
+		return false
+	}
+	u.json(line, 0, depth)
+	return true
 }
 
 // jsonIn is where JSON begins in a line, -1 if nowhere: at its beginning, or behind a
@@ -208,11 +256,16 @@ func jsonIn(line []byte) int {
 		if next < 0 {
 			return -1
 		}
-		if at += next; at > 0 && isBlank(line[at-1]) && InJSON(line[at:]) && line[at+1] != '}' && !bytes.HasPrefix(line[at+1:], []byte(`""`)) { // nor CSV's quotes
+		if at += next; at > 0 && parts(line[at-1]) && InJSON(line[at:]) && line[at+1] != '}' && !bytes.HasPrefix(line[at+1:], []byte(`""`)) { // nor CSV's quotes
 			return at
 		}
 	}
 }
+
+// parts tells whether a character stands between values of JSON: a blank, the separator
+// of a JSON text sequence (RFC 7464: journalctl -o json-seq, jq --seq) before each, or the
+// zero that GELF over TCP has behind each.
+func parts(c byte) bool { return isBlank(c) || c == 0x1e || c == 0 }
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' || c == '\n' || c == '\r' }
 
@@ -241,17 +294,17 @@ func labelsEnd(line []byte) int {
 }
 
 // unquote unescapes the quotes of a query, in place, and what follows the first of
-// them. The client's word must not begin with what its field begins with.
-func unquote(line []byte) (text []byte, ok bool) {
+// them, up to the end of the field; rest is what is behind that. The client's word must not begin with what its field begins with.
+func unquote(line []byte) (text, rest []byte, ok bool) {
 	at := bytes.Index(line, []byte(` \"`))
 	if at < 0 {
-		return nil, false
+		return nil, nil, false
 	}
 	at++
 	// The field's beginning is the last quote before it.
 	start := bytes.LastIndexByte(line[:at], '"')
 	if start < 0 || start > 0 && line[start-1] == '\\' {
-		return nil, false
+		return nil, nil, false
 	}
 	for i := range start + 1 {
 		if c := line[i]; c == '"' || c == ',' || c == ';' { // what else stands before it
@@ -263,12 +316,13 @@ func unquote(line []byte) (text []byte, ok bool) {
 		if from+1 < len(line) && line[from] == '\\' && (line[from+1] == '"' || line[from+1] == '\\') {
 			from++
 		} else if line[from] == '"' { // the field's end
+			rest = line[from+1:]
 			break
 		}
 		line[to] = line[from]
 		to++
 	}
-	return line[:to], true
+	return line[:to], rest, true
 }
 
 // quotedTime finds a time behind the = of a field, as in time=2026-...

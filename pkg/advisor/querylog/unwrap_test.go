@@ -67,6 +67,22 @@ func TestEnvelopes(t *testing.T) {
 	}
 }
 
+// GELF over TCP has a zero behind each object. No file of cases has it, as a zero makes a
+// file a binary one.
+func TestZerosPartObjects(t *testing.T) {
+	t.Parallel()
+	const object = `{"short_message": "[INFO] 10.244.1.5:30007 - 14 \"A IN db. udp 44 false 512\" NXDOMAIN qr,aa,rd 117 0.000123s", "timestamp": 1795168800}` + "\x00"
+	const query = "lines of CoreDNS in JSON: 10.244.1.5 asks db type 0: 1, source 30007:14, 2026-11-20T10:00:00Z\n"
+	parser, err := querylog.New("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := read(t, parser, strings.NewReader(strings.Repeat(object, 3)))
+	if diff := cmp.Diff(strings.Repeat(query, 3), got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 // A key that the code knows and no file tries could be lost without a test that fails:
 // alone in a record, a time counts by whatever key.
 func TestEveryKeyOfATimeIsTried(t *testing.T) {
