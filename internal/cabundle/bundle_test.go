@@ -234,6 +234,8 @@ func TestFewCAsAreRemembered(t *testing.T) {
 	}
 	idle := &Injector{published: map[string]bool{}}
 	idle.remember(cas)
+	idle.remember(cas[maxSeen+1 : maxSeen+2])                                              // is known
+	idle.remember([]*x509.Certificate{newAuthority(t, time.Now().Add(time.Hour)).leaf(t)}) // is no CA
 	if !slices.EqualFunc(idle.wanted(), cas[maxSeen:], (*x509.Certificate).Equal) {
 		t.Error("where none is served by, others than the last are remembered")
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/shorthop/shorthop/test/cluster/clustertest"
@@ -223,4 +224,29 @@ func TestAnotherWriter(t *testing.T) {
 		_, _, gone := recorders[0].read()
 		return !gone
 	})
+}
+
+// Of several troubles the one is told that keeps most from working.
+func TestTrouble(t *testing.T) {
+	t.Parallel()
+	config := &admissionv1.MutatingWebhookConfiguration{}
+	theirs := &admissionv1.MutatingWebhookConfiguration{ObjectMeta: metav1.ObjectMeta{ManagedFields: []metav1.ManagedFieldsEntry{
+		{Manager: "argocd\n", FieldsV1: metav1.NewFieldsV1(`{"f:webhooks":{"f:caBundle":{}}}`)},
+	}}}
+	for want, test := range map[string]struct {
+		gone   bool
+		config *admissionv1.MutatingWebhookConfiguration
+		undone int
+	}{
+		"":                                       {false, config, 1}, // as an upgrade does
+		"Secret default/ca is not there":         {true, nil, 2},
+		"there is no webhook configuration hook": {false, nil, 2},
+		"somebody else writes the caBundle of webhook configuration hook too, and has undone it 2 times":            {false, config, 2},
+		`field manager "argocd\n" writes the caBundle of webhook configuration hook too, and has undone it 3 times`: {false, theirs, 3},
+	} {
+		i := &Injector{Options: Options{Namespace: "default", Secret: "ca", Configuration: "hook"}, secretGone: test.gone, contest: contest{undone: test.undone}}
+		if i.updateTrouble(test.config); i.Trouble() != want {
+			t.Errorf("%q, want %q", i.Trouble(), want)
+		}
+	}
 }

@@ -24,8 +24,8 @@ func TestNamesOfWhichNothingIsSaid(t *testing.T) {
 		names := gates.NewPublicNames()
 		expect := func(when string, questions int, want ...string) {
 			t.Helper()
-			if got := set.AskNames(t.Context(), names, want...); !slices.Equal(got, want) || len(asked.at) != questions {
-				t.Errorf("%s: %q after %d questions, want %q after %d", when, got, len(asked.at), want, questions)
+			if got := set.AskNames(t.Context(), names, want...); !slices.Equal(got, want) || asked.count() != questions {
+				t.Errorf("%s: %q after %d questions, want %q after %d", when, got, asked.count(), want, questions)
 			}
 			if pauses := asked.between(); len(pauses) > 0 && slices.Min(pauses) < 20*time.Millisecond {
 				t.Errorf("%s: the pauses between questions are %v", when, pauses)

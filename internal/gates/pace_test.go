@@ -28,6 +28,13 @@ func (p *pace) note() {
 	p.at = append(p.at, time.Since(p.began))
 }
 
+// count is how often, since between.
+func (p *pace) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.at)
+}
+
 // between are the times between one note and the next, and what was noted is forgotten.
 func (p *pace) between() []time.Duration {
 	p.mu.Lock()
@@ -64,20 +71,20 @@ func TestHostsAreProbedAtIntervals(t *testing.T) {
 			synctest.Wait()
 		}
 		use(`{interval: 30s}`)
-		if len(probes.at) != 1 || set.Status()[0].LastError != "read the cluster's CA: no CA" {
-			t.Errorf("probed %d times at the beginning: %+v", len(probes.at), set.Status())
+		if probes.count() != 1 || set.Status()[0].LastError != "read the cluster's CA: no CA" {
+			t.Errorf("probed %d times at the beginning: %+v", probes.count(), set.Status())
 		}
 		time.Sleep(time.Minute)
 		if pauses := probes.between(); !about(pauses, 5*time.Second) {
 			t.Errorf("the pauses of a closed gate are %v", pauses)
 		}
 		use(`{interval: 30s, failureThreshold: 7}`)
-		if len(probes.at) > 0 {
+		if probes.count() > 0 {
 			t.Error("another threshold is a reason to probe")
 		}
 		use(`{interval: 1s}`)
-		if len(probes.at) != 1 {
-			t.Errorf("probed %d times as soon as the interval is another, want once", len(probes.at))
+		if probes.count() != 1 {
+			t.Errorf("probed %d times as soon as the interval is another, want once", probes.count())
 		}
 		time.Sleep(20 * time.Second)
 		if pauses := probes.between(); !about(pauses, time.Second) {
@@ -107,16 +114,16 @@ func TestOnlyWhatThePoliciesNeedIsProbed(t *testing.T) {
 				t.Errorf("gates %+v", set.Current())
 			}
 			time.Sleep(30 * time.Second)
-			if len(names.at) == 0 {
+			if names.count() == 0 {
 				t.Error("nobody looks for names that are public")
 			}
 			servers.between()
 			prepare(strings.Replace(fallsThrough, "INTERVAL", "1s", 1))()
-			if synctest.Wait(); len(servers.at) == 0 {
+			if synctest.Wait(); servers.count() == 0 {
 				t.Error("servers are not asked as soon as the interval is another")
 			}
 			time.Sleep(30 * time.Second)
-			if n := len(servers.at); n < 25 {
+			if n := servers.count(); n < 25 {
 				t.Errorf("servers were asked %d times in 30 s", n)
 			}
 
@@ -134,8 +141,8 @@ func TestOnlyWhatThePoliciesNeedIsProbed(t *testing.T) {
 			names.between()
 			probes.between()
 			time.Sleep(time.Minute)
-			if len(servers.at) > 0 || len(names.at) > 0 {
-				t.Errorf("servers are asked %d times, and names looked at %d times, for nobody", len(servers.at), len(names.at))
+			if servers.count() > 0 || names.count() > 0 {
+				t.Errorf("servers are asked %d times, and names looked at %d times, for nobody", servers.count(), names.count())
 			}
 			if pauses := probes.between(); !about(pauses, 5*time.Second) {
 				t.Errorf("more than one host is probed: %v", pauses)
@@ -146,8 +153,8 @@ func TestOnlyWhatThePoliciesNeedIsProbed(t *testing.T) {
 				t.Errorf("status %+v", set.Status())
 			}
 			time.Sleep(10 * time.Second)
-			if len(probes.at) > 0 {
-				t.Errorf("a host is probed %d times for nobody", len(probes.at))
+			if probes.count() > 0 {
+				t.Errorf("a host is probed %d times for nobody", probes.count())
 			}
 		}
 	})
@@ -212,12 +219,12 @@ func TestManyHostsAreNotProbedInStep(t *testing.T) {
 			synctest.Wait()
 			time.Sleep(4 * time.Second) // closed gates are probed after 4.5 to 5.5 s
 			synctest.Wait()
-			if again := len(probes.at) - hosts; (again > hosts/4) != spread || again < 0 || !spread && again > 0 {
+			if again := probes.count() - hosts; (again > hosts/4) != spread || again < 0 || !spread && again > 0 {
 				t.Errorf("%d of %d hosts are probed again in the first four seconds", again, hosts)
 			}
 			time.Sleep(56 * time.Second)
 			synctest.Wait()
-			if n := len(probes.at); n < 11*hosts || n > 14*hosts { // only the first pauses are shorter
+			if n := probes.count(); n < 11*hosts || n > 14*hosts { // only the first pauses are shorter
 				t.Errorf("%d hosts are probed %d times in a minute", hosts, n)
 			}
 		})

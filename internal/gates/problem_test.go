@@ -133,6 +133,8 @@ func TestAKindIsOpenWhereAllOfItsGatesAre(t *testing.T) {
 	}; !slices.Equal(targets, want) {
 		t.Errorf("the status has %q, want %q", targets, want)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for closed := range 4 {
 		all := map[Kind]bool{KindServiceHost: closed > 1, KindNodeLocal: closed > 1, KindUpstream: closed > 2} // of which there are as many
 		for i, probe := range s.policies[0].probes {
