@@ -23,13 +23,8 @@ const (
 	// firstBuffer is what every body begins with, whatever length is announced:
 	// what is above has to arrive before it takes memory. Most reviews are smaller.
 	firstBuffer = 8 << 10
-	// manyRequests is how many may hold a first buffer before their body begins, and
-	// tooManyRequests how many may wait for that as long as for a body. An API server has
-	// 200 changes under way by default (--max-mutating-requests-inflight) and sends a body
-	// right behind its headers; a stream that waits takes 10 KiB here, and thousands of
-	// them cost whoever opens them next to nothing.
-	manyRequests    = 256
-	tooManyRequests = 1024
+	// manyRequests is how many may hold a first buffer before their body begins.
+	manyRequests = 256
 	// readRoom is kept free behind what is announced, to see that it ends there.
 	readRoom = 512
 	// keepLarge is how many buffers above freeBody are kept for the next review,
@@ -38,8 +33,6 @@ const (
 	keepBuffer = largeBody + readRoom
 	// readTimeout bounds how long a client may take to send its body.
 	readTimeout = 10 * time.Second
-	// beginTimeout is that for the begin of a body where there are tooManyRequests.
-	beginTimeout = 100 * time.Millisecond
 )
 
 var (
@@ -131,9 +124,8 @@ func (b *body) grow(room int) {
 }
 
 // checkRequest says what is wrong with a request before its body, with the HTTP
-// status to answer with. Where many are under way (underWay counts this one) it waits for
-// the body to begin.
-func checkRequest(w http.ResponseWriter, req *http.Request, underWay int64) (status int, err error) {
+// status to answer with. Where many are under way it waits for the body to begin.
+func checkRequest(w http.ResponseWriter, req *http.Request, many bool) (status int, err error) {
 	if req.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		return http.StatusMethodNotAllowed, fmt.Errorf("method is %.20s, want POST", req.Method)
@@ -148,14 +140,8 @@ func checkRequest(w http.ResponseWriter, req *http.Request, underWay int64) (sta
 	}
 	dropHeaders(req)
 	// Not every writer has deadlines; those of the server do.
-	control := http.NewResponseController(w)
-	if underWay <= tooManyRequests {
-		_ = control.SetReadDeadline(time.Now().Add(readTimeout))
-	} else {
-		_ = control.SetReadDeadline(time.Now().Add(beginTimeout))
-		defer func() { _ = control.SetReadDeadline(time.Now().Add(readTimeout)) }()
-	}
-	if underWay <= manyRequests {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout))
+	if !many {
 		return http.StatusOK, nil
 	}
 	// In HTTP/2 a read of nothing returns once there is something: thousands of

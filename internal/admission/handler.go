@@ -117,10 +117,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 		h.refuse(w, http.StatusServiceUnavailable, metrics.StagePolicyInvalid, errPolicyInvalid)
 		return
 	}
-	underWay := h.underWay.Add(1)
+	many := h.underWay.Add(1) > manyRequests
 	defer h.underWay.Add(-1)
 	deadline := started.Add(timeoutOf(req))
-	if status, err := checkRequest(w, req, underWay); err != nil {
+	if status, err := checkRequest(w, req, many); err != nil {
 		h.refuse(w, status, metrics.StageRequest, err)
 		return
 	}

@@ -2,7 +2,6 @@ package reviewserver
 
 import (
 	"math"
-	"net"
 	"runtime/debug"
 	"runtime/metrics"
 	"sync"
@@ -97,39 +96,4 @@ func (b *brake) look() {
 		b.arrived.Store(0)
 		b.on.Store(b.used() > b.limit)
 	}
-}
-
-// braked is a listener whose connections slow down with b.
-type braked struct {
-	net.Listener
-	brake *brake
-}
-
-func (l braked) Accept() (net.Conn, error) {
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
-	}
-	return &brakedConn{Conn: conn, brake: l.brake}, nil
-}
-
-type brakedConn struct {
-	net.Conn
-	brake *brake
-	// share is how many bytes have come since the last pause, or with the brake off.
-	share int
-}
-
-func (c *brakedConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
-	c.brake.count(n)
-	if !c.brake.on.Load() {
-		c.share = 0
-		return n, err
-	}
-	if c.share += n; c.share >= brakeShare {
-		c.share = 0
-		c.brake.wait()
-	}
-	return n, err
 }

@@ -55,13 +55,15 @@ func TestBrake(t *testing.T) {
 
 // arrive sends n bytes to a connection with that brake, and returns how many are read from it.
 func arrive(b *brake, n int) (arrived int) {
-	conn, sender := net.Pipe()
+	accepted, sender := net.Pipe()
+	over := make(chan struct{})
+	close(over)
 	go func() {
 		defer sender.Close()
 		_, _ = sender.Write(make([]byte, n)) // what is not sent does not arrive
 	}()
 	room := make([]byte, brakeLook)
-	for reader := (&brakedConn{Conn: conn, brake: b}); ; {
+	for reader := (&conn{Conn: accepted, brake: b, handshaken: over}); ; {
 		n, err := reader.Read(room)
 		if arrived += n; err != nil {
 			return arrived

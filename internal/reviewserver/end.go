@@ -86,6 +86,9 @@ func (h *handshakes) counted(config *tls.Config) *tls.Config {
 			h.inFlight--
 			h.last = time.Now()
 		})
+		if c, ok := hello.Conn.(*conn); ok {
+			c.handshaken = hello.Context().Done()
+		}
 		if choose == nil {
 			return nil, nil
 		}
