@@ -3,7 +3,6 @@ package querylog
 import (
 	"bytes"
 	"io"
-	"strings"
 )
 
 // MaxUnit is how long a line of JSON may be in bytes, and a part of a document that is
@@ -207,7 +206,7 @@ func begins(text []byte, amongLines bool) likely {
 // more decides: a number, a literal or an empty array, of which InJSON wants the comma.
 func mayBegin(inner []byte) bool {
 	for _, whole := range [...]string{"null", "true", "false", "]"} {
-		if strings.HasPrefix(whole, string(inner)) {
+		if len(inner) <= len(whole) && whole[:len(inner)] == string(inner) { // inner may be long, and is not copied
 			return true
 		}
 	}
