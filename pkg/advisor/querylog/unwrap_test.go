@@ -114,3 +114,17 @@ func TestEveryKeyOfATimeIsTried(t *testing.T) {
 		}
 	}
 }
+
+// TestLinesOfJSONCostNothingEach: what tells where documents begin and end looks at each line of a buffer, and copies
+// nothing of it.
+func TestLinesOfJSONCostNothingEach(t *testing.T) {
+	const n = 10_000
+	log := strings.Repeat(`{"log":"[INFO] 10.244.1.5:30007 - 14 \"A IN api.example.com. udp 44 false 512\" NOERROR qr,aa,rd 117 0.000123s"}`+"\n", n)
+	if allocations := testing.AllocsPerRun(3, func() {
+		if _, err := io.Copy(io.Discard, struct{ io.Reader }{querylog.NewDocuments(strings.NewReader(log))}); err != nil {
+			t.Fatal(err)
+		}
+	}); allocations > n/100 {
+		t.Errorf("%.0f allocations for %d lines", allocations, n)
+	}
+}
