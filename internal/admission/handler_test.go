@@ -87,41 +87,38 @@ func withRule(rule string, audit map[string]string) map[string]string {
 // `go test ./internal/admission -run TestAnswers -update` rewrites what is expected.
 func TestAnswers(t *testing.T) {
 	t.Parallel()
-	for _, c := range testfile.ReadCases(t, answers) {
-		t.Run(c.Name(), func(t *testing.T) {
-			t.Parallel()
-			c.OnlyHas(t, "spec.yaml", "edits", "ends-before", "namespace", "answer.yaml", "patch", "metrics", "log")
-			var log logLines
-			document := policyNodeLocal + string(c.Section("spec.yaml"))
-			s := newServer(t, document, withLog(log.logger()), withNamespaces(namespaceOf(t, c)))
-			recorder := s.post(reviewOf(t, c))
-			if recorder.Code != http.StatusOK {
-				t.Fatalf("status %d: %s", recorder.Code, recorder.Body)
+	testfile.Each(t, answers, func(t *testing.T, c *testfile.Case) {
+		c.OnlyHas(t, "spec.yaml", "edits", "ends-before", "namespace", "answer.yaml", "patch", "metrics", "log")
+		var log logLines
+		document := policyNodeLocal + string(c.Section("spec.yaml"))
+		s := newServer(t, document, withLog(log.logger()), withNamespaces(namespaceOf(t, c)))
+		recorder := s.post(reviewOf(t, c))
+		if recorder.Code != http.StatusOK {
+			t.Fatalf("status %d: %s", recorder.Code, recorder.Body)
+		}
+		if diff := cmp.Diff(http.Header{"Content-Type": {"application/json"}}, recorder.Header()); diff != "" {
+			t.Errorf("header (-want +got):\n%s", diff)
+		}
+		answer := decodeReview(t, recorder.Body.Bytes())
+		var patch, counts []string
+		if answer.Response.Patch != nil {
+			for _, operation := range jsontest.Decode[[]json.RawMessage](t, answer.Response.Patch) {
+				patch = append(patch, strings.ReplaceAll(string(operation), compile(t, document).Hash(), policyHash))
 			}
-			if diff := cmp.Diff(http.Header{"Content-Type": {"application/json"}}, recorder.Header()); diff != "" {
-				t.Errorf("header (-want +got):\n%s", diff)
-			}
-			answer := decodeReview(t, recorder.Body.Bytes())
-			var patch, counts []string
-			if answer.Response.Patch != nil {
-				for _, operation := range jsontest.Decode[[]json.RawMessage](t, answer.Response.Patch) {
-					patch = append(patch, strings.ReplaceAll(string(operation), compile(t, document).Hash(), policyHash))
-				}
-				answer.Response.Patch = nil
-			}
-			for name, n := range s.counts(t) {
-				counts = append(counts, fmt.Sprintf("%s %d", name, n))
-			}
-			slices.Sort(counts)
-			for i := range log.lines { // of a panic, TestLogOfPanic has the rest
-				log.lines[i], _, _ = strings.Cut(log.lines[i], ` "stack"=`)
-			}
-			c.Expect(t, "answer.yaml", jsontest.YAML(t, answer))
-			c.Expect(t, "patch", lines(patch))
-			c.Expect(t, "metrics", lines(counts))
-			c.Expect(t, "log", lines(log.lines))
-		})
-	}
+			answer.Response.Patch = nil
+		}
+		for name, n := range s.counts(t) {
+			counts = append(counts, fmt.Sprintf("%s %d", name, n))
+		}
+		slices.Sort(counts)
+		for i := range log.lines { // of a panic, TestLogOfPanic has the rest
+			log.lines[i], _, _ = strings.Cut(log.lines[i], ` "stack"=`)
+		}
+		c.Expect(t, "answer.yaml", jsontest.YAML(t, answer))
+		c.Expect(t, "patch", lines(patch))
+		c.Expect(t, "metrics", lines(counts))
+		c.Expect(t, "log", lines(log.lines))
+	})
 }
 
 // lines has each of the texts in a line.

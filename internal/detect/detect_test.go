@@ -33,22 +33,19 @@ import (
 func TestFlavours(t *testing.T) {
 	t.Parallel()
 	for _, folder := range []string{"../discovery/testdata/flavours", "testdata/others"} {
-		for _, c := range testfile.ReadCases(t, folder) {
-			t.Run(c.Name(), func(t *testing.T) {
-				t.Parallel()
-				o := objectsOf(t, c)
-				result := detect.Judge(o)
-				values, err := result.YAML()
-				if err != nil {
-					t.Fatal(err)
-				}
-				checkValues(t, result, values)
-				findings := jsontest.YAML(t, map[string]any{"flavour": result.Flavour, "findings": result.Findings, "unknown": result.Unknown})
-				checkCollected(t, c, o, values)
-				c.Expect(t, "detect.yaml", values)
-				c.Expect(t, "detect.findings.yaml", findings)
-			})
-		}
+		testfile.Each(t, folder, func(t *testing.T, c *testfile.Case) {
+			o := objectsOf(t, c)
+			result := detect.Judge(o)
+			values, err := result.YAML()
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkValues(t, result, values)
+			findings := jsontest.YAML(t, map[string]any{"flavour": result.Flavour, "findings": result.Findings, "unknown": result.Unknown})
+			checkCollected(t, c, o, values)
+			c.Expect(t, "detect.yaml", values)
+			c.Expect(t, "detect.findings.yaml", findings)
+		})
 	}
 }
 

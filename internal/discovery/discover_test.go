@@ -22,19 +22,16 @@ import (
 // `go test ./internal/discovery -update` rewrites what is expected.
 func TestCases(t *testing.T) {
 	t.Parallel()
-	for _, c := range testfile.ReadCases(t, "testdata") {
-		t.Run(c.Name(), func(t *testing.T) {
-			t.Parallel()
-			c.OnlyHas(t, "resolv.conf", "services.yaml", "cluster.yaml", "result.yaml")
-			facts := discovery.Facts{ResolvConf: string(c.Section("resolv.conf"))}
-			for _, object := range objectserver.Parse(t, c.Section("services.yaml")) {
-				facts.Services = append(facts.Services, discovery.Read(&object))
-			}
-			if err := yaml.UnmarshalStrict(c.Section("cluster.yaml"), &facts.Configured); err != nil {
-				t.Fatal(err)
-			}
-			got := jsontest.YAML(t, discovery.Discover(facts))
-			c.Expect(t, "result.yaml", got)
-		})
-	}
+	testfile.Each(t, "testdata", func(t *testing.T, c *testfile.Case) {
+		c.OnlyHas(t, "resolv.conf", "services.yaml", "cluster.yaml", "result.yaml")
+		facts := discovery.Facts{ResolvConf: string(c.Section("resolv.conf"))}
+		for _, object := range objectserver.Parse(t, c.Section("services.yaml")) {
+			facts.Services = append(facts.Services, discovery.Read(&object))
+		}
+		if err := yaml.UnmarshalStrict(c.Section("cluster.yaml"), &facts.Configured); err != nil {
+			t.Fatal(err)
+		}
+		got := jsontest.YAML(t, discovery.Discover(facts))
+		c.Expect(t, "result.yaml", got)
+	})
 }

@@ -26,14 +26,11 @@ import (
 // what is expected.
 func TestFlavours(t *testing.T) {
 	t.Parallel()
-	for _, c := range testfile.ReadCases(t, "testdata/flavours") {
-		t.Run(c.Name(), func(t *testing.T) {
-			t.Parallel()
-			facts := discovery.Facts{ResolvConf: string(c.Section("resolv.conf"))}
-			got := jsontest.YAML(t, findIn(t, facts, objectserver.Parse(t, c.Section("objects.yaml"))))
-			c.Expect(t, "found.yaml", got)
-		})
-	}
+	testfile.Each(t, "testdata/flavours", func(t *testing.T, c *testfile.Case) {
+		facts := discovery.Facts{ResolvConf: string(c.Section("resolv.conf"))}
+		got := jsontest.YAML(t, findIn(t, facts, objectserver.Parse(t, c.Section("objects.yaml"))))
+		c.Expect(t, "found.yaml", got)
+	})
 }
 
 // found is what the objects of a cluster tell.

@@ -58,23 +58,20 @@ func readCase(corefiles []corefile.File) readCorefile {
 // `go test ./internal/doctor -run Corefile -update` rewrites what is expected.
 func TestReadCorefiles(t *testing.T) {
 	t.Parallel()
-	for _, c := range testfile.ReadCases(t, "testdata/corefile") {
-		t.Run(c.Name(), func(t *testing.T) {
-			t.Parallel()
-			var corefiles []corefile.File
-			for _, section := range c.Files {
-				switch snippet := strings.HasSuffix(section.Name, ".override"); {
-				case section.Name == "read.yaml":
-				case snippet || section.Name == "Corefile" || strings.HasSuffix(section.Name, ".server"):
-					corefiles = append(corefiles, corefile.File{From: section.Name, Snippet: snippet, Text: string(section.Data)})
-				default:
-					t.Errorf("unknown section %s", section.Name)
-				}
+	testfile.Each(t, "testdata/corefile", func(t *testing.T, c *testfile.Case) {
+		var corefiles []corefile.File
+		for _, section := range c.Files {
+			switch snippet := strings.HasSuffix(section.Name, ".override"); {
+			case section.Name == "read.yaml":
+			case snippet || section.Name == "Corefile" || strings.HasSuffix(section.Name, ".server"):
+				corefiles = append(corefiles, corefile.File{From: section.Name, Snippet: snippet, Text: string(section.Data)})
+			default:
+				t.Errorf("unknown section %s", section.Name)
 			}
-			got := jsontest.YAML(t, readCase(corefiles))
-			c.Expect(t, "read.yaml", got)
-		})
-	}
+		}
+		got := jsontest.YAML(t, readCase(corefiles))
+		c.Expect(t, "read.yaml", got)
+	})
 }
 
 // What is not written well in a case file, or is in every editor shown as

@@ -26,26 +26,23 @@ import (
 // `go test ./internal/doctor -run TestEgressPolicies -update` rewrites what is expected.
 func TestEgressPolicies(t *testing.T) {
 	t.Parallel()
-	for _, c := range testfile.ReadCases(t, "testdata/egress") {
-		t.Run(c.Name(), func(t *testing.T) {
-			t.Parallel()
-			c.OnlyHas(t, "policies.yaml", "pod.yaml", "admits", "check")
-			pod := isolatedPod()
-			pod.Labels["tier"] = "a"
-			if err := yaml.UnmarshalStrict(c.Section("pod.yaml"), &pod); err != nil {
-				t.Fatal(err)
-			}
-			f := healthyFacts(t, newIssuer(t))
-			f.egress.value, f.cutOff.value = readEgressPolicies(t, c.Section("policies.yaml")), []corev1.Pod{pod}
-			host, server := netip.MustParseAddr("198.51.100.10"), netip.MustParseAddr("10.1.0.10")
-			f.hosts = []apiAddresses{{testHost, 443, []netip.Addr{host}}}
-			f.apiService.value = &apiService{[]netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:443"), netip.AddrPortFrom(server, 6443)}}
+	testfile.Each(t, "testdata/egress", func(t *testing.T, c *testfile.Case) {
+		c.OnlyHas(t, "policies.yaml", "pod.yaml", "admits", "check")
+		pod := isolatedPod()
+		pod.Labels["tier"] = "a"
+		if err := yaml.UnmarshalStrict(c.Section("pod.yaml"), &pod); err != nil {
+			t.Fatal(err)
+		}
+		f := healthyFacts(t, newIssuer(t))
+		f.egress.value, f.cutOff.value = readEgressPolicies(t, c.Section("policies.yaml")), []corev1.Pod{pod}
+		host, server := netip.MustParseAddr("198.51.100.10"), netip.MustParseAddr("10.1.0.10")
+		f.hosts = []apiAddresses{{testHost, 443, []netip.Addr{host}}}
+		f.apiService.value = &apiService{[]netip.AddrPort{netip.MustParseAddrPort("10.0.0.1:443"), netip.AddrPortFrom(server, 6443)}}
 
-			c.Expect(t, "admits", []byte(admittedOf(applying(f.egress.value, &pod), host, server)))
-			j := judgeEgressPolicies(f, f.inForce())
-			c.Expect(t, "check", []byte(lines(string(j.status)+": "+j.found, j.items...)))
-		})
-	}
+		c.Expect(t, "admits", []byte(admittedOf(applying(f.egress.value, &pod), host, server)))
+		j := judgeEgressPolicies(f, f.inForce())
+		c.Expect(t, "check", []byte(lines(string(j.status)+": "+j.found, j.items...)))
+	})
 }
 
 // readEgressPolicies reads policies as what is collected of them.

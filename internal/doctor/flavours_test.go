@@ -24,20 +24,17 @@ import (
 func TestFlavours(t *testing.T) {
 	t.Parallel()
 	for _, folder := range []string{"../discovery/testdata/flavours", "../detect/testdata/others"} {
-		for _, c := range testfile.ReadCases(t, folder) {
-			t.Run(c.Name(), func(t *testing.T) {
-				t.Parallel()
-				report := Judge(flavourFacts(t, c))
-				fails := 0
-				if c.Name() == "endpoints-that-are-not-ready" { // the cluster DNS is broken, whatever the values
-					fails = 1
-				}
-				if strings.Contains(folder, "/flavours") && report.Count(Fail) != fails { // others may contradict themselves
-					t.Errorf("the values that detect prints do not pass:\n%s", toldOf(report))
-				}
-				c.Expect(t, "doctor.txt", []byte(toldOf(report)))
-			})
-		}
+		testfile.Each(t, folder, func(t *testing.T, c *testfile.Case) {
+			report := Judge(flavourFacts(t, c))
+			fails := 0
+			if c.Name() == "endpoints-that-are-not-ready" { // the cluster DNS is broken, whatever the values
+				fails = 1
+			}
+			if strings.Contains(folder, "/flavours") && report.Count(Fail) != fails { // others may contradict themselves
+				t.Errorf("the values that detect prints do not pass:\n%s", toldOf(report))
+			}
+			c.Expect(t, "doctor.txt", []byte(toldOf(report)))
+		})
 	}
 }
 

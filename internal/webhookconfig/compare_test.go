@@ -19,18 +19,15 @@ func TestCompareFilters(t *testing.T) {
 	effects := map[webhookconfig.Effect]string{
 		webhookconfig.LeavesOutMore: "leaves out more", webhookconfig.TakesOnly: "takes only", webhookconfig.Drift: "drift",
 	}
-	for _, c := range testfile.ReadCases(t, "testdata/compare") {
-		t.Run(c.Name(), func(t *testing.T) {
-			t.Parallel()
-			c.OnlyHas(t, "found.yaml", "wanted.yaml", "differences")
-			var found, wanted admissionv1.MutatingWebhook
-			readYAML(t, c, "found.yaml", &found)
-			readYAML(t, c, "wanted.yaml", &wanted)
-			var got []byte
-			for _, d := range webhookconfig.CompareFilters(&found, &wanted) {
-				got = fmt.Appendf(got, "%s: %s\n", effects[d.Effect], d.Text)
-			}
-			c.Expect(t, "differences", got)
-		})
-	}
+	testfile.Each(t, "testdata/compare", func(t *testing.T, c *testfile.Case) {
+		c.OnlyHas(t, "found.yaml", "wanted.yaml", "differences")
+		var found, wanted admissionv1.MutatingWebhook
+		readYAML(t, c, "found.yaml", &found)
+		readYAML(t, c, "wanted.yaml", &wanted)
+		var got []byte
+		for _, d := range webhookconfig.CompareFilters(&found, &wanted) {
+			got = fmt.Appendf(got, "%s: %s\n", effects[d.Effect], d.Text)
+		}
+		c.Expect(t, "differences", got)
+	})
 }

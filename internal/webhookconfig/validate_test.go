@@ -18,23 +18,20 @@ import (
 //	errors         expected; `go test ./internal/webhookconfig -update` rewrites it
 func TestValidate(t *testing.T) {
 	t.Parallel()
-	for _, c := range testfile.ReadCases(t, "testdata/validate") {
-		t.Run(c.Name(), func(t *testing.T) {
-			t.Parallel()
-			c.OnlyHas(t, "spec.yaml", "webhooks.yaml", "errors")
-			spec := c.Section("spec.yaml")
-			if spec == nil {
-				spec = []byte("  excludedNamespaces: [kube-system]\n")
-			}
-			var config admissionv1.MutatingWebhookConfiguration
-			readYAML(t, c, "webhooks.yaml", &config.Webhooks)
-			var got []byte
-			for _, err := range webhookconfig.Validate(&config, "shorthop", parse(t, string(spec))) {
-				got = fmt.Appendln(got, err)
-			}
-			c.Expect(t, "errors", got)
-		})
-	}
+	testfile.Each(t, "testdata/validate", func(t *testing.T, c *testfile.Case) {
+		c.OnlyHas(t, "spec.yaml", "webhooks.yaml", "errors")
+		spec := c.Section("spec.yaml")
+		if spec == nil {
+			spec = []byte("  excludedNamespaces: [kube-system]\n")
+		}
+		var config admissionv1.MutatingWebhookConfiguration
+		readYAML(t, c, "webhooks.yaml", &config.Webhooks)
+		var got []byte
+		for _, err := range webhookconfig.Validate(&config, "shorthop", parse(t, string(spec))) {
+			got = fmt.Appendln(got, err)
+		}
+		c.Expect(t, "errors", got)
+	})
 }
 
 // TestValidateOffline checks only what is known.

@@ -47,19 +47,16 @@ var inCluster = webhookconfig.Options{OwnNamespace: "shorthop", Service: "shorth
 //	configuration.yaml  expected; `go test ./internal/webhookconfig -update` rewrites it
 func TestNew(t *testing.T) {
 	t.Parallel()
-	for _, c := range testfile.ReadCases(t, "testdata/new") {
-		t.Run(c.Name(), func(t *testing.T) {
-			t.Parallel()
-			c.OnlyHas(t, "spec.yaml", "options.yaml", "configuration.yaml")
-			options := inCluster
-			if c.Section("options.yaml") != nil {
-				options = webhookconfig.Options{}
-				readYAML(t, c, "options.yaml", &options)
-			}
-			config := webhookconfig.New(parse(t, string(c.Section("spec.yaml"))), options)
-			c.Expect(t, "configuration.yaml", jsontest.YAML(t, config))
-		})
-	}
+	testfile.Each(t, "testdata/new", func(t *testing.T, c *testfile.Case) {
+		c.OnlyHas(t, "spec.yaml", "options.yaml", "configuration.yaml")
+		options := inCluster
+		if c.Section("options.yaml") != nil {
+			options = webhookconfig.Options{}
+			readYAML(t, c, "options.yaml", &options)
+		}
+		config := webhookconfig.New(parse(t, string(c.Section("spec.yaml"))), options)
+		c.Expect(t, "configuration.yaml", jsontest.YAML(t, config))
+	})
 }
 
 // readYAML reads a section of a case file into a value.

@@ -42,39 +42,36 @@ type advised struct {
 //	advised.yaml   expected; `go test ./pkg/advisor -run TestWhatALogTells -update` rewrites it
 func TestWhatALogTells(t *testing.T) {
 	t.Parallel()
-	for _, c := range testfile.ReadCases(t, "testdata/logs") {
-		t.Run(c.Name(), func(t *testing.T) {
-			t.Parallel()
-			c.OnlyHas(t, "settings.yaml", "pod.yaml", "dns.log", "advised.yaml")
-			var settings logSettings
-			log := string(c.Section("dns.log"))
-			if err := yaml.UnmarshalStrict(c.Section("settings.yaml"), &settings); err != nil {
+	testfile.Each(t, "testdata/logs", func(t *testing.T, c *testfile.Case) {
+		c.OnlyHas(t, "settings.yaml", "pod.yaml", "dns.log", "advised.yaml")
+		var settings logSettings
+		log := string(c.Section("dns.log"))
+		if err := yaml.UnmarshalStrict(c.Section("settings.yaml"), &settings); err != nil {
+			t.Fatal(err)
+		}
+		if settings.EveryMinute {
+			log = often(log)
+		}
+		w := recommend(t, settings.Resolver, func(p *advisor.Pod) {
+			if err := yaml.Unmarshal(c.Section("pod.yaml"), p); err != nil {
 				t.Fatal(err)
 			}
-			if settings.EveryMinute {
-				log = often(log)
+		}, settings.Settings, log)
+		if w.ReasonText != w.Reason.Sentence() {
+			t.Errorf("reason %q is told as %q", w.Reason, w.ReasonText)
+		}
+		got := advised{Reason: w.Reason}
+		for _, u := range w.Names {
+			got.Names = append(got.Names, fmt.Sprintf("%s x%d", u.Name, u.Lookups))
+		}
+		slices.Sort(got.Names)
+		if r := w.Recommendation; r != nil {
+			got.Ndots, got.Saved, got.Apply, got.Fallback = r.Ndots, r.Saved, r.Apply, r.Fallback
+			rules, _ := advisor.Rules(&advisor.Report{Workloads: []advisor.Workload{*w}}, []advisor.WorkloadKey{w.WorkloadKey}, nil)
+			if len(rules) > 0 {
+				got.Rule = &rules[0].Rule
 			}
-			w := recommend(t, settings.Resolver, func(p *advisor.Pod) {
-				if err := yaml.Unmarshal(c.Section("pod.yaml"), p); err != nil {
-					t.Fatal(err)
-				}
-			}, settings.Settings, log)
-			if w.ReasonText != w.Reason.Sentence() {
-				t.Errorf("reason %q is told as %q", w.Reason, w.ReasonText)
-			}
-			got := advised{Reason: w.Reason}
-			for _, u := range w.Names {
-				got.Names = append(got.Names, fmt.Sprintf("%s x%d", u.Name, u.Lookups))
-			}
-			slices.Sort(got.Names)
-			if r := w.Recommendation; r != nil {
-				got.Ndots, got.Saved, got.Apply, got.Fallback = r.Ndots, r.Saved, r.Apply, r.Fallback
-				rules, _ := advisor.Rules(&advisor.Report{Workloads: []advisor.Workload{*w}}, []advisor.WorkloadKey{w.WorkloadKey}, nil)
-				if len(rules) > 0 {
-					got.Rule = &rules[0].Rule
-				}
-			}
-			c.Expect(t, "advised.yaml", jsontest.YAML(t, got))
-		})
-	}
+		}
+		c.Expect(t, "advised.yaml", jsontest.YAML(t, got))
+	})
 }

@@ -29,30 +29,27 @@ func reasonsBeside(first policy.Reason, behind []policy.Reason) string {
 //	reasons.yaml  expected: the first reason of each feature, and those behind it
 func TestReasonsBehindTheFirst(t *testing.T) {
 	t.Parallel()
-	for _, c := range testfile.ReadCases(t, "testdata/besides") {
-		t.Run(c.Name(), func(t *testing.T) {
-			t.Parallel()
-			c.OnlyHas(t, "policy.yaml", "request.yaml", "pod.yaml", "reasons.yaml")
-			request := policy.Request{Operation: policy.OperationCreatePod, Namespace: "web", NamespaceKnown: true, Pod: &policy.Pod{}}
-			if err := yaml.UnmarshalStrict(c.Section("request.yaml"), &request); err != nil {
-				t.Fatal(err)
-			}
-			if err := yaml.UnmarshalStrict(c.Section("pod.yaml"), request.Pod); err != nil {
-				t.Fatal(err)
-			}
-			if request.Pod.Spec.Containers == nil {
-				request.Pod.Spec.Containers = []policy.Container{{Name: "app", Image: "example.com/app"}}
-			}
-			compiled := compile(t, string(c.Section("policy.yaml")))
-			d := compiled.Decide(&request)
-			besides := compiled.Besides(&request, &d)
-			c.Expect(t, "reasons.yaml", jsontest.YAML(t, map[string]string{
-				"serviceHost": reasonsBeside(d.ServiceHost.Reason, besides.ServiceHost), "dns": reasonsBeside(d.DNS.Reason, besides.DNS),
-				"fallthrough": reasonsBeside(d.Fallthrough.Reason, besides.Fallthrough),
-			}))
-			if diff := cmp.Diff(d, compiled.Decide(&request)); diff != "" {
-				t.Errorf("the decision is another one afterwards:\n%s", diff)
-			}
-		})
-	}
+	testfile.Each(t, "testdata/besides", func(t *testing.T, c *testfile.Case) {
+		c.OnlyHas(t, "policy.yaml", "request.yaml", "pod.yaml", "reasons.yaml")
+		request := policy.Request{Operation: policy.OperationCreatePod, Namespace: "web", NamespaceKnown: true, Pod: &policy.Pod{}}
+		if err := yaml.UnmarshalStrict(c.Section("request.yaml"), &request); err != nil {
+			t.Fatal(err)
+		}
+		if err := yaml.UnmarshalStrict(c.Section("pod.yaml"), request.Pod); err != nil {
+			t.Fatal(err)
+		}
+		if request.Pod.Spec.Containers == nil {
+			request.Pod.Spec.Containers = []policy.Container{{Name: "app", Image: "example.com/app"}}
+		}
+		compiled := compile(t, string(c.Section("policy.yaml")))
+		d := compiled.Decide(&request)
+		besides := compiled.Besides(&request, &d)
+		c.Expect(t, "reasons.yaml", jsontest.YAML(t, map[string]string{
+			"serviceHost": reasonsBeside(d.ServiceHost.Reason, besides.ServiceHost), "dns": reasonsBeside(d.DNS.Reason, besides.DNS),
+			"fallthrough": reasonsBeside(d.Fallthrough.Reason, besides.Fallthrough),
+		}))
+		if diff := cmp.Diff(d, compiled.Decide(&request)); diff != "" {
+			t.Errorf("the decision is another one afterwards:\n%s", diff)
+		}
+	})
 }

@@ -18,33 +18,30 @@ import (
 //	gates        expected: the probes of hosts, the caches, and the probes of upstreams, one on a line; and whether the outside matters
 func TestWhatIsInEffect(t *testing.T) {
 	t.Parallel()
-	for _, c := range testfile.ReadCases(t, "testdata/effective") {
-		t.Run(c.Name(), func(t *testing.T) {
-			t.Parallel()
-			c.OnlyHas(t, "policy.yaml", "effective", "gates")
-			var effective, gates strings.Builder
-			for e := range reviewtest.Parse(t, c.Section("policy.yaml")).Spec.Effective() {
-				fmt.Fprintln(&effective, describe(e))
-			}
-			c.Expect(t, "effective", []byte(effective.String()))
+	testfile.Each(t, "testdata/effective", func(t *testing.T, c *testfile.Case) {
+		c.OnlyHas(t, "policy.yaml", "effective", "gates")
+		var effective, gates strings.Builder
+		for e := range reviewtest.Parse(t, c.Section("policy.yaml")).Spec.Effective() {
+			fmt.Fprintln(&effective, describe(e))
+		}
+		c.Expect(t, "effective", []byte(effective.String()))
 
-			compiled := reviewtest.Compile(t, c.Section("policy.yaml"), "")
-			for _, p := range compiled.HostProbes() {
-				fmt.Fprintf(&gates, "host %s port %s: interval %s, failureThreshold %d\n", p.Host, p.Port, p.Interval, p.FailureThreshold)
-			}
-			for _, cache := range compiled.Caches() {
-				fmt.Fprintf(&gates, "cache %s at %s: maxUnavailable %s\n", cache.DaemonSet, cache.Servers, &cache.MaxUnavailable)
-			}
-			for _, p := range compiled.UpstreamProbes() {
-				fmt.Fprintf(&gates, "upstream %q at %q: timeout %s, interval %s, failureThreshold %d, requireLocal %t\n",
-					p.Upstream, p.Addresses, p.Timeout, p.Interval, p.FailureThreshold, p.RequireLocal)
-			}
-			if compiled.FallsThrough() {
-				gates.WriteString("pods may fall through\n")
-			}
-			c.Expect(t, "gates", []byte(gates.String()))
-		})
-	}
+		compiled := reviewtest.Compile(t, c.Section("policy.yaml"), "")
+		for _, p := range compiled.HostProbes() {
+			fmt.Fprintf(&gates, "host %s port %s: interval %s, failureThreshold %d\n", p.Host, p.Port, p.Interval, p.FailureThreshold)
+		}
+		for _, cache := range compiled.Caches() {
+			fmt.Fprintf(&gates, "cache %s at %s: maxUnavailable %s\n", cache.DaemonSet, cache.Servers, &cache.MaxUnavailable)
+		}
+		for _, p := range compiled.UpstreamProbes() {
+			fmt.Fprintf(&gates, "upstream %q at %q: timeout %s, interval %s, failureThreshold %d, requireLocal %t\n",
+				p.Upstream, p.Addresses, p.Timeout, p.Interval, p.FailureThreshold, p.RequireLocal)
+		}
+		if compiled.FallsThrough() {
+			gates.WriteString("pods may fall through\n")
+		}
+		c.Expect(t, "gates", []byte(gates.String()))
+	})
 }
 
 // describe writes what applies, and in parentheses which field says it.

@@ -12,19 +12,16 @@ import (
 // TestLint holds the warnings about valid policies to the case files.
 func TestLint(t *testing.T) {
 	t.Parallel()
-	for _, c := range testfile.ReadCases(t, "testdata/lint") {
-		t.Run(c.Name(), func(t *testing.T) {
-			t.Parallel()
-			c.OnlyHas(t, "policy.yaml", "warnings")
-			document := c.Section("policy.yaml")
-			if _, err := policy.Parse(document); err != nil {
-				t.Fatalf("not valid: %v", err)
-			}
-			var got strings.Builder
-			for _, warning := range policy.Lint(document) {
-				fmt.Fprintln(&got, warning)
-			}
-			c.Expect(t, "warnings", []byte(got.String()))
-		})
-	}
+	testfile.Each(t, "testdata/lint", func(t *testing.T, c *testfile.Case) {
+		c.OnlyHas(t, "policy.yaml", "warnings")
+		document := c.Section("policy.yaml")
+		if _, err := policy.Parse(document); err != nil {
+			t.Fatalf("not valid: %v", err)
+		}
+		var got strings.Builder
+		for _, warning := range policy.Lint(document) {
+			fmt.Fprintln(&got, warning)
+		}
+		c.Expect(t, "warnings", []byte(got.String()))
+	})
 }

@@ -19,26 +19,23 @@ import (
 //	matching       expected: those of them that hold for the pod
 func TestWorkload(t *testing.T) {
 	t.Parallel()
-	for _, c := range testfile.ReadCases(t, "testdata/workload") {
-		t.Run(c.Name(), func(t *testing.T) {
-			t.Parallel()
-			c.OnlyHas(t, "pod.yaml", "workload.yaml", "owners", "matching")
-			request := ordinaryRequest()
-			request.Pod = &policy.Pod{}
-			if err := yaml.UnmarshalStrict(c.Section("pod.yaml"), request.Pod); err != nil {
-				t.Fatal(err)
+	testfile.Each(t, "testdata/workload", func(t *testing.T, c *testfile.Case) {
+		c.OnlyHas(t, "pod.yaml", "workload.yaml", "owners", "matching")
+		request := ordinaryRequest()
+		request.Pod = &policy.Pod{}
+		if err := yaml.UnmarshalStrict(c.Section("pod.yaml"), request.Pod); err != nil {
+			t.Fatal(err)
+		}
+		c.Expect(t, "workload.yaml", jsontest.YAML(t, request.Pod.Workload()))
+		var matching strings.Builder
+		for owner := range strings.Lines(string(c.Section("owners"))) {
+			rule := "  rules: [{name: matched, match: {owners: [{" + strings.TrimSpace(owner) + "}]}}]\n"
+			if compile(t, header+"  dns: {}\n"+rule).Decide(request).Rule == "matched" {
+				matching.WriteString(owner)
 			}
-			c.Expect(t, "workload.yaml", jsontest.YAML(t, request.Pod.Workload()))
-			var matching strings.Builder
-			for owner := range strings.Lines(string(c.Section("owners"))) {
-				rule := "  rules: [{name: matched, match: {owners: [{" + strings.TrimSpace(owner) + "}]}}]\n"
-				if compile(t, header+"  dns: {}\n"+rule).Decide(request).Rule == "matched" {
-					matching.WriteString(owner)
-				}
-			}
-			c.Expect(t, "matching", []byte(matching.String()))
-		})
-	}
+		}
+		c.Expect(t, "matching", []byte(matching.String()))
+	})
 }
 
 func TestWorkloadsThatCannotBe(t *testing.T) {

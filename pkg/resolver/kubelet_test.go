@@ -32,18 +32,15 @@ func measuredNode() resolver.Node {
 func TestKubelet(t *testing.T) {
 	t.Parallel()
 	for _, folder := range []string{"testdata/kubelet/measured", "testdata/kubelet"} {
-		for _, c := range testfile.ReadCases(t, folder) {
-			t.Run(c.Name(), func(t *testing.T) {
-				t.Parallel()
-				c.OnlyHas(t, "node.yaml", "pod.yaml", "resolv.conf", "notes")
-				node, pod := measuredNode(), resolver.PodDNS{Namespace: "shop"}
-				readYAML(t, c, "node.yaml", &node)
-				readYAML(t, c, "pod.yaml", &pod)
-				conf, notes := node.ResolvConf(pod)
-				c.Expect(t, "resolv.conf", []byte(conf.String()))
-				c.Expect(t, "notes", []byte(lines(notes)))
-			})
-		}
+		testfile.Each(t, folder, func(t *testing.T, c *testfile.Case) {
+			c.OnlyHas(t, "node.yaml", "pod.yaml", "resolv.conf", "notes")
+			node, pod := measuredNode(), resolver.PodDNS{Namespace: "shop"}
+			readYAML(t, c, "node.yaml", &node)
+			readYAML(t, c, "pod.yaml", &pod)
+			conf, notes := node.ResolvConf(pod)
+			c.Expect(t, "resolv.conf", []byte(conf.String()))
+			c.Expect(t, "notes", []byte(lines(notes)))
+		})
 	}
 }
 

@@ -211,36 +211,33 @@ type question struct {
 // TestLookup holds the models to the case files: what each resolver asks, in which order, and how its lookup ends.
 func TestLookup(t *testing.T) {
 	t.Parallel()
-	for _, c := range testfile.ReadCases(t, "testdata/lookup") {
-		t.Run(c.Name(), func(t *testing.T) {
-			t.Parallel()
-			c.OnlyHas(t, "client.yaml", "lookup")
-			q := question{Resolvers: resolver.Resolvers()}
-			readYAML(t, c, "client.yaml", &q)
-			outcomes := make(map[string]resolver.Outcome)
-			for key, text := range q.Zone {
-				outcomes[key] = outcomeOf(t, text)
-			}
+	testfile.Each(t, "testdata/lookup", func(t *testing.T, c *testfile.Case) {
+		c.OnlyHas(t, "client.yaml", "lookup")
+		q := question{Resolvers: resolver.Resolvers()}
+		readYAML(t, c, "client.yaml", &q)
+		outcomes := make(map[string]resolver.Outcome)
+		for key, text := range q.Zone {
+			outcomes[key] = outcomeOf(t, text)
+		}
 
-			var lookups []string // as they first come
-			by := make(map[string][]string)
-			for _, r := range q.Resolvers {
-				client := resolver.Client{
-					Resolver: r, ResolvConf: q.ResolvConf, Hostname: q.Hostname, Rotation: q.Rotation, ResOptions: q.ResOptions, LocalDomain: q.LocalDomain,
-				}
-				lookup := "  " + strings.Join(summary(client.Lookup(q.Name, records(outcomes))), "\n  ") + "\n"
-				if by[lookup] == nil {
-					lookups = append(lookups, lookup)
-				}
-				by[lookup] = append(by[lookup], string(r))
+		var lookups []string // as they first come
+		by := make(map[string][]string)
+		for _, r := range q.Resolvers {
+			client := resolver.Client{
+				Resolver: r, ResolvConf: q.ResolvConf, Hostname: q.Hostname, Rotation: q.Rotation, ResOptions: q.ResOptions, LocalDomain: q.LocalDomain,
 			}
-			var got strings.Builder
-			for _, lookup := range lookups {
-				got.WriteString(strings.Join(by[lookup], ", ") + "\n" + lookup)
+			lookup := "  " + strings.Join(summary(client.Lookup(q.Name, records(outcomes))), "\n  ") + "\n"
+			if by[lookup] == nil {
+				lookups = append(lookups, lookup)
 			}
-			c.Expect(t, "lookup", []byte(got.String()))
-		})
-	}
+			by[lookup] = append(by[lookup], string(r))
+		}
+		var got strings.Builder
+		for _, lookup := range lookups {
+			got.WriteString(strings.Join(by[lookup], ", ") + "\n" + lookup)
+		}
+		c.Expect(t, "lookup", []byte(got.String()))
+	})
 }
 
 func outcomeOf(t *testing.T, text string) resolver.Outcome {

@@ -22,26 +22,23 @@ import (
 // `go test ./pkg/resolver -run TestParseResolvConf -update` rewrites what is expected.
 func TestParseResolvConf(t *testing.T) {
 	t.Parallel()
-	for _, c := range testfile.ReadCases(t, "testdata/resolvconf") {
-		t.Run(c.Name(), func(t *testing.T) {
-			t.Parallel()
-			c.OnlyHas(t, "resolv.conf", "parsed.yaml", "written", "error")
-			conf, err := resolver.ParseResolvConf(string(c.Section("resolv.conf")))
-			parsed := make(map[string][]string)
-			for key, entries := range map[string][]string{"nameservers": conf.Nameservers, "searches": conf.Searches, "options": conf.Options} {
-				if entries != nil {
-					parsed[key] = entries
-				}
+	testfile.Each(t, "testdata/resolvconf", func(t *testing.T, c *testfile.Case) {
+		c.OnlyHas(t, "resolv.conf", "parsed.yaml", "written", "error")
+		conf, err := resolver.ParseResolvConf(string(c.Section("resolv.conf")))
+		parsed := make(map[string][]string)
+		for key, entries := range map[string][]string{"nameservers": conf.Nameservers, "searches": conf.Searches, "options": conf.Options} {
+			if entries != nil {
+				parsed[key] = entries
 			}
-			c.Expect(t, "parsed.yaml", jsontest.YAML(t, parsed))
-			c.Expect(t, "written", []byte(conf.String()))
-			var message []byte
-			if err != nil {
-				message = fmt.Appendln(nil, err)
-			}
-			c.Expect(t, "error", message)
-		})
-	}
+		}
+		c.Expect(t, "parsed.yaml", jsontest.YAML(t, parsed))
+		c.Expect(t, "written", []byte(conf.String()))
+		var message []byte
+		if err != nil {
+			message = fmt.Appendln(nil, err)
+		}
+		c.Expect(t, "error", message)
+	})
 }
 
 // What editors hide or mend, and what is too large for a case file.

@@ -89,6 +89,17 @@ func ReadCases(tb testing.TB, folder string) []*Case {
 	return cases
 }
 
+// Each runs a test for each case file of a folder, beside each other, by the file's name.
+func Each(t *testing.T, folder string, test func(t *testing.T, c *Case)) {
+	t.Helper()
+	for _, c := range ReadCases(t, folder) {
+		t.Run(c.Name(), func(t *testing.T) {
+			t.Parallel()
+			test(t, c)
+		})
+	}
+}
+
 const extension = ".txtar"
 
 // Name is the file's name without its extension: words that say what happens.

@@ -44,27 +44,24 @@ func read(t *testing.T, parser *querylog.Parser, r io.Reader) string {
 // is read of it. To add one, write it without the last part, and run with -update.
 func TestEnvelopes(t *testing.T) {
 	t.Parallel()
-	for _, c := range testfile.ReadCases(t, "testdata/envelopes") {
-		t.Run(c.Name(), func(t *testing.T) {
-			t.Parallel()
-			parser, err := querylog.New(strings.TrimSpace(string(c.Section("format"))))
-			if err != nil {
-				t.Fatal(err)
+	testfile.Each(t, "testdata/envelopes", func(t *testing.T, c *testfile.Case) {
+		parser, err := querylog.New(strings.TrimSpace(string(c.Section("format"))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		input := c.Section("input")
+		got := read(t, parser, bytes.NewReader(input))
+		for name, r := range map[string]io.Reader{ // reading in pieces changes nothing
+			"byte by byte": iotest.OneByteReader(bytes.NewReader(input)), "by halves": iotest.HalfReader(bytes.NewReader(input)),
+			"with a byte order mark":     io.MultiReader(strings.NewReader("\xef\xbb\xbf"), bytes.NewReader(input)),
+			"with the error of the data": iotest.DataErrReader(bytes.NewReader(input)),
+		} {
+			if diff := cmp.Diff(got, read(t, parser, r)); diff != "" {
+				t.Errorf("%s (-at once +so):\n%s", name, diff)
 			}
-			input := c.Section("input")
-			got := read(t, parser, bytes.NewReader(input))
-			for name, r := range map[string]io.Reader{ // reading in pieces changes nothing
-				"byte by byte": iotest.OneByteReader(bytes.NewReader(input)), "by halves": iotest.HalfReader(bytes.NewReader(input)),
-				"with a byte order mark":     io.MultiReader(strings.NewReader("\xef\xbb\xbf"), bytes.NewReader(input)),
-				"with the error of the data": iotest.DataErrReader(bytes.NewReader(input)),
-			} {
-				if diff := cmp.Diff(got, read(t, parser, r)); diff != "" {
-					t.Errorf("%s (-at once +so):\n%s", name, diff)
-				}
-			}
-			c.Expect(t, "queries", []byte(got))
-		})
-	}
+		}
+		c.Expect(t, "queries", []byte(got))
+	})
 }
 
 // GELF over TCP has a zero behind each object. No file of cases has it, as a zero makes a
