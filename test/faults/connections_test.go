@@ -21,6 +21,8 @@ type stranger struct {
 	*tls.Conn
 	framer *http2.Framer
 	opened uint32
+	// ended gets why nothing comes any more.
+	ended chan error
 }
 
 // stranger connects and says which settings it has. What comes is read and ignored.
@@ -29,14 +31,17 @@ func (s *server) stranger(settings ...http2.Setting) (*stranger, error) {
 	if err != nil {
 		return nil, err
 	}
-	opened := &stranger{Conn: conn, framer: http2.NewFramer(conn, conn)}
+	opened := &stranger{Conn: conn, framer: http2.NewFramer(conn, conn), ended: make(chan error, 1)}
 	if err := conn.SetDeadline(time.Now().Add(hang)); err != nil {
 		return opened, err
 	}
 	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
 		return opened, err
 	}
-	go func() { _, _ = io.Copy(io.Discard, conn) }() // until it is closed
+	go func() {
+		_, err := io.Copy(io.Discard, conn)
+		opened.ended <- err
+	}()
 	return opened, opened.framer.WriteSettings(settings...)
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -231,15 +230,7 @@ func TestHugeHeaders(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			attack(t, cmp.Or(test.limit, attackLimit), func(s *server) {
-				var clients sync.WaitGroup
-				for range test.connections {
-					clients.Go(func() {
-						if err := s.headers(streams, test.fields, test.fieldSize, false, 3*time.Second); err != nil {
-							t.Errorf("a connection: %v", err)
-						}
-					})
-				}
-				clients.Wait()
+				s.each(test.connections, func() error { return s.headers(streams, test.fields, test.fieldSize, false, 3*time.Second) })
 			})
 		})
 	}
@@ -249,41 +240,18 @@ func TestHugeHeaders(t *testing.T) {
 func TestStreamsThatAreReset(t *testing.T) {
 	const connections, streams = 40, 2000
 	attack(t, attackLimit, func(s *server) {
-		var clients sync.WaitGroup
-		for range connections {
-			clients.Go(func() {
-				if err := s.headers(streams, 1, 1000, true, time.Second); err != nil {
-					t.Errorf("a connection: %v", err)
-				}
-			})
-		}
-		clients.Wait()
+		s.each(connections, func() error { return s.headers(streams, 1, 1000, true, time.Second) })
 	})
 }
 
 // headers opens streams on one connection, with so many headers of that size each, resets them where that is asked for,
 // and waits. The server may end the connection.
 func (s *server) headers(streams, fields, size int, reset bool, wait time.Duration) error {
-	conn, err := tls.Dial("tcp", s.address(), &tls.Config{RootCAs: s.roots, NextProtos: []string{"h2"}, MinVersion: tls.VersionTLS12})
+	stranger, err := s.stranger()
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(hang)); err != nil {
-		return err
-	}
-	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
-		return err
-	}
-	framer := http2.NewFramer(conn, conn)
-	if err := framer.WriteSettings(); err != nil {
-		return err
-	}
-	read := make(chan error, 1)
-	go func() {
-		_, err := io.Copy(io.Discard, conn)
-		read <- err
-	}()
+	defer stranger.Close()
 	var block bytes.Buffer
 	encoder := hpack.NewEncoder(&block)
 	for stream := range streams {
@@ -301,20 +269,20 @@ func (s *server) headers(streams, fields, size int, reset bool, wait time.Durati
 			part := rest[:min(len(rest), 16<<10)]
 			rest = rest[len(part):]
 			if first {
-				err = framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: part, EndHeaders: len(rest) == 0})
+				err = stranger.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: part, EndHeaders: len(rest) == 0})
 			} else {
-				err = framer.WriteContinuation(id, len(rest) == 0, part)
+				err = stranger.framer.WriteContinuation(id, len(rest) == 0, part)
 			}
 			if err != nil {
 				return nil // the server has ended the connection
 			}
 		}
-		if reset && framer.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
+		if reset && stranger.framer.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
 			return nil
 		}
 	}
 	select {
-	case err := <-read:
+	case err := <-stranger.ended:
 		if err != nil && !errors.Is(err, io.EOF) && !strings.Contains(err.Error(), "reset") {
 			return err
 		}
