@@ -73,10 +73,7 @@ func serve(t *testing.T, handler http.Handler) *http.Transport {
 // readerOf reads images of a registry in the bubble of a test.
 func readerOf(t *testing.T, registry http.Handler) *Reader {
 	t.Helper()
-	reader, err := NewReader(Options{Keychain: authn.NewMultiKeychain()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	reader := must(NewReader(Options{Keychain: authn.NewMultiKeychain()}))
 	reader.transport.RoundTripper = serve(t, registry)
 	return reader
 }
@@ -132,10 +129,7 @@ const atHome = "localhost:5000/shop/web:1"
 
 func put(t *testing.T, image v1.Image) http.Handler {
 	t.Helper()
-	ref, err := name.ParseReference(atHome)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ref := must(name.ParseReference(atHome))
 	handler := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
 	if err := remote.Write(ref, image, remote.WithTransport(serve(t, handler))); err != nil {
 		t.Fatal(err)
@@ -143,19 +137,18 @@ func put(t *testing.T, image v1.Image) http.Handler {
 	return handler
 }
 
-// withLayer is an image of one layer, and the digest of its configuration.
-func withLayer(t *testing.T, layer []byte) (image v1.Image, config string) {
-	t.Helper()
-	image, err := mutate.AppendLayers(mutate.MediaType(empty.Image, types.OCIManifestSchema1), static.NewLayer(layer, types.OCIUncompressedLayer))
+// withLayer is an image of one layer.
+func withLayer(layer []byte) v1.Image {
+	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	return must(mutate.AppendLayers(image, static.NewLayer(layer, types.OCIUncompressedLayer)))
+}
+
+// must is for what nothing can be tested without.
+func must[T any](value T, err error) T {
 	if err != nil {
-		t.Fatal(err)
+		panic(err)
 	}
-	image = mutate.ConfigMediaType(image, types.OCIConfigJSON)
-	digest, err := image.ConfigName()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return image, digest.String()
+	return value
 }
 
 const noAnswer = "the registry localhost:5000 cannot be reached: no answer came within 60 s"
@@ -166,7 +159,8 @@ func TestSlowRegistries(t *testing.T) {
 	// An empty archive, and what nobody reads behind it but for its digest.
 	content := make([]byte, 1024+300<<10)
 	_, _ = rand.NewChaCha8([32]byte{}).Read(content[1024:])
-	image, config := withLayer(t, content)
+	image := withLayer(content)
+	config := must(image.ConfigName()).String()
 	const never, often = 24 * time.Hour, 7 * time.Second // of which no minute is made
 	slowly := func(content []byte, size int, pause time.Duration) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
@@ -258,7 +252,7 @@ func TestSlowRegistries(t *testing.T) {
 // images, which take no longer than one where nothing is answered at all.
 func TestSlowRegistriesOfManyImages(t *testing.T) {
 	t.Parallel()
-	image, _ := withLayer(t, make([]byte, 1024))
+	image := withLayer(make([]byte, 1024))
 	auth := wantToken("http://auth.example.com:5000/token")
 	const noToken = "auth.example.com:5000, where the registry localhost:5000 sends us, cannot be reached: no answer came within 60 s"
 	const notAsked = `the registry localhost:5000 was too slow for \d+ images in a row and is not asked any more: run it again later`

@@ -94,7 +94,7 @@ func TestACacheIsNotBelieved(t *testing.T) {
 	if err != nil || len(entries) != 1 {
 		t.Fatal(entries, err)
 	}
-	good := contentOf(t, entries[0])
+	good := testfile.Read(t, entries[0])
 	for what, content := range map[string]string{
 		"broken":          "{",
 		"empty":           "",
@@ -106,7 +106,7 @@ func TestACacheIsNotBelieved(t *testing.T) {
 		if got := one(); got.Error != "" || asked() == before {
 			t.Errorf("an entry that is %s was believed, or hides the image: %+v", what, got)
 		}
-		if !bytes.Equal(contentOf(t, entries[0]), good) {
+		if !bytes.Equal(testfile.Read(t, entries[0]), good) {
 			t.Errorf("an entry that is %s was not mended", what)
 		}
 	}

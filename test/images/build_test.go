@@ -53,10 +53,7 @@ func (l layer) archive(t *testing.T) []byte {
 	case types.OCIUncompressedLayer:
 		w = nopCloser{&b}
 	case types.OCILayerZStd:
-		var err error
-		if w, err = zstd.NewWriter(&b); err != nil {
-			t.Fatal(err)
-		}
+		w = must(zstd.NewWriter(&b))
 	default:
 		w = gzip.NewWriter(&b)
 	}
@@ -76,9 +73,7 @@ func (l layer) archive(t *testing.T) []byte {
 		if err := archive.WriteHeader(header); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := archive.Write(f.content); err != nil {
-			t.Fatal(err)
-		}
+		must(archive.Write(f.content))
 	}
 	for _, closer := range []io.Closer{archive, w} {
 		if err := closer.Close(); err != nil {
@@ -92,7 +87,7 @@ type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
 
-// must is for what fails only where a test is wrong.
+// must is for what nothing can be tested without.
 func must[T any](value T, err error) T {
 	if err != nil {
 		panic(err)
@@ -138,10 +133,8 @@ func server(t *testing.T, around func(http.Handler) http.Handler, options ...reg
 // push puts an image or an index into a registry.
 func push(t *testing.T, reference string, what remote.Taggable) {
 	t.Helper()
-	ref, err := name.ParseReference(reference)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ref := must(name.ParseReference(reference))
+	var err error
 	switch what := what.(type) {
 	case v1.ImageIndex:
 		err = remote.WriteIndex(ref, what)
@@ -166,20 +159,9 @@ var nobody = authn.NewMultiKeychain()
 
 func newReader(t *testing.T, cache string, keychain authn.Keychain, platforms ...string) *images.Reader {
 	t.Helper()
-	wanted, err := images.ParsePlatforms(platforms)
-	if err != nil {
-		t.Fatal(err)
-	}
-	reader, err := images.NewReader(images.Options{Keychain: keychain, CacheFolder: cache, Platforms: wanted})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return reader
-}
-
-func contentOf(t *testing.T, path string) []byte {
-	t.Helper()
-	return testfile.Read(t, path)
+	return must(images.NewReader(images.Options{
+		Keychain: keychain, CacheFolder: cache, Platforms: must(images.ParsePlatforms(platforms)),
+	}))
 }
 
 // writeSource writes a program's source, and returns its folder.

@@ -3,8 +3,8 @@ package images
 import (
 	"bytes"
 	"encoding/binary"
-	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,18 +26,14 @@ type imageCase struct {
 	because  string // a part of it
 }
 
+var notInNames = regexp.MustCompile("[^a-z0-9]+")
+
 // tryCases pushes and reads images.
 func tryCases(t *testing.T, host string, cases map[string]imageCase) {
 	t.Helper()
 	for what, c := range cases {
 		t.Run(what, func(t *testing.T) {
-			reference := host + "/cases/" + strings.Trim(strings.Map(func(r rune) rune {
-				if 'a' <= r && r <= 'z' || '0' <= r && r <= '9' {
-					return r
-				}
-				return '-'
-			}, strings.ToLower(what)), "-") + ":1"
-			reference = strings.ReplaceAll(strings.ReplaceAll(reference, "--", "-"), "--", "-")
+			reference := host + "/cases/" + strings.Trim(notInNames.ReplaceAllString(strings.ToLower(what), "-"), "-") + ":1"
 			push(t, reference, c.what)
 			got := read(t, reference)
 			if got.Error != "" {
@@ -111,8 +107,8 @@ func glibcFiles(t *testing.T) []file {
 	loader := glibcLoaderPath()
 	library := filepath.Join(filepath.Dir(loader), "libc.so.6")
 	return []file{
-		{path: strings.TrimPrefix(loader, "/"), content: contentOf(t, loader)},
-		{path: strings.TrimPrefix(library, "/"), content: contentOf(t, library)},
+		{path: strings.TrimPrefix(loader, "/"), content: testfile.Read(t, loader)},
+		{path: strings.TrimPrefix(library, "/"), content: testfile.Read(t, library)},
 		{path: "bin/lookup", content: buildC(t, cLookup)},
 	}
 }
@@ -182,11 +178,7 @@ func withoutSections(program []byte) []byte {
 func debugOf(t *testing.T, library []byte) []byte {
 	t.Helper()
 	folder := writeSource(t, "libc.so", string(library))
-	output := filepath.Join(folder, "libc.debug")
-	if said, err := exec.CommandContext(t.Context(), "objcopy", "--only-keep-debug", filepath.Join(folder, "libc.so"), output).CombinedOutput(); err != nil {
-		t.Fatalf("objcopy: %v\n%s", err, said)
-	}
-	return contentOf(t, output)
+	return build(t, nil, filepath.Join(folder, "libc.debug"), "objcopy", "--only-keep-debug", "libc.so", "libc.debug")
 }
 
 // TestFiles has its cases in a file, which says how they are written.

@@ -34,10 +34,7 @@ func TestPlatformsAsTheyAreSpelled(t *testing.T) {
 		{"linux/386", "linux/i386", ""},
 	} {
 		platforms := strings.Fields(c.platforms)
-		wanted, err := images.ParsePlatforms(append(platforms, amd64)) // of all of them, if none is asked for
-		if err != nil {
-			t.Fatal(err)
-		}
+		wanted := must(images.ParsePlatforms(append(platforms, amd64))) // of all of them, if none is asked for
 		of := func(p v1.Platform) v1.Descriptor { return v1.Descriptor{Platform: &p} }
 		for i, platform := range strings.Fields(c.read + " " + c.left) {
 			t.Run(platform+" for "+c.platforms, func(t *testing.T) {
