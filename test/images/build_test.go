@@ -3,6 +3,7 @@ package images
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"io"
 	"log"
@@ -52,10 +53,7 @@ func (l layer) archive(t *testing.T) []byte {
 	case types.OCIUncompressedLayer:
 		w = nopCloser{&b}
 	case types.OCILayerZStd:
-		var err error
-		if w, err = zstd.NewWriter(&b); err != nil {
-			t.Fatal(err)
-		}
+		w = must(zstd.NewWriter(&b))
 	default:
 		w = gzip.NewWriter(&b)
 	}
@@ -75,9 +73,7 @@ func (l layer) archive(t *testing.T) []byte {
 		if err := archive.WriteHeader(header); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := archive.Write(f.content); err != nil {
-			t.Fatal(err)
-		}
+		must(archive.Write(f.content))
 	}
 	for _, closer := range []io.Closer{archive, w} {
 		if err := closer.Close(); err != nil {
@@ -91,35 +87,24 @@ type nopCloser struct{ io.Writer }
 
 func (nopCloser) Close() error { return nil }
 
+// must is for what nothing can be tested without.
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return value
+}
+
 // image builds an image from layers, the lowest first.
 func image(t *testing.T, platform string, env []string, layers ...layer) v1.Image {
 	t.Helper()
-	built := mutate.MediaType(empty.Image, types.OCIManifestSchema1)
-	built = mutate.ConfigMediaType(built, types.OCIConfigJSON)
+	built := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	for _, l := range layers {
-		pack := l.pack
-		if pack == "" {
-			pack = types.OCILayer
-		}
-		var err error
-		if built, err = mutate.Append(built, mutate.Addendum{Layer: static.NewLayer(l.archive(t), pack), MediaType: pack}); err != nil {
-			t.Fatal(err)
-		}
+		built = must(mutate.AppendLayers(built, static.NewLayer(l.archive(t), cmp.Or(l.pack, types.OCILayer))))
 	}
-	config, err := built.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	config = config.DeepCopy()
-	p, err := v1.ParsePlatform(platform)
-	if err != nil {
-		t.Fatal(err)
-	}
+	config, p := must(built.ConfigFile()).DeepCopy(), must(v1.ParsePlatform(platform))
 	config.OS, config.Architecture, config.Variant, config.Config.Env = p.OS, p.Architecture, p.Variant, env
-	if built, err = mutate.ConfigFile(built, config); err != nil {
-		t.Fatal(err)
-	}
-	return built
+	return must(mutate.ConfigFile(built, config))
 }
 
 // index builds an index of images by their platforms, in order.
@@ -127,11 +112,8 @@ func index(t *testing.T, list ...v1.Image) v1.ImageIndex {
 	t.Helper()
 	built := mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, image := range list {
-		config, err := image.ConfigFile()
-		if err != nil {
-			t.Fatal(err)
-		}
-		built = mutate.AppendManifests(built, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: config.Platform()}})
+		platform := must(image.ConfigFile()).Platform()
+		built = mutate.AppendManifests(built, mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: platform}})
 	}
 	return built
 }
@@ -151,10 +133,8 @@ func server(t *testing.T, around func(http.Handler) http.Handler, options ...reg
 // push puts an image or an index into a registry.
 func push(t *testing.T, reference string, what remote.Taggable) {
 	t.Helper()
-	ref, err := name.ParseReference(reference)
-	if err != nil {
-		t.Fatal(err)
-	}
+	ref := must(name.ParseReference(reference))
+	var err error
 	switch what := what.(type) {
 	case v1.ImageIndex:
 		err = remote.WriteIndex(ref, what)
@@ -171,25 +151,17 @@ func push(t *testing.T, reference string, what remote.Taggable) {
 // read reads one image, without a cache.
 func read(t *testing.T, reference string, platforms ...string) images.Result {
 	t.Helper()
-	return newReader(t, "", authn.NewMultiKeychain(), platforms...).Read(t.Context(), images.Image{Reference: reference})
+	return newReader(t, "", nobody, platforms...).Read(t.Context(), images.Image{Reference: reference})
 }
+
+// nobody has credentials for nothing.
+var nobody = authn.NewMultiKeychain()
 
 func newReader(t *testing.T, cache string, keychain authn.Keychain, platforms ...string) *images.Reader {
 	t.Helper()
-	wanted, err := images.ParsePlatforms(platforms)
-	if err != nil {
-		t.Fatal(err)
-	}
-	reader, err := images.NewReader(images.Options{Keychain: keychain, CacheFolder: cache, Platforms: wanted})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return reader
-}
-
-func contentOf(t *testing.T, path string) []byte {
-	t.Helper()
-	return testfile.Read(t, path)
+	return must(images.NewReader(images.Options{
+		Keychain: keychain, CacheFolder: cache, Platforms: must(images.ParsePlatforms(platforms)),
+	}))
 }
 
 // writeSource writes a program's source, and returns its folder.

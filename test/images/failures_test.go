@@ -1,11 +1,11 @@
 package images
 
 import (
-	"encoding/json"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -16,9 +16,7 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/static"
@@ -26,14 +24,13 @@ import (
 
 	"github.com/shorthop/shorthop/internal/images"
 	"github.com/shorthop/shorthop/internal/rootfs"
+	"github.com/shorthop/shorthop/test/testfile"
 )
 
-// oneUser are credentials for every registry.
-type oneUser struct{ name, password string }
+// credentials are those for every registry, or why there are none.
+type credentials func() (authn.Authenticator, error)
 
-func (u oneUser) Resolve(authn.Resource) (authn.Authenticator, error) {
-	return &authn.Basic{Username: u.name, Password: u.password}, nil
-}
+func (c credentials) Resolve(authn.Resource) (authn.Authenticator, error) { return c() }
 
 // script is a program for which no build is needed: there is none in it.
 var script = file{path: "run.sh", content: []byte("#!/bin/sh\n")}
@@ -41,7 +38,7 @@ var script = file{path: "run.sh", content: []byte("#!/bin/sh\n")}
 func TestCredentials(t *testing.T) {
 	t.Parallel()
 	const user, password = "shop", "right"
-	locked := true
+	locked := false
 	host := server(t, func(registry http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			gotUser, gotPassword, _ := r.BasicAuth()
@@ -54,21 +51,37 @@ func TestCredentials(t *testing.T) {
 		})
 	})
 	reference := host + "/shop/web:1"
-	locked = false
 	push(t, reference, linux(t, script))
 	locked = true
+	with := func(password string) credentials {
+		return func() (authn.Authenticator, error) { return &authn.Basic{Username: user, Password: password}, nil }
+	}
+	broken := credentials(func() (authn.Authenticator, error) { return nil, errors.New("the helper is not there") })
 	for what, c := range map[string]struct {
-		keychain authn.Keychain
-		want     string
+		reference string
+		keychain  authn.Keychain
+		want      string
 	}{
-		"none":  {authn.NewMultiKeychain(), "the registry " + host + " wants credentials, and the Docker configuration has none for it"},
-		"wrong": {oneUser{user, "wrong"}, "the registry " + host + " does not accept the credentials of the Docker configuration for it (401)"},
-		"right": {oneUser{user, password}, ""},
+		"none":   {reference, nobody, "the registry " + host + " wants credentials, and the Docker configuration has none for it"},
+		"wrong":  {reference, with("wrong"), "the registry " + host + " does not accept the credentials of the Docker configuration for it (401)"},
+		"right":  {reference, with(password), ""},
+		"broken": {"registry.invalid/a:1", broken, "the credentials for registry.invalid cannot be read: the helper is not there"},
 	} {
-		got := newReader(t, "", c.keychain).Read(t.Context(), images.Image{Reference: reference})
+		got := newReader(t, "", c.keychain).Read(t.Context(), images.Image{Reference: c.reference})
 		if got.Error != c.want {
 			t.Errorf("credentials: %s: %q, want %q", what, got.Error, c.want)
 		}
+	}
+}
+
+// isUnread fails the test unless an image could not be read, for a reason that begins so.
+func isUnread(t *testing.T, got *images.Result, want string) {
+	t.Helper()
+	if want == "" || !strings.HasPrefix(got.Error, want) || strings.ContainsAny(got.Error, "\n\x1b") || strings.Contains(got.Error, "secret") {
+		t.Errorf("%q, want %q", got.Error, want)
+	}
+	if got.Resolver != rootfs.Unknown || got.Because != "" {
+		t.Errorf("something is known of it: %+v", got.Found)
 	}
 }
 
@@ -83,93 +96,50 @@ func (m manifest) MediaType() (types.MediaType, error) { return m.kind, nil }
 
 // withLayer is an image with a layer that is no archive of ours.
 func withLayer(t *testing.T, content []byte, kind types.MediaType) v1.Image {
-	t.Helper()
-	built, err := mutate.Append(image(t, amd64, nil), mutate.Addendum{Layer: static.NewLayer(content, kind), MediaType: kind})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return built
+	return must(mutate.AppendLayers(image(t, amd64, nil), static.NewLayer(content, kind)))
 }
 
 func TestWhatCannotBeRead(t *testing.T) {
 	t.Parallel()
-	// A blob whose path ends in one of these is served by the function.
-	var mu sync.Mutex
-	spoilt := map[string]func(w http.ResponseWriter, blob []byte){}
+	type answer func(w http.ResponseWriter, blob []byte)
+	var spoilt sync.Map // what is answered instead of blobs, by their digests
 	host := server(t, func(registry http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			mu.Lock()
-			spoil := spoilt[filepath.Base(r.URL.Path)]
-			mu.Unlock()
-			if spoil == nil || r.Method != http.MethodGet {
+			how, found := spoilt.Load(filepath.Base(r.URL.Path))
+			if !found || r.Method != http.MethodGet {
 				registry.ServeHTTP(w, r)
 				return
 			}
-			recorded := &recorder{header: http.Header{}}
+			recorded := httptest.NewRecorder()
 			registry.ServeHTTP(recorded, r)
-			spoil(w, recorded.body)
+			how.(answer)(w, recorded.Body.Bytes())
 		})
 	})
-	spoilBlob := func(digest v1.Hash, how func(w http.ResponseWriter, blob []byte)) {
-		mu.Lock()
-		defer mu.Unlock()
-		spoilt[digest.String()] = how
-	}
-	spoil := func(what v1.Image, how func(w http.ResponseWriter, blob []byte)) v1.Image {
-		layers, err := what.Layers()
-		if err != nil {
-			t.Fatal(err)
+	// spoil is about the layer of an image, or the configuration of one without layers.
+	spoil := func(what v1.Image, how answer) v1.Image {
+		digest := must(what.ConfigName())
+		if layers := must(what.Layers()); len(layers) > 0 {
+			digest = must(layers[0].Digest())
 		}
-		digest, err := layers[len(layers)-1].Digest()
-		if err != nil {
-			t.Fatal(err)
-		}
-		spoilBlob(digest, how)
+		spoilt.Store(digest.String(), how)
 		return what
 	}
-	spoilConfig := func(what v1.Image, how func(w http.ResponseWriter, blob []byte)) v1.Image {
-		digest, err := what.ConfigName()
-		if err != nil {
-			t.Fatal(err)
-		}
-		spoilBlob(digest, how)
-		return what
-	}
-	redirect := func(to string) func(w http.ResponseWriter, blob []byte) {
+	redirect := func(to string) answer {
 		return func(w http.ResponseWriter, _ []byte) {
 			w.Header().Set("Location", to)
 			w.WriteHeader(http.StatusTemporaryRedirect)
 		}
 	}
-	withConfig := func(text string) manifest {
-		return manifest{ofConfig(t, host, text), types.OCIManifestSchema1}
-	}
-	whatever := `"sha256:` + strings.Repeat("1", 64) + `"`
-	// digestOf is a manifest with a digest of a layer that is none.
-	digestOf := func(digest string) manifest {
-		return manifest{strings.Replace(ofConfig(t, host, "{}"), `"layers":[]`, `"layers":[{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","size":1,"digest":`+digest+`}]`, 1), types.OCIManifestSchema1}
-	}
 	random := func(n int) file { // that gzip does not make shorter
 		content := make([]byte, n)
-		state := uint32(n)
-		for i := range content {
-			state = state*1664525 + 1013904223
-			content[i] = byte(state >> 24)
-		}
+		_, _ = rand.NewChaCha8([32]byte{}).Read(content)
 		return file{path: fmt.Sprint("random", n), content: content}
 	}
 	whole := layer{files: []file{random(20_000)}}.archive(t)
 	plain := layer{files: []file{random(20_001)}, pack: types.OCIUncompressedLayer}.archive(t)
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := closed.Close(); err != nil {
-		t.Fatal(err)
-	}
-	nested := mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.OCIImageIndex), mutate.IndexAddendum{
-		Add: index(t, linux(t, script)), Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}},
-	})
+	server := httptest.NewServer(nil)
+	server.Close()
+	closed := strings.TrimPrefix(server.URL, "http://")
 
 	for what, c := range map[string]struct {
 		push      remote.Taggable
@@ -181,55 +151,33 @@ func TestWhatCannotBeRead(t *testing.T) {
 			w.Header().Set("Content-Length", fmt.Sprint(len(blob)))
 			w.Write(blob[:1000])
 		}), want: "its layer 1 of 1: it breaks off: 1000 of 30"},
-		"a layer that is shorter":                    {push: spoil(linux(t, random(30_001)), func(w http.ResponseWriter, blob []byte) { w.Write(blob[:1000]) }), want: "its layer 1 of 1: it breaks off: 1000 of 30"},
-		"a layer that is longer":                     {push: spoil(linux(t, random(30_002)), func(w http.ResponseWriter, blob []byte) { w.Write(append(blob, "more"...)) }), want: "its layer 1 of 1: it has more than the 30"},
-		"a layer with other content":                 {push: spoil(withLayer(t, plain, types.OCIUncompressedLayer), func(w http.ResponseWriter, blob []byte) { blob[600] ^= 1; w.Write(blob) }), want: "its layer 1 of 1: what came is not what its digest is of"},
-		"a layer that redirects to itself":           {push: spoil(linux(t, random(30_004)), redirect("?")), want: "its layer 1 of 1: there are 10 redirects in a row, and the last is not followed"},
-		"a layer at an address that is none":         {push: spoil(linux(t, random(30_005)), redirect("http://user:secret@host:port/a?secret=1")), want: `its layer 1 of 1: there is a redirect to "host:port/a", which is no address`},
-		"a layer at an address without a host":       {push: spoil(linux(t, random(30_006)), redirect("http:///a")), want: `its layer 1 of 1: there is a redirect to "http:///a", which is no address`},
-		"a layer in a file":                          {push: spoil(linux(t, random(30_007)), redirect("file:///etc/passwd")), want: `its layer 1 of 1: there is a redirect to an address that begins with "file:", and only http: and https: are followed`},
-		"a layer on a host that is not there":        {push: spoil(linux(t, random(30_008)), redirect("http://"+closed.Addr().String()+"/a")), want: "its layer 1 of 1: " + closed.Addr().String() + ", where the registry HOST sends us, cannot be reached: connect: connection refused"},
-		"a layer in a private network":               {push: spoil(linux(t, random(30_009)), redirect("http://169.254.169.254/a")), want: "its layer 1 of 1: the registry HOST redirects to an address of a private network, which is not followed"},
-		"a layer of less than nothing":               {push: manifest{strings.Replace(digestOf(whatever).text, `"size":1,`, `"size":-1,`, 1), types.OCIManifestSchema1}, want: "its layer 1 of 1: the manifest says that it has -1 bytes"},
-		"a layer without a digest":                   {push: manifest{strings.Replace(digestOf(`""`).text, `,"digest":""`, "", 1), types.OCIManifestSchema1}, want: "its layer 1 of 1: the manifest has no digest of it"},
-		"a digest that is a path":                    {push: digestOf(`"sha256:../../etc/passwd"`), want: `its manifest: it has "sha256:../../etc/passwd" at /layers/0/digest, where a digest by sha256 or sha512 is due`},
-		"a digest by MD5":                            {push: digestOf(`"md5:abc"`), want: `its manifest: it has "md5:abc" at /layers/0/digest, where a digest by sha256 or sha512 is due`},
-		"a digest that is long":                      {push: digestOf(`"sha256:` + strings.Repeat("1", 1000) + `"`), want: `its manifest: it has "sha256:` + strings.Repeat("1", 93) + `"... at /layers/0/digest, where`},
-		"a digest that is nothing":                   {push: digestOf(`null`), want: "its manifest: it has null at /layers/0/digest, where a digest by sha256 or sha512 is due"},
-		"a digest that is a number":                  {push: digestOf(`1`), want: "its manifest: it has 1 at /layers/0/digest, where a digest by sha256 or sha512 is due"},
-		"a size that is text":                        {push: manifest{strings.Replace(digestOf(whatever).text, `"size":1,`, `"size":"\u001b[31m",`, 1), types.OCIManifestSchema1}, want: `its manifest: it has "\x1b[31m" at /layers/0/size, where a whole number below 2^63 is due`},
-		"data that is not base64":                    {push: manifest{strings.Replace(digestOf(whatever).text, `"size":1,`, `"data":"?",`, 1), types.OCIManifestSchema1}, want: "its manifest: it has data that is not base64"},
-		"a configuration that redirects to itself":   {push: spoilConfig(image(t, amd64, []string{"A=1"}), redirect("?")), want: "its configuration: there are 10 redirects in a row, and the last is not followed"},
-		"a configuration with numbers as ENV":        {push: withConfig(`{"config":{"Env":["A=1",2]}}`), want: "its configuration: it has 2 at /config/Env/1, where text is due"},
-		"a configuration with text as ENV":           {push: withConfig(`{"config":{"Env":"A=1\n"}}`), want: `its configuration: it has "A=1\n" at /config/Env, where a list is due`},
-		"a configuration with an object as OS":       {push: withConfig(`{"os":{}}`), want: "its configuration: it has an object at /os, where text is due"},
-		"a configuration of a time that is none":     {push: withConfig(`{"created":"yesterday"}`), want: `its configuration: it has "yesterday", where a time is due`},
-		"a configuration of a time that is a number": {push: withConfig(`{"created":5}`), want: `its configuration: it has something else than text, where a time is due`},
-		"a configuration with a digest that is none": {push: withConfig(`{"rootfs":{"diff_ids":["` + strings.Trim(whatever, "\"") + `","md5:a"]}}`), want: `its configuration: it has "md5:a" at /rootfs/diff_ids/1, where a digest by sha256 or sha512 is due`},
-		"a configuration with a number as digest":    {push: withConfig(`{"rootfs":{"diff_ids":[1]}}`), want: `its configuration: it has 1 at /rootfs/diff_ids/0, where a digest by sha256 or sha512 is due`},
-		"a configuration that is empty":              {push: withConfig(""), want: "its configuration: it is JSON that breaks off after 0 bytes"},
-		"a configuration for Windows":                {push: image(t, "windows/amd64", nil), want: "its configuration says that it is for windows/amd64, and only images for linux are read"},
-		"a digest of a reference by SHA-384":         {reference: host + "/a@sha384:" + strings.Repeat("1", 96), want: "is not by sha256 or sha512"},
-		"a layer that is not there":                  {push: spoil(linux(t, random(30_003)), func(w http.ResponseWriter, _ []byte) { w.WriteHeader(http.StatusNotFound) }), want: "its layer 1 of 1: the registry HOST does not have it"},
-		"a layer that was pushed in halves":          {push: withLayer(t, whole[:10_000], types.OCILayer), want: "its layer 1 of 1: its archive breaks off"},
-		"an archive that ends too early":             {push: withLayer(t, plain[:5000], types.OCIUncompressedLayer), want: "its layer 1 of 1: its archive breaks off"},
-		"a layer that is no archive":                 {push: withLayer(t, []byte(strings.Repeat("no archive ", 100)), types.OCILayer), want: "its layer 1 of 1: it is no archive that can be read: archive/tar: invalid tar header"},
-		"gzip that is broken":                        {push: withLayer(t, slices.Concat(whole[:5000], []byte("broken"), whole[5000:]), types.OCILayer), want: "its layer 1 of 1: it is no archive that can be read"},
-		"zstd that is broken":                        {push: withLayer(t, []byte("\x28\xb5\x2f\xfd no frame"), types.OCILayerZStd), want: "its layer 1 of 1: it is no archive that can be read"},
-		"a layer of another type":                    {push: withLayer(t, whole, "application/vnd.wasm.content.layer.v1+wasm"), want: "its layer 1 of 1: it is of type application/vnd.wasm.content.layer.v1+wasm, which is not a layer's that can be read"},
-		"a layer that is elsewhere":                  {push: manifest{foreign(t, host), types.DockerManifestSchema2}, want: "its layer 1 of 1: it is not in the registry, by its type"},
-		"schema 1":                                   {push: manifest{`{"schemaVersion": 1, "name": "a", "tag": "1"}`, types.DockerManifestSchema1}, want: "it has a manifest of schema 1, which is not read: push it again with a current tool"},
-		"a chart":                                    {push: mutate.ConfigMediaType(linux(t, script), "application/vnd.cncf.helm.config.v1+json"), want: "what is there is no image of a container but has a configuration of type application/vnd.cncf.helm.config.v1+json"},
-		"for Windows only":                           {push: index(t, image(t, "windows/amd64", nil)), want: "it has no image for linux, only for windows/amd64"},
-		"for another platform":                       {push: linux(t, script), platforms: []string{"linux/arm64", "linux/arm/v7"}, want: "it has no image for linux/arm64, linux/arm/v7, only for linux/amd64"},
-		"an index for other platforms":               {push: index(t, linux(t, script), image(t, "linux/s390x", nil, layer{files: []file{script}})), platforms: []string{"linux/arm64"}, want: "it has no image for linux/arm64, only for linux/amd64, linux/s390x"},
-		"an index in an index":                       {push: nested, want: "its index has an entry that is no image but application/vnd.oci.image.index.v1+json"},
-		"a manifest that is too long":                {push: manifest{`{"schemaVersion": 2, "x": "` + strings.Repeat("x", 5<<20) + `"}`, types.OCIManifestSchema1}, want: "it answers with more than 4 MiB where a manifest or the like is due"},
-		"a tag that is not there":                    {reference: host + "/nothing/here:1", want: "the registry HOST has no such tag or digest, or no repository of that name"},
-		"a registry that is not there":               {reference: closed.Addr().String() + "/a:1", want: "cannot be reached: connect: connection refused"},
-		"a host that cannot exist":                   {reference: "registry.invalid/a:1", want: "the registry registry.invalid cannot be reached: "},
-		"no reference":                               {reference: "Not An\x1b[31mImage", want: "this is not a reference to an image"},
-		"an endless reference":                       {reference: strings.Repeat("a", 600), want: "the reference has more than 512 characters"},
+		"a layer that is shorter":                  {push: spoil(linux(t, random(30_001)), func(w http.ResponseWriter, blob []byte) { w.Write(blob[:1000]) }), want: "its layer 1 of 1: it breaks off: 1000 of 30"},
+		"a layer that is longer":                   {push: spoil(linux(t, random(30_002)), func(w http.ResponseWriter, blob []byte) { w.Write(append(blob, "more"...)) }), want: "its layer 1 of 1: it has more than the 30"},
+		"a layer with other content":               {push: spoil(withLayer(t, plain, types.OCIUncompressedLayer), func(w http.ResponseWriter, blob []byte) { blob[600] ^= 1; w.Write(blob) }), want: "its layer 1 of 1: what came is not what its digest is of"},
+		"a layer that redirects to itself":         {push: spoil(linux(t, random(30_004)), redirect("?")), want: "its layer 1 of 1: there are 10 redirects in a row, and the last is not followed"},
+		"a layer at an address that is none":       {push: spoil(linux(t, random(30_005)), redirect("http://user:secret@host:port/a?secret=1")), want: `its layer 1 of 1: there is a redirect to "host:port/a", which is no address`},
+		"a layer at an address without a host":     {push: spoil(linux(t, random(30_006)), redirect("http:///a")), want: `its layer 1 of 1: there is a redirect to "http:///a", which is no address`},
+		"a layer in a file":                        {push: spoil(linux(t, random(30_007)), redirect("file:///etc/passwd")), want: `its layer 1 of 1: there is a redirect to an address that begins with "file:", and only http: and https: are followed`},
+		"a layer on a host that is not there":      {push: spoil(linux(t, random(30_008)), redirect("http://"+closed+"/a")), want: "its layer 1 of 1: " + closed + ", where the registry HOST sends us, cannot be reached: connect: connection refused"},
+		"a layer in a private network":             {push: spoil(linux(t, random(30_009)), redirect("http://169.254.169.254/a")), want: "its layer 1 of 1: the registry HOST redirects to an address of a private network, which is not followed"},
+		"a configuration that redirects to itself": {push: spoil(image(t, amd64, []string{"A=1"}), redirect("?")), want: "its configuration: there are 10 redirects in a row, and the last is not followed"},
+		"a digest of a reference by SHA-384":       {reference: host + "/a@sha384:" + strings.Repeat("1", 96), want: "its digest sha384:" + strings.Repeat("1", 96) + " is not by sha256 or sha512"},
+		"a layer that is not there":                {push: spoil(linux(t, random(30_003)), func(w http.ResponseWriter, _ []byte) { w.WriteHeader(http.StatusNotFound) }), want: "its layer 1 of 1: the registry HOST does not have it"},
+		"a layer that was pushed in halves":        {push: withLayer(t, whole[:10_000], types.OCILayer), want: "its layer 1 of 1: its archive breaks off"},
+		"an archive that ends too early":           {push: withLayer(t, plain[:5000], types.OCIUncompressedLayer), want: "its layer 1 of 1: its archive breaks off"},
+		"a layer that is no archive":               {push: withLayer(t, []byte(strings.Repeat("no archive ", 100)), types.OCILayer), want: "its layer 1 of 1: it is no archive that can be read: archive/tar: invalid tar header"},
+		"gzip that is broken":                      {push: withLayer(t, slices.Concat(whole[:5000], []byte("broken"), whole[5000:]), types.OCILayer), want: "its layer 1 of 1: it is no archive that can be read"},
+		"zstd that is broken":                      {push: withLayer(t, []byte("\x28\xb5\x2f\xfd no frame"), types.OCILayerZStd), want: "its layer 1 of 1: it is no archive that can be read"},
+		"a layer of another type":                  {push: withLayer(t, whole, "application/vnd.wasm.content.layer.v1+wasm"), want: "its layer 1 of 1: it is of type application/vnd.wasm.content.layer.v1+wasm, which is not a layer's that can be read"},
+		"schema 1":                                 {push: manifest{`{"schemaVersion": 1, "name": "a", "tag": "1"}`, types.DockerManifestSchema1}, want: "it has a manifest of schema 1, which is not read: push it again with a current tool"},
+		"for another platform":                     {push: linux(t, script), platforms: []string{"linux/arm64", "linux/arm/v7"}, want: "it has no image for linux/arm64, linux/arm/v7, only for linux/amd64"},
+		"an index for other platforms":             {push: index(t, linux(t, script), image(t, "linux/s390x", nil, layer{files: []file{script}})), platforms: []string{"linux/arm64"}, want: "it has no image for linux/arm64, only for linux/amd64, linux/s390x"},
+		"a manifest that is too long":              {push: manifest{`{"schemaVersion": 2, "x": "` + strings.Repeat("x", 5<<20) + `"}`, types.OCIManifestSchema1}, want: "it answers with more than 4 MiB where a manifest or the like is due"},
+		"a tag that is not there":                  {reference: host + "/nothing/here:1", want: "the registry HOST has no such tag or digest, or no repository of that name"},
+		"a registry that is not there":             {reference: closed + "/a:1", want: "the registry " + closed + " cannot be reached: connect: connection refused"},
+		"a host that cannot exist":                 {reference: "registry.invalid/a:1", want: "the registry registry.invalid cannot be reached: "},
+		"no reference":                             {reference: "Not An\x1b[31mImage", want: "this is not a reference to an image"},
+		"an endless reference":                     {reference: strings.Repeat("a", 600), want: "the reference has more than 512 characters"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -239,32 +187,40 @@ func TestWhatCannotBeRead(t *testing.T) {
 				push(t, reference, c.push)
 			}
 			got := read(t, reference, c.platforms...)
-			if want := strings.ReplaceAll(c.want, "HOST", host); !strings.Contains(got.Error, want) || strings.ContainsAny(got.Error, "\n\x1b") {
-				t.Errorf("%q, want %q", got.Error, want)
-			}
-			if got.Resolver != rootfs.Unknown || got.Because != "" {
-				t.Errorf("something is known of it: %+v", got.Found)
-			}
+			isUnread(t, &got, strings.ReplaceAll(c.want, "HOST", host))
 		})
 	}
 }
 
-// ofConfig is a manifest without layers, and puts its configuration into the registry.
-func ofConfig(t *testing.T, host, text string) string {
-	t.Helper()
-	repository, err := name.NewRepository(host + "/cannot/be-read")
-	if err != nil {
-		t.Fatal(err)
+// TestDocumentsThatCannotBeRead has its cases in a file: what is said about a manifest, an index or a configuration, and the text
+// of it. In a manifest, CONFIG is an empty configuration.
+func TestDocumentsThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	for _, c := range testfile.ReadCase(t, "testdata/documents.txtar").Files {
+		t.Run(c.Name, func(t *testing.T) {
+			t.Parallel()
+			want, text, _ := strings.Cut(strings.TrimSuffix(string(c.Data), "\n"), "\n")
+			manifest, config, kind := text, "{}", types.OCIManifestSchema1
+			if strings.HasPrefix(want, "its configuration") {
+				manifest, config = `{"schemaVersion":2,"config":CONFIG,"layers":[]}`, text
+			} else if strings.Contains(text, `"manifests"`) {
+				kind = types.OCIImageIndex
+			}
+			descriptor := fmt.Sprintf(`{"mediaType":%q,"size":%d,"digest":"sha256:%x"}`, types.OCIConfigJSON, len(config), sha256.Sum256([]byte(config)))
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				switch {
+				case strings.Contains(r.URL.Path, "/manifests/"):
+					w.Header().Set("Content-Type", string(kind))
+					_, _ = io.WriteString(w, strings.ReplaceAll(manifest, "CONFIG", descriptor))
+				case strings.Contains(r.URL.Path, "/blobs/"):
+					_, _ = io.WriteString(w, config)
+				}
+			}))
+			t.Cleanup(server.Close)
+			got := read(t, strings.TrimPrefix(server.URL, "http://")+"/a/b:1")
+			isUnread(t, &got, want)
+		})
 	}
-	config := static.NewLayer([]byte(text), types.OCIConfigJSON)
-	if err := remote.WriteLayer(repository, config); err != nil {
-		t.Fatal(err)
-	}
-	digest, err := config.Digest()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return fmt.Sprintf(`{"schemaVersion":2,"config":{"mediaType":%q,"size":%d,"digest":%q},"layers":[]}`, types.OCIConfigJSON, len(text), digest)
 }
 
 // TestARegistryThatMisleads is about registries that answer with what is no image.
@@ -314,9 +270,9 @@ func TestARegistryThatMisleads(t *testing.T) {
 	says := func(text string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, text) }
 	}
-	document := func(kind types.MediaType, text string) http.HandlerFunc {
+	document := func(text string) http.HandlerFunc {
 		return manifests(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", string(kind))
+			w.Header().Set("Content-Type", string(types.OCIManifestSchema1))
 			_, _ = io.WriteString(w, text)
 		})
 	}
@@ -346,13 +302,8 @@ func TestARegistryThatMisleads(t *testing.T) {
 		"an answer that is none":                   {manifests(raw("")), "the registry HOST closes the connection before it has answered", 0},
 		"a manifest that is not whole":             {manifests(raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")), "the connection was closed before all of it had come", 0},
 		"a manifest in chunks that are none":       {manifests(raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")), "it is not HTTP that can be read: ", 0},
-		otherDigest:                                {document(types.OCIManifestSchema1, "{}"), "what came is not what its digest is of", 0},
-		"an index without a digest":                {document(types.OCIImageIndex, `{"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json"}]}`), "its index has an entry without a digest", 0},
-		"an index with a digest that is none":      {document(types.OCIImageIndex, `{"manifests":[{"annotations":{"digest":"a"},"Digest":"b"}]}`), `its index: it has "b" at /manifests/0/Digest, where a digest`, 0},
-		"a manifest that is no JSON":               {document(types.OCIManifestSchema1, "<html>hello"), `its manifest: it is not JSON from byte 0 on: "<html>hello"`, 0},
-		"a manifest that breaks off":               {document(types.OCIManifestSchema1, `{"schemaVersion":2,`), "its manifest: it is JSON that breaks off after 19 bytes", 0},
-		"a manifest that is a list":                {document(types.OCIManifestSchema1, "[2]"), "its manifest: it has a list, where an object is due", 0},
-		"a manifest of lists in lists":             {document(types.OCIManifestSchema1, strings.Repeat("[", 3<<20)), "its manifest: it is not JSON from byte 10000 on: ", 0},
+		otherDigest:                                {document("{}"), "what came is not what its digest is of", 0},
+		"a manifest of lists in lists":             {document(strings.Repeat("[", 3<<20)), "its manifest: it is not JSON from byte 10000 on: ", 0},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -368,63 +319,10 @@ func TestARegistryThatMisleads(t *testing.T) {
 				reference = host + "/a/b@sha256:" + strings.Repeat("1", 64)
 			}
 			got := read(t, reference)
-			if want := strings.ReplaceAll(c.want, "HOST", host); !strings.HasPrefix(got.Error, want) || strings.ContainsAny(got.Error, "\n\x1b") || strings.Contains(got.Error, "secret") {
-				t.Errorf("%q, want %q", got.Error, want)
-			}
-			if got.Resolver != rootfs.Unknown || got.Because != "" {
-				t.Errorf("something is known of it: %+v", got.Found)
-			}
+			isUnread(t, &got, strings.ReplaceAll(c.want, "HOST", host))
 			if n := asked.Load() - 1; c.most != 0 && n > c.most {
 				t.Errorf("%d requests, want at most %d", n, c.most)
 			}
 		})
 	}
 }
-
-// brokenKeychain has no credentials that could be read.
-type brokenKeychain struct{}
-
-func (brokenKeychain) Resolve(authn.Resource) (authn.Authenticator, error) {
-	return nil, errors.New("the helper is not there")
-}
-
-func TestCredentialsThatCannotBeRead(t *testing.T) {
-	t.Parallel()
-	got := newReader(t, "", brokenKeychain{}).Read(t.Context(), images.Image{Reference: "registry.invalid/a:1"})
-	if want := "the credentials for registry.invalid cannot be read: the helper is not there"; got.Error != want {
-		t.Errorf("%q, want %q", got.Error, want)
-	}
-}
-
-// foreign is a manifest with a layer that is somewhere else, with a real
-// configuration.
-func foreign(t *testing.T, host string) string {
-	t.Helper()
-	push(t, host+"/cannot/be-read:config", image(t, amd64, nil))
-	raw, err := image(t, amd64, nil).RawConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	digest, size, err := v1.SHA256(strings.NewReader(string(raw)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := json.Marshal(v1.Manifest{
-		SchemaVersion: 2, MediaType: types.DockerManifestSchema2,
-		Config: v1.Descriptor{MediaType: types.DockerConfigJSON, Size: size, Digest: digest},
-		Layers: []v1.Descriptor{{MediaType: types.DockerForeignLayer, Size: 10, Digest: digest, URLs: []string{"http://169.254.169.254/"}}},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
-type recorder struct {
-	header http.Header
-	body   []byte
-}
-
-func (r *recorder) Header() http.Header         { return r.header }
-func (r *recorder) WriteHeader(int)             {}
-func (r *recorder) Write(p []byte) (int, error) { r.body = append(r.body, p...); return len(p), nil }

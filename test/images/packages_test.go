@@ -41,7 +41,7 @@ func packageFiles(t *testing.T, name string) (files []file) {
 			files = append(files, file{path: inside, symlink: target})
 			return err
 		case entry.Type().IsRegular():
-			files = append(files, file{path: inside, content: contentOf(t, path)})
+			files = append(files, file{path: inside, content: testfile.Read(t, path)})
 		}
 		return nil
 	})

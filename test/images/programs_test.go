@@ -76,7 +76,7 @@ func build(t *testing.T, env []string, output string, command ...string) []byte 
 	if said, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v\n%s", strings.Join(command, " "), err, said)
 	}
-	return contentOf(t, output)
+	return testfile.Read(t, output)
 }
 
 // buildGo builds a Go program with environment variables (with a =) and flags.
