@@ -180,7 +180,6 @@ func build(o *options, zlog *zap.Logger, registry *prometheus.Registry, recorder
 		Address:        o.bindAddress,
 		GetCertificate: certificate.GetCertificate,
 		Delay:          o.shutdownDelay,
-		Refused:        func() { recorder.Error(metrics.StageBusy) },
 		Log:            zlog,
 	}
 	if o.clientCAFile != "" {

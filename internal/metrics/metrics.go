@@ -33,8 +33,7 @@ const (
 	// StagePolicyInvalid is a review that came while no policy was in force, because
 	// its file had been broken since the start.
 	StagePolicyInvalid Stage = "policy_invalid"
-	// StageBusy is a large review for which there was no memory left, or a request of a
-	// connection that has too many.
+	// StageBusy is a large review for which there was no memory left.
 	StageBusy Stage = "busy"
 	// StageDetector is no review: a scan for missed pods that was not finished.
 	StageDetector Stage = "detector"

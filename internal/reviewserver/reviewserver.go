@@ -3,7 +3,6 @@
 // manager can run in place of its own (manager.Options.WebhookServer).
 //
 //	reviewserver.go   the server, and its limits for everybody who reaches the port
-//	crowd.go          how many requests a connection may have
 //	conn.go           how long a handshake may be
 //	brake.go          slower reading while memory is short
 //	end.go            what happens from the end of the context to the end of Start
@@ -69,19 +68,15 @@ import (
 //	                                       over all connections, a pause (brake.go)
 //	sends a long body, or not all of it    413 or 400 (internal/admission)
 //	sends many large bodies                503 (internal/admission, budget.go)
-//	does not read its answer               writeTimeout; no connection where nothing of an answer
-//	                                       can be sent for writeByteTimeout
+//	does not read its answer               writeTimeout
 //	does nothing                           idleTimeout
-//	opens many streams                     maxStreams on one connection; 503 above fewer where there
-//	                                       is a crowd (crowd.go)
+//	opens many streams                     maxStreams on one connection
 const (
 	readHeaderTimeout = 10 * time.Second
 	// writeTimeout is what a review takes at most from its headers to the end of
 	// its answer: more than a client may take to send it and we to answer it.
 	writeTimeout = 15 * time.Second
 	idleTimeout  = 90 * time.Second
-	// writeByteTimeout is for a client that takes nothing at all of what it is sent.
-	writeByteTimeout = 2 * time.Second
 	// maxHeaderBytes is far above what API servers send: some hundred bytes, and a
 	// token where they have one for us. Headers are held until their handler
 	// begins to read the body.
@@ -117,8 +112,8 @@ var tlsSuites = []uint16{
 	tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 }
 
-// Options holds what a Server needs. All fields are required but Require, Delay and
-// Refused.
+// Options holds what a Server needs. All fields are required but Require and
+// Delay.
 type Options struct {
 	// Address to listen on, as HOST:PORT, or :PORT for all addresses.
 	Address string
@@ -131,10 +126,7 @@ type Options struct {
 	// told to end: as long as it takes until no client is sent to it any more.
 	// Defaults to 0.
 	Delay time.Duration
-	// Refused is called for each request that is refused because there are too many.
-	// Defaults to nothing.
-	Refused func()
-	Log     *zap.Logger
+	Log   *zap.Logger
 }
 
 // Server is a webhook.Server: it serves registered handlers over HTTPS. The order of
@@ -145,7 +137,6 @@ type Server struct {
 	mux        *http.ServeMux
 	tls        *tls.Config
 	handshakes handshakes
-	crowd      crowd
 	// listening is true from when the server listens, and stays so; ending is true from
 	// when the context of Start has ended.
 	listening, ending atomic.Bool
@@ -155,9 +146,6 @@ var _ webhook.Server = (*Server)(nil)
 
 // New returns a Server. It does not listen yet.
 func New(o Options) *Server {
-	if o.Refused == nil {
-		o.Refused = func() {}
-	}
 	s := &Server{Options: o, mux: http.NewServeMux()}
 	s.tls = &tls.Config{
 		GetCertificate: o.GetCertificate,
@@ -207,16 +195,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	if s.ending.Load() {
 		w.Header().Set("Connection", "close")
 	}
-	leave, ok := s.crowd.enter(req.Context())
-	defer leave()
-	if !ok {
-		s.Refused()
-		w.Header().Set("Retry-After", "1")
-		w.WriteHeader(http.StatusServiceUnavailable)
-		return
-	}
 	s.mux.ServeHTTP(w, req)
-	sent(w, req)
 }
 
 // Start serves until ctx ends, and then ends in order (end.go). It returns nil
@@ -252,9 +231,7 @@ func (s *Server) server() *http.Server {
 		WriteTimeout:   writeTimeout,
 		IdleTimeout:    idleTimeout,
 		MaxHeaderBytes: maxHeaderBytes,
-		ConnContext:    connected,
 		HTTP2: &http.HTTP2Config{
-			WriteByteTimeout:              writeByteTimeout,
 			MaxConcurrentStreams:          maxStreams,
 			MaxReadFrameSize:              maxFrame,
 			MaxReceiveBufferPerConnection: unreadBody,

@@ -1,26 +1,22 @@
 package faults_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/binary"
 	"io"
 	"net"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/net/http2"
-	"golang.org/x/net/http2/hpack"
 )
 
 // stranger has a connection that speaks HTTP/2 as it likes.
 type stranger struct {
 	*tls.Conn
 	framer *http2.Framer
-	opened uint32
 	// ended gets why nothing comes any more.
 	ended chan error
 }
@@ -43,58 +39,6 @@ func (s *server) stranger(settings ...http2.Setting) (*stranger, error) {
 		opened.ended <- err
 	}()
 	return opened, opened.framer.WriteSettings(settings...)
-}
-
-// post opens a stream for a body of at most a frame, which ends or is to go on.
-func (s *stranger) post(path, body string, ends bool) error {
-	var block bytes.Buffer
-	encoder := hpack.NewEncoder(&block)
-	for _, field := range [][2]string{
-		{":method", "POST"}, {":scheme", "https"}, {":authority", "webhook"}, {":path", path}, {"content-type", "application/json"},
-	} {
-		_ = encoder.WriteField(hpack.HeaderField{Name: field[0], Value: field[1], Sensitive: true}) // to a buffer
-	}
-	id := 2*s.opened + 1
-	s.opened++
-	if err := s.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block.Bytes(), EndHeaders: true}); err != nil {
-		return err
-	}
-	return s.framer.WriteData(id, ends, []byte(body))
-}
-
-// TestCrowdedStreams has a hundred connections with a hundred streams each. What is above the share of a connection is
-// refused: without that these took up to 170 MiB.
-func TestCrowdedStreams(t *testing.T) {
-	const connections, streams = 100, 100
-	for _, test := range []struct {
-		name, path, body string
-		ends             bool
-		settings         []http2.Setting
-	}{
-		{"answers are not read", "/mutate-v1-pod", reviewOf("1", "default"), true, []http2.Setting{{ID: http2.SettingInitialWindowSize, Val: 0}}},
-		{"answers are not read, of a path that is not there", "/", "", true, []http2.Setting{{ID: http2.SettingInitialWindowSize, Val: 0}}},
-		{"bodies of 7 KiB do not end", "/mutate-v1-pod", strings.Repeat(" ", 7<<10), false, nil},
-		{"bodies of 15 KiB do not end", "/mutate-v1-pod", strings.Repeat(" ", 15<<10), false, nil},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			attack(t, containerLimit, func(s *server) {
-				s.each(connections, func() error {
-					stranger, err := s.stranger(test.settings...)
-					if err != nil {
-						return err
-					}
-					defer stranger.Close()
-					for range streams {
-						if err := stranger.post(test.path, test.body, test.ends); err != nil {
-							return err
-						}
-					}
-					time.Sleep(3 * time.Second)
-					return nil
-				})
-			})
-		})
-	}
 }
 
 // each runs it so many times at once.

@@ -5,7 +5,7 @@
 //	files_test.go         certificates that have expired or are broken; a log that cannot be written
 //	clients_test.go       slow, idle and many connections, large and deep bodies, more reviews than can be answered
 //	strangers_test.go     reviews, bodies and headers that no API server sends, many at once
-//	connections_test.go   crowds of streams, and handshakes that are too long
+//	connections_test.go   connections that speak HTTP/2 as they like, and handshakes that are too long
 //	namespaces_test.go    namespaces that are none, or do not exist, and what the API server is then asked for
 //	replicas_test.go      a replica that dies under load, two replicas with different policies
 //	vanish_test.go        a replica whose node vanishes without a word (with -vanish, as root)
