@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -332,7 +333,7 @@ func TestUnpackingMayTakeLong(t *testing.T) {
 			n, err = response.Body.Read(buffer)
 			read += n
 		}
-		if read != 1<<20 || err != io.EOF {
+		if read != 1<<20 || !errors.Is(err, io.EOF) {
 			t.Errorf("%d bytes came, %v", read, err)
 		}
 	})
