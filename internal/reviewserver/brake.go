@@ -29,7 +29,8 @@ const (
 	brakeAt = 5
 	// brakePause is small beside the timeout of a review.
 	brakePause = 100 * time.Millisecond
-	// brakeShare is what a handshake and an ordinary review need.
+	// brakeShare is what a handshake and a small review need. It is little, as a thousand
+	// connections may have it at once.
 	brakeShare = 4 << 10
 	// brakeLook is how many bytes may arrive between two looks at the memory.
 	brakeLook = 256 << 10
@@ -42,9 +43,10 @@ type brake struct {
 	limit uint64 // bytes from which it brakes
 	// used returns how many bytes the process has from the operating system.
 	used func() uint64
-	// arrived counts the bytes since the last look, which found that the brake is on.
+	// arrived counts the bytes since the last look.
 	arrived atomic.Int64
-	on      atomic.Bool
+	// on is what the last look found: memory is short.
+	on atomic.Bool
 
 	looking sync.Mutex
 	looked  time.Time
